@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``manifest.json`` of a checkpoint folder: what its numbers mean.
+
+Nothing here has a silent default that could move a robot wrongly: a converter that cannot know a
+fact writes ``null`` and sets ``raw_only``, and a raw-only checkpoint never drives a robot.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.validation import validation_lines
+
+FORMAT = "adamoe_ros/1"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JointRole(_Strict):
+    """One entry of the state and action vectors.
+
+    Roles are canonical, so that a checkpoint and a robot profile meet by name:
+    ``left_0 ... left_5, left_gripper, right_0 ..., right_gripper`` (joints from base to wrist).
+    """
+
+    role: str
+    kind: Literal["revolute", "prismatic", "gripper"]
+    representation: Literal["absolute", "relative"]  # relative: to the state at the chunk's start
+
+
+class GripperConvention(_Strict):
+    """Value of a gripper entry in the checkpoint's physical (unnormalised) vectors."""
+
+    open: float
+    closed: float
+
+
+class Provenance(_Strict):
+    """Where the weights came from."""
+
+    source: str  # layout or training run
+    created_by: str  # tool and version
+    created: str  # ISO 8601 date
+    notes: str = ""
+
+
+class CheckpointManifest(_Strict):
+    """Meaning of a checkpoint's inputs and outputs; see the attribute comments for units."""
+
+    format: Literal["adamoe_ros/1"] = FORMAT
+    raw_only: bool  # True: model space only (no statistics, tokenizer or joint semantics)
+    embodiment: str | None  # e.g. "vx300s_dual"; must be accepted by the robot profile
+    joints: tuple[JointRole, ...]  # order of the unpadded state and action vectors
+    gripper: GripperConvention | None
+    control_rate_hz: float | None = Field(gt=0)  # rows of a chunk are 1 / this apart
+    camera_slots: tuple[str, ...]  # model order
+    image_resize: Literal["pad_bilinear_antialias"] = "pad_bilinear_antialias"
+    normalization: Literal["mean_std", "quantile"] | None
+    normalization_eps: float | None = None  # openpi 1e-6; LeRobot 1e-8 in, none out
+    adapt_to_pi: Literal["none", "openpi", "adamoe"] | None  # generation of the ALOHA transform
+    prompt_style: Literal["openpi", "lerobot", "plain"] | None
+    tokenizer: str | None  # file beside the manifest
+    state_source: Literal["measured", "last_command"] | None
+    rtc_max_delay: int = 0  # rows of clean prefix it was trained with; 0: not trained for it
+    instructions: tuple[str, ...] = ()  # sentences it was trained on; empty: unknown
+    provenance: Provenance
+
+    @property
+    def state_roles(self) -> tuple[str, ...]:
+        """Roles in vector order."""
+        return tuple(joint.role for joint in self.joints)
+
+
+def load_manifest(path: Path) -> CheckpointManifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        ContractError: the file is missing, not JSON, or has unknown, missing or wrong keys (all listed).
+    """
+    try:
+        return CheckpointManifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ContractError(
+            f"{path}: expected the checkpoint's manifest, found no file; "
+            "point --checkpoint at a folder made by 'adamoe convert' or 'adamoe train'"
+        ) from error
+    except ValidationError as error:
+        raise ContractError(validation_lines(path.name, error)) from error

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Robot profile: everything the package must know of one robot, as one validated document.
+
+Units: rad, m, s, Hz unless a field says otherwise. Joint values in a profile are the *driver's*;
+``joint_map`` turns them into the model's order and convention. Read by ``profile_io.load_profile``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+CommandType = Literal["joint_state", "joint_trajectory", "float64_multi_array", "interbotix"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Limits(_Strict):
+    """Bounds of one joint, driver's unit; from the maker, never URDF placeholders."""
+
+    position: tuple[float, float] = Field(description="lowest and highest, rad or m")
+    velocity: float = Field(gt=0, description="rad/s or m/s")
+    acceleration: float = Field(gt=0, description="rad/s^2 or m/s^2")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Limits:
+        if not self.position[0] < self.position[1]:
+            raise ValueError("position limits as [lowest, highest], lowest < highest")
+        return self
+
+
+class Joint(_Strict):
+    """One revolute or prismatic joint of an arm; model value = sign * scale * driver + offset."""
+
+    name: str = Field(min_length=1, description="in the driver's messages")
+    limits: Limits
+    sign: Literal[-1, 1] = 1
+    scale: float = Field(1.0, gt=0, description="model unit per driver unit")
+    offset: float = Field(0.0, description="rad or m, added after sign and scale")
+
+
+class CommandTarget(_Strict):
+    """Where commands go."""
+
+    topic: str = Field(min_length=1)
+    type: CommandType = "joint_state"
+    velocity: bool = Field(
+        False, description="fill velocities; leave false for AgileX (percent there)"
+    )
+
+
+class Gripper(_Strict):
+    """The gripper of an arm, linear between its closed and open values."""
+
+    name: str = Field(min_length=1, description="in the driver's state messages")
+    unit: Literal["m", "rad", "normalized"] = "m"
+    closed: float = Field(description="state value when closed, driver's unit")
+    open: float = Field(description="state value when open, driver's unit")
+    limits: Limits
+    command_name: str | None = Field(None, description="name in command messages; null: the same")
+    command_closed: float | None = Field(None, description="command value when closed; null: closed")
+    command_open: float | None = Field(None, description="command value when open; null: open")
+    command: CommandTarget | None = Field(None, description="own command topic; null: the arm's")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Gripper:
+        if math.isclose(self.open, self.closed):
+            raise ValueError("open and closed to differ")
+        if (self.command_closed is None) != (self.command_open is None):
+            raise ValueError("command_closed and command_open given together or not at all")
+        low, high = self.limits.position
+        if not (low <= min(self.open, self.closed) and max(self.open, self.closed) <= high):
+            raise ValueError("open and closed inside limits.position")
+        return self
+
+
+class StateSource(_Strict):
+    """Where the joint state of an arm comes from."""
+
+    topic: str = Field(min_length=1)
+    match: Literal["name", "index"] = Field(
+        "name", description="index only for drivers whose names vary; the count must then be exact"
+    )
+    reliable: bool = Field(False, description="request reliable delivery")
+    timeout: float = Field(0.2, gt=0, description="s without a message: stale")
+
+
+class Arm(_Strict):
+    """One arm, joints in the model's order from base to wrist."""
+
+    state: StateSource
+    command: CommandTarget
+    joints: tuple[Joint, ...] = Field(min_length=1)
+    gripper: Gripper | None = None
+    home: tuple[float, ...] = Field(description="driver's units, joints then gripper")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Driver names in state messages, gripper last."""
+        gripper = (self.gripper.name,) if self.gripper else ()
+        return (*(joint.name for joint in self.joints), *gripper)
+
+    @property
+    def limits(self) -> tuple[Limits, ...]:
+        """Limits in the order of ``names``."""
+        gripper = (self.gripper.limits,) if self.gripper else ()
+        return (*(joint.limits for joint in self.joints), *gripper)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Arm:
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"each joint name once per arm (repeated: {', '.join(repeated)})")
+        if len(self.home) != len(self.names):
+            raise ValueError(f"home with {len(self.names)} values (joints, then gripper)")
+        for name, value, limits in zip(self.names, self.home, self.limits, strict=True):
+            if not limits.position[0] <= value <= limits.position[1]:
+                raise ValueError(f"home of {name} inside its position limits {limits.position}")
+        return self
+
+
+class Camera(_Strict):
+    """One camera slot of the model."""
+
+    topic: str | None = Field(None, description="null only for an absent slot")
+    type: Literal["image", "compressed"] = "image"
+    encoding: str = Field("rgb8", description="expected in the messages; compressed: after decoding")
+    width: int = Field(640, gt=0, description="px")
+    height: int = Field(480, gt=0, description="px")
+    rate: float = Field(30.0, gt=0, description="Hz, expected")
+    reliable: bool = Field(False, description="request reliable delivery")
+    timeout: float = Field(0.3, gt=0, description="s without a frame: stale")
+    tolerance: float = Field(0.05, gt=0, description="s, largest distance from the observation")
+    absent: bool = Field(False, description="this robot has no such camera: the slot is masked")
+
+    @model_validator(mode="after")
+    def _topic_or_absent(self) -> Camera:
+        if (self.topic is None) != self.absent:
+            raise ValueError("a topic, or 'absent: true' without a topic")
+        return self
+
+
+class Gate(_Strict):
+    """Bounds of the safety gate beyond the joints' own limits."""
+
+    max_start_distance: float = Field(
+        0.35, gt=0, description="rad (or m): first row of motion to the measured pose, per joint"
+    )
+    max_tracking_error: float = Field(
+        0.5, gt=0, description="rad (or m): command to measured pose, per joint"
+    )
+    max_gripper_error: float | None = Field(
+        None, gt=0, description="as max_tracking_error, for grippers; null: not limited (they hold things)"
+    )
+    hard_bound: float = Field(
+        0.3, ge=0, description="rad (or m) beyond a position limit: the chunk is refused whole"
+    )
+    rejected_chunks_to_abort: int = Field(3, ge=1, description="in a row: the goal is aborted")
+    workspace: tuple[tuple[float, float, float], tuple[float, float, float]] | None = Field(
+        None, description="m, lowest and highest corner for the tool frames, base frame; needs urdf"
+    )
+    urdf: str | None = Field(None, description="file for the workspace box; null: none")
+
+
+class Watchdogs(_Strict):
+    """How long something may be missing before the arms hold."""
+
+    chunk: float = Field(0.5, gt=0, description="s past the end of the last chunk")
+    policy: float = Field(1.0, gt=0, description="s without a policy heartbeat")
+
+
+class RobotProfile(_Strict):
+    """One robot. Names in ROS are relative unless they start with '/'."""
+
+    name: str = Field(min_length=1)
+    description: str = Field(min_length=1)
+    embodiments: tuple[str, ...] = Field(
+        min_length=1, description="checkpoint embodiments that fit this robot's kinematics"
+    )
+    state_source: Literal["measured", "last_command"] = "measured"
+    arms: dict[Literal["left", "right"], Arm] = Field(min_length=1)
+    cameras: dict[str, Camera] = Field(min_length=1)
+    command_rate: float = Field(100.0, ge=10, le=1000, description="Hz")
+    gate: Gate = Gate()
+    watchdogs: Watchdogs = Watchdogs()
+    use_sim_time: bool = False
+
+    @property
+    def joint_ids(self) -> tuple[str, ...]:
+        """``<arm>/<name>`` of every joint, left arm first, gripper last of each arm."""
+        return tuple(f"{side}/{name}" for side, arm in self.ordered_arms for name in arm.names)
+
+    @property
+    def ordered_arms(self) -> tuple[tuple[str, Arm], ...]:
+        """Arms, left before right."""
+        return tuple((side, self.arms[side]) for side in ("left", "right") if side in self.arms)
+
+    @property
+    def present_cameras(self) -> dict[str, Camera]:
+        """Camera slots that exist on this robot."""
+        return {slot: camera for slot, camera in self.cameras.items() if not camera.absent}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RobotProfile:
+        by_topic: dict[str, list[str]] = {}
+        for _, arm in self.ordered_arms:
+            by_topic.setdefault(arm.state.topic, []).extend(arm.names)
+        for topic, names in by_topic.items():
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise ValueError(
+                    f"distinct joint names for the arms that share {topic} "
+                    f"(repeated: {', '.join(repeated)})"
+                )
+        if not self.present_cameras:
+            raise ValueError("at least one camera that is not absent")
+        if self.gate.workspace is not None and self.gate.urdf is None:
+            raise ValueError("gate.urdf beside gate.workspace")
+        return self

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads robot profiles from YAML: ``extends``, duplicate keys, and every error at once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.validation import validation_lines
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice: the later one would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping.
+
+    Raises:
+        ContractError: the file is missing, not YAML, not a mapping, or repeats a key.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            document = yaml.load(stream, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except FileNotFoundError as error:
+        raise ContractError(
+            problem(str(path), "a YAML file", "no file", "check the path")
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise ContractError(problem(str(path), "valid YAML", line, "correct the file")) from error
+    if not isinstance(document, dict):
+        raise ContractError(
+            problem(str(path), "a mapping", type(document).__name__, "start it with 'name: ...'")
+        )
+    return document
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` over it: mappings merge key by key, everything else replaces."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in chain:
+        names = " -> ".join(item.stem for item in (*chain, path))
+        raise ContractError(
+            problem(f"{path.name}: extends", "no circle", names, "remove one of the 'extends'")
+        )
+    document = read_yaml(path)
+    base = document.pop("extends", None)
+    if base is None:
+        return document
+    return merge(_resolve(path.parent / f"{base}.yaml", (*chain, path)), document)
+
+
+def known_profiles(folder: Path) -> list[str]:
+    """Names of the profiles that ship in a folder."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def profile_path(name_or_path: str, folder: Path) -> Path:
+    """File of a shipped profile (by name) or of the user's own (by path).
+
+    Raises:
+        ContractError: neither exists; the line lists the shipped names.
+    """
+    own = Path(name_or_path)
+    if own.suffix in (".yaml", ".yml"):
+        return own
+    path = folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        names = ", ".join(known_profiles(folder))
+        raise ContractError(
+            problem(
+                "robot",
+                f"one of {names} or the path of a .yaml file",
+                repr(name_or_path),
+                "pass robot:=<name>",
+            )
+        )
+    return path
+
+
+def load_profile(path: Path) -> RobotProfile:
+    """Read, extend and validate a profile.
+
+    Raises:
+        ContractError: every problem of the document, one line each.
+    """
+    document = _resolve(path)
+    try:
+        return RobotProfile.model_validate(document)
+    except ValidationError as error:
+        raise ContractError(validation_lines(path.name, error)) from error
