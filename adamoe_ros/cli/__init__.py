@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Command line: parse, call, exit code. ``main.COMMANDS`` lists every command."""

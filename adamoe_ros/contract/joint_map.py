@@ -83,7 +83,9 @@ def command_names(profile: RobotProfile) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _gripper_affine(closed: float, opened: float, to_closed: float, to_open: float) -> tuple[float, float]:
+def _gripper_affine(
+    closed: float, opened: float, to_closed: float, to_open: float
+) -> tuple[float, float]:
     gain = (to_open - to_closed) / (opened - closed)
     return gain, to_closed - gain * closed
 
@@ -148,9 +150,7 @@ def build_joint_map(profile: RobotProfile, manifest: CheckpointManifest) -> Join
             ends = (manifest.gripper.closed, manifest.gripper.open)
             state.append(_gripper_affine(arm.gripper.closed, arm.gripper.open, *ends))
             command.append(_gripper_affine(*gripper_command_ends(arm.gripper), *ends))
-    return JointMap(
-        profile.joint_ids, _affine(state), _affine(command), tuple(grippers)
-    )
+    return JointMap(profile.joint_ids, _affine(state), _affine(command), tuple(grippers))
 
 
 def _affine(pairs: list[tuple[float, float]]) -> Affine:

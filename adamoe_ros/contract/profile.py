@@ -62,7 +62,9 @@ class Gripper(_Strict):
     open: float = Field(description="state value when open, driver's unit")
     limits: Limits
     command_name: str | None = Field(None, description="name in command messages; null: the same")
-    command_closed: float | None = Field(None, description="command value when closed; null: closed")
+    command_closed: float | None = Field(
+        None, description="command value when closed; null: closed"
+    )
     command_open: float | None = Field(None, description="command value when open; null: open")
     command: CommandTarget | None = Field(None, description="own command topic; null: the arm's")
 
@@ -128,7 +130,9 @@ class Camera(_Strict):
 
     topic: str | None = Field(None, description="null only for an absent slot")
     type: Literal["image", "compressed"] = "image"
-    encoding: str = Field("rgb8", description="expected in the messages; compressed: after decoding")
+    encoding: str = Field(
+        "rgb8", description="expected in the messages; compressed: after decoding"
+    )
     width: int = Field(640, gt=0, description="px")
     height: int = Field(480, gt=0, description="px")
     rate: float = Field(30.0, gt=0, description="Hz, expected")
@@ -154,7 +158,9 @@ class Gate(_Strict):
         0.5, gt=0, description="rad (or m): command to measured pose, per joint"
     )
     max_gripper_error: float | None = Field(
-        None, gt=0, description="as max_tracking_error, for grippers; null: not limited (they hold things)"
+        None,
+        gt=0,
+        description="as max_tracking_error, for grippers; null: not limited (they hold things)",
     )
     hard_bound: float = Field(
         0.3, ge=0, description="rad (or m) beyond a position limit: the chunk is refused whole"
