@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.validation import validation_lines
 
-FORMAT = "adamoe_ros/1"
+FORMAT: Literal["adamoe_ros/1"] = "adamoe_ros/1"
 
 
 class _Strict(BaseModel):

@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open(encoding="utf-8") as stream:
-            document = yaml.load(stream, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+            document = yaml.load(stream, Loader=_UniqueKeyLoader)
     except FileNotFoundError as error:
         raise ContractError(
             problem(str(path), "a YAML file", "no file", "check the path")
