@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/diagnostics`` of a node: once a second, and at once when a level or message changes.
+
+Written without ``diagnostic_updater``, which the package index does not carry. Runs on the steady
+clock, so a stopped ``/clock`` is reported instead of silencing the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from adamoe_ros.ros import qos
+
+
+class Level(IntEnum):
+    """Levels as an aggregator reads them."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+    STALE = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """State of one part of a node.
+
+    Attributes:
+        name: part, e.g. "gate"; the node's name is put before it.
+        level: how bad it is.
+        message: one line; where it is not OK, it names what to do.
+        values: figures, unit in the key: ``{"tick jitter p99 (s)": 0.0004}``.
+    """
+
+    name: str
+    level: Level = Level.OK
+    message: str = "ok"
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+class Diagnostics:
+    """Publishes findings.
+
+    Args:
+        node: publisher and timer are made on it.
+        source: makes the current findings; called once a second and by ``refresh``.
+        hardware_id: e.g. the robot's name.
+        period: s between regular messages.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        source: Callable[[], Sequence[Finding]],
+        hardware_id: str = "",
+        period: float = 1.0,
+    ) -> None:
+        self._node = node
+        self._source = source
+        self.hardware_id = hardware_id
+        self._last: list[tuple[str, Level, str]] = []
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        self._timer = node.create_timer(
+            period, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def refresh(self) -> None:
+        """Publish now if a level or a message differs from the last time."""
+        findings = self._source()
+        if self._digest(findings) != self._last:
+            self._send(findings)
+
+    def publish(self) -> None:
+        """Publish now."""
+        self._send(self._source())
+
+    @staticmethod
+    def _digest(findings: Sequence[Finding]) -> list[tuple[str, Level, str]]:
+        return [(finding.name, finding.level, finding.message) for finding in findings]
+
+    def _send(self, findings: Sequence[Finding]) -> None:
+        self._last = self._digest(findings)
+        message = DiagnosticArray(status=[self._status(finding) for finding in findings])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+    def _status(self, finding: Finding) -> DiagnosticStatus:
+        prefix = self._node.get_fully_qualified_name().lstrip("/")
+        return DiagnosticStatus(
+            level=bytes([finding.level]),
+            name=f"{prefix}: {finding.name}",
+            message=finding.message,
+            hardware_id=self.hardware_id,
+            values=[KeyValue(key=key, value=_text(value)) for key, value in finding.values.items()],
+        )
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Base of the lifecycle nodes: transitions, errors as lines, a shutdown that leaves nothing behind.
+
+A node fills in ``setup``, ``start``, ``stop`` and ``teardown``; a ``ContractError`` in the first two
+fails the transition and every line of it is logged. Imports rclpy.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.ros.parameters import LiveParameters
+from adamoe_ros.ros.params import Parameters
+
+P = TypeVar("P", bound=Parameters)
+
+_SUCCESS, _FAILURE, _ERROR = (
+    TransitionCallbackReturn.SUCCESS,
+    TransitionCallbackReturn.FAILURE,
+    TransitionCallbackReturn.ERROR,
+)
+
+
+class ManagedNode(LifecycleNode, Generic[P]):
+    """A lifecycle node with declared parameters.
+
+    Args:
+        name: node name.
+        parameters: declaration of its parameters.
+
+    Raises:
+        ContractError: a parameter is unknown or does not fit; every problem at once.
+    """
+
+    def __init__(self, name: str, parameters: type[P]) -> None:
+        super().__init__(name)
+        self.state_name = "unconfigured"
+        self._closed = False
+        self._parameters_live = LiveParameters(
+            self,
+            parameters,
+            frozen=lambda: self.state_name != "unconfigured",
+            on_change=self.parameters_changed,
+        )
+
+    @property
+    def params(self) -> P:
+        """Current parameter values."""
+        return self._parameters_live.values
+
+    @property
+    def active(self) -> bool:
+        """True between ``start`` and ``stop``."""
+        return self.state_name == "active"
+
+    # --- what a node fills in -------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Load and cross-check everything; raises ``ContractError`` with all that does not fit."""
+
+    def start(self) -> None:
+        """Begin to work; raises ``ContractError`` when inputs or pose forbid it."""
+
+    def stop(self) -> None:
+        """Stop working; leaves the arms holding. Must not raise."""
+
+    def teardown(self) -> None:
+        """Give back what ``setup`` took, whatever part of it was reached. May be called twice."""
+
+    def parameters_changed(self, values: P) -> None:
+        """Take over dynamic parameters; raises ``ContractError`` to refuse them."""
+
+    # --- transitions ----------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """``setup``; on failure ``teardown`` and back to unconfigured."""
+        if not self._attempt("configure", self.setup):
+            self._attempt("cleanup", self.teardown)
+            return _FAILURE
+        self.state_name = "inactive"
+        return _SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """``start``; on failure ``stop`` and back to inactive."""
+        if not self._attempt("activate", self.start):
+            self._attempt("deactivate", self.stop)
+            return _FAILURE
+        self.state_name = "active"
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """``stop``."""
+        self.state_name = "inactive"
+        stopped = self._attempt("deactivate", self.stop)
+        super().on_deactivate(state)
+        return _SUCCESS if stopped else _ERROR
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """``teardown``."""
+        self.state_name = "unconfigured"
+        return _SUCCESS if self._attempt("cleanup", self.teardown) else _ERROR
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """``stop`` where it runs, then ``teardown``."""
+        self._end()
+        self.state_name = "finalized"
+        return _SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a failed ``stop`` or ``teardown``: everything down, back to unconfigured."""
+        self._end()
+        self.state_name = "unconfigured"
+        return _SUCCESS
+
+    def close(self) -> None:
+        """End from any state: arms holding, nothing running, node destroyed. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._end()
+        self.destroy_node()
+
+    def _end(self) -> None:
+        if self.active:
+            self.state_name = "inactive"
+            self._attempt("deactivate", self.stop)
+        self._attempt("cleanup", self.teardown)
+
+    def _attempt(self, what: str, work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except ContractError as error:
+            for line in error.problems:
+                self.get_logger().error(f"{what}: {line}")
+            return False
+        except Exception:  # a bug of ours must not take the process down while arms are moving
+            self.get_logger().fatal(
+                f"{what} failed by a bug in adamoe_ros:\n{traceback.format_exc()}"
+            )
+            return False
+        return True

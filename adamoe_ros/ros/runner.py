@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one node as a process: start-up checks, signals, and an end that always comes.
+
+``rclpy`` is told to leave the signals alone: its own handlers shut the context down first, and then
+a node can no longer publish that the arms hold. Any number of SIGINT and SIGTERM ends the process
+once, in order.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from adamoe_ros.contract.errors import ContractError
+
+if TYPE_CHECKING:
+    from rclpy.executors import Executor
+
+    from adamoe_ros.ros.lifecycle import ManagedNode
+
+_WAKE = 0.1  # s; a waiting executor does not notice a signal by itself
+
+
+def require_overlay() -> None:
+    """Check that rclpy and this package's messages can be imported.
+
+    Raises:
+        ContractError: ROS or the built interfaces are not on the path.
+    """
+    for module, do in (
+        ("rclpy", "source /opt/ros/<distro>/setup.bash, or run 'make setup'"),
+        ("adamoe_ros.msg", "build with colcon and source install/setup.bash"),
+    ):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ContractError(f"{module}: expected it to import, got {error}; {do}") from error
+
+
+class Stop:
+    """Notes SIGINT and SIGTERM; true once one has come."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = self.signal or number
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+def run_node(
+    make: Callable[[], ManagedNode],
+    argv: Sequence[str] | None = None,
+    executor: Callable[[], Executor] | None = None,
+) -> int:
+    """Spin a node until a signal or until its lifecycle is finalized.
+
+    Args:
+        make: makes the node; a ``ContractError`` from it is printed, exit code 2.
+        argv: command line with ``--ros-args``; None: this process's.
+        executor: makes the executor; None: single-threaded.
+
+    Returns:
+        Exit code: 0 ended in order, 2 something the user gave does not fit.
+    """
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    stop = Stop()
+    rclpy.init(
+        args=list(argv) if argv is not None else None,
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
+    spinner = executor() if executor else SingleThreadedExecutor()
+    node: ManagedNode | None = None
+    try:
+        node = make()
+        spinner.add_node(node)
+        while not stop and node.state_name != "finalized":
+            spinner.spin_once(timeout_sec=_WAKE)
+    except ContractError as error:
+        for line in error.problems:
+            print(line, file=sys.stderr)
+        return 2
+    finally:
+        spinner.shutdown(timeout_sec=5.0)
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+def main(module: str, attribute: str, threads: int = 1) -> int:
+    """Entry of a node script: ``main("adamoe_ros.ros.control_node", "ControlNode")``.
+
+    The node's module is imported only after the overlay was found, so a missing overlay is one
+    line and not a traceback.
+
+    Args:
+        threads: 1 for the single-threaded executor, more for the multi-threaded one.
+    """
+    try:
+        require_overlay()
+    except ContractError as error:
+        print(error, file=sys.stderr)
+        return 2
+    make = getattr(importlib.import_module(module), attribute)
+    if threads == 1:
+        return run_node(make)
+    from rclpy.executors import MultiThreadedExecutor
+
+    return run_node(make, executor=lambda: MultiThreadedExecutor(num_threads=threads))
