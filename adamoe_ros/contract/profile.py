@@ -12,7 +12,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-CommandType = Literal["joint_state", "joint_trajectory", "float64_multi_array", "interbotix"]
+CommandType = Literal[
+    "joint_state", "joint_trajectory", "float64_multi_array", "interbotix"
+]
 
 
 class _Strict(BaseModel):
@@ -53,6 +55,18 @@ class CommandTarget(_Strict):
     )
 
 
+class StateSource(_Strict):
+    """Where the joint state of an arm, or of a gripper alone, comes from."""
+
+    topic: str = Field(min_length=1)
+    match: Literal["name", "index"] = Field(
+        "name",
+        description="index only for drivers whose names vary; the count must then be exact",
+    )
+    reliable: bool = Field(False, description="request reliable delivery")
+    timeout: float = Field(0.2, gt=0, description="s without a message: stale")
+
+
 class Gripper(_Strict):
     """The gripper of an arm, linear between its closed and open values."""
 
@@ -61,34 +75,36 @@ class Gripper(_Strict):
     closed: float = Field(description="state value when closed, driver's unit")
     open: float = Field(description="state value when open, driver's unit")
     limits: Limits
-    command_name: str | None = Field(None, description="name in command messages; null: the same")
+    state: StateSource | None = Field(
+        None, description="own state topic; null: the arm's"
+    )
+    command_name: str | None = Field(
+        None, description="name in command messages; null: the same"
+    )
     command_closed: float | None = Field(
         None, description="command value when closed; null: closed"
     )
-    command_open: float | None = Field(None, description="command value when open; null: open")
-    command: CommandTarget | None = Field(None, description="own command topic; null: the arm's")
+    command_open: float | None = Field(
+        None, description="command value when open; null: open"
+    )
+    command: CommandTarget | None = Field(
+        None, description="own command topic; null: the arm's"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Gripper:
         if math.isclose(self.open, self.closed):
             raise ValueError("open and closed to differ")
         if (self.command_closed is None) != (self.command_open is None):
-            raise ValueError("command_closed and command_open given together or not at all")
+            raise ValueError(
+                "command_closed and command_open given together or not at all"
+            )
         low, high = self.limits.position
-        if not (low <= min(self.open, self.closed) and max(self.open, self.closed) <= high):
+        if not (
+            low <= min(self.open, self.closed) and max(self.open, self.closed) <= high
+        ):
             raise ValueError("open and closed inside limits.position")
         return self
-
-
-class StateSource(_Strict):
-    """Where the joint state of an arm comes from."""
-
-    topic: str = Field(min_length=1)
-    match: Literal["name", "index"] = Field(
-        "name", description="index only for drivers whose names vary; the count must then be exact"
-    )
-    reliable: bool = Field(False, description="request reliable delivery")
-    timeout: float = Field(0.2, gt=0, description="s without a message: stale")
 
 
 class Arm(_Strict):
@@ -116,12 +132,18 @@ class Arm(_Strict):
     def _consistent(self) -> Arm:
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
-            raise ValueError(f"each joint name once per arm (repeated: {', '.join(repeated)})")
+            raise ValueError(
+                f"each joint name once per arm (repeated: {', '.join(repeated)})"
+            )
         if len(self.home) != len(self.names):
-            raise ValueError(f"home with {len(self.names)} values (joints, then gripper)")
+            raise ValueError(
+                f"home with {len(self.names)} values (joints, then gripper)"
+            )
         for name, value, limits in zip(self.names, self.home, self.limits, strict=True):
             if not limits.position[0] <= value <= limits.position[1]:
-                raise ValueError(f"home of {name} inside its position limits {limits.position}")
+                raise ValueError(
+                    f"home of {name} inside its position limits {limits.position}"
+                )
         return self
 
 
@@ -138,8 +160,12 @@ class Camera(_Strict):
     rate: float = Field(30.0, gt=0, description="Hz, expected")
     reliable: bool = Field(False, description="request reliable delivery")
     timeout: float = Field(0.3, gt=0, description="s without a frame: stale")
-    tolerance: float = Field(0.05, gt=0, description="s, largest distance from the observation")
-    absent: bool = Field(False, description="this robot has no such camera: the slot is masked")
+    tolerance: float = Field(
+        0.05, gt=0, description="s, largest distance from the observation"
+    )
+    absent: bool = Field(
+        False, description="this robot has no such camera: the slot is masked"
+    )
 
     @model_validator(mode="after")
     def _topic_or_absent(self) -> Camera:
@@ -152,7 +178,9 @@ class Gate(_Strict):
     """Bounds of the safety gate beyond the joints' own limits."""
 
     max_start_distance: float = Field(
-        0.35, gt=0, description="rad (or m): first row of motion to the measured pose, per joint"
+        0.35,
+        gt=0,
+        description="rad (or m): first row of motion to the measured pose, per joint",
     )
     max_tracking_error: float = Field(
         0.5, gt=0, description="rad (or m): command to measured pose, per joint"
@@ -163,11 +191,18 @@ class Gate(_Strict):
         description="as max_tracking_error, for grippers; null: not limited (they hold things)",
     )
     hard_bound: float = Field(
-        0.3, ge=0, description="rad (or m) beyond a position limit: the chunk is refused whole"
+        0.3,
+        ge=0,
+        description="rad (or m) beyond a position limit: the chunk is refused whole",
     )
-    rejected_chunks_to_abort: int = Field(3, ge=1, description="in a row: the goal is aborted")
-    workspace: tuple[tuple[float, float, float], tuple[float, float, float]] | None = Field(
-        None, description="m, lowest and highest corner for the tool frames, base frame; needs urdf"
+    rejected_chunks_to_abort: int = Field(
+        3, ge=1, description="in a row: the goal is aborted"
+    )
+    workspace: tuple[tuple[float, float, float], tuple[float, float, float]] | None = (
+        Field(
+            None,
+            description="m, lowest and highest corner for the tool frames, base frame; needs urdf",
+        )
     )
     urdf: str | None = Field(None, description="file for the workspace box; null: none")
 
@@ -185,7 +220,8 @@ class RobotProfile(_Strict):
     name: str = Field(min_length=1)
     description: str = Field(min_length=1)
     embodiments: tuple[str, ...] = Field(
-        min_length=1, description="checkpoint embodiments that fit this robot's kinematics"
+        min_length=1,
+        description="checkpoint embodiments that fit this robot's kinematics",
     )
     state_source: Literal["measured", "last_command"] = "measured"
     arms: dict[Literal["left", "right"], Arm] = Field(min_length=1)
@@ -198,32 +234,64 @@ class RobotProfile(_Strict):
     @property
     def joint_ids(self) -> tuple[str, ...]:
         """``<arm>/<name>`` of every joint, left arm first, gripper last of each arm."""
-        return tuple(f"{side}/{name}" for side, arm in self.ordered_arms for name in arm.names)
+        return tuple(
+            f"{side}/{name}" for side, arm in self.ordered_arms for name in arm.names
+        )
 
     @property
     def ordered_arms(self) -> tuple[tuple[str, Arm], ...]:
         """Arms, left before right."""
-        return tuple((side, self.arms[side]) for side in ("left", "right") if side in self.arms)
+        return tuple(
+            (side, self.arms[side]) for side in ("left", "right") if side in self.arms
+        )
 
     @property
     def present_cameras(self) -> dict[str, Camera]:
         """Camera slots that exist on this robot."""
-        return {slot: camera for slot, camera in self.cameras.items() if not camera.absent}
+        return {
+            slot: camera for slot, camera in self.cameras.items() if not camera.absent
+        }
 
     @model_validator(mode="after")
     def _consistent(self) -> RobotProfile:
-        by_topic: dict[str, list[str]] = {}
-        for _, arm in self.ordered_arms:
-            by_topic.setdefault(arm.state.topic, []).extend(arm.names)
-        for topic, names in by_topic.items():
-            repeated = sorted({name for name in names if names.count(name) > 1})
-            if repeated:
-                raise ValueError(
-                    f"distinct joint names for the arms that share {topic} "
-                    f"(repeated: {', '.join(repeated)})"
-                )
+        wrong = [*_repeated_state_names(self), *_mixed_command_targets(self)]
         if not self.present_cameras:
-            raise ValueError("at least one camera that is not absent")
+            wrong.append("at least one camera that is not absent")
         if self.gate.workspace is not None and self.gate.urdf is None:
-            raise ValueError("gate.urdf beside gate.workspace")
+            wrong.append("gate.urdf beside gate.workspace")
+        if wrong:
+            raise ValueError("; and ".join(wrong))
         return self
+
+
+def _repeated_state_names(profile: RobotProfile) -> list[str]:
+    by_topic: dict[str, list[str]] = {}
+    for _, arm in profile.ordered_arms:
+        by_topic.setdefault(arm.state.topic, []).extend(
+            joint.name for joint in arm.joints
+        )
+        if arm.gripper:
+            source = arm.gripper.state or arm.state
+            by_topic.setdefault(source.topic, []).append(arm.gripper.name)
+    wrong = []
+    for topic, names in by_topic.items():
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            wrong.append(
+                f"distinct joint names for the arms that share {topic} "
+                f"(repeated: {', '.join(repeated)})"
+            )
+    return wrong
+
+
+def _mixed_command_targets(profile: RobotProfile) -> list[str]:
+    by_topic: dict[str, set[CommandTarget]] = {}
+    for _, arm in profile.ordered_arms:
+        own = [arm.gripper.command] if arm.gripper and arm.gripper.command else []
+        for target in (arm.command, *own):
+            by_topic.setdefault(target.topic, set()).add(target)
+    return [
+        f"one type and velocity setting for everything commanded on {topic}"
+        for topic, targets in by_topic.items()
+        if len(targets) > 1
+    ]

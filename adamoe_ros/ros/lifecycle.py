@@ -138,7 +138,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
             for line in error.problems:
                 self.get_logger().error(f"{what}: {line}")
             return False
-        except Exception:  # a bug of ours must not take the process down while arms are moving
+        except Exception:  # noqa: BLE001 - a bug of ours must not end the process mid-motion
             self.get_logger().fatal(
                 f"{what} failed by a bug in adamoe_ros:\n{traceback.format_exc()}"
             )

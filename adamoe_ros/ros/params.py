@@ -13,9 +13,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.contract.errors import ContractError, problem
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Bounds = tuple[float, float]
 
@@ -83,27 +86,30 @@ class Declaration:
         """
         converted = _as_type(value, self.default)
         if converted is None:
-            raise ContractError(self._line(_type_name(self.default), value, "correct the value"))
+            raise ContractError(
+                self._line(_type_name(self.default), value, "correct the value")
+            )
         for item in converted if isinstance(converted, tuple) else (converted,):
             self._check(item)
         return converted
 
     def _check(self, item: Any) -> None:
         if isinstance(item, float) and not math.isfinite(item):
-            raise ContractError(self._line("a finite number", item, "correct the value"))
+            raise ContractError(
+                self._line("a finite number", item, "correct the value")
+            )
         bounds = self.spec.bounds
         if bounds and not bounds[0] <= item <= bounds[1]:
             unit = f" {self.spec.unit}" if self.spec.unit else ""
             expected = f"a value in {self.spec.allowed}{unit}"
             raise ContractError(self._line(expected, item, "choose one inside"))
         if self.spec.choices and item not in self.spec.choices:
-            raise ContractError(self._line(f"one of {self.spec.allowed}", item, "choose one"))
+            raise ContractError(
+                self._line(f"one of {self.spec.allowed}", item, "choose one")
+            )
 
     def _line(self, expected: str, got: object, do: str) -> str:
         return problem(f"parameter {self.name}", expected, repr(got), do)
-
-
-Self = TypeVar("Self", bound="Parameters")
 
 
 @dataclass(frozen=True)
@@ -131,12 +137,15 @@ class Parameters:
         known = ", ".join(declaration.name for declaration in cls.declarations())
         raise ContractError(
             problem(
-                f"parameter {name}", f"one of {known}", "an unknown name", "correct or remove it"
+                f"parameter {name}",
+                f"one of {known}",
+                "an unknown name",
+                "correct or remove it",
             )
         )
 
     @classmethod
-    def from_values(cls: type[Self], values: Mapping[str, object]) -> Self:
+    def from_values(cls, values: Mapping[str, object]) -> Self:
         """Defaults with ``values`` over them.
 
         Raises:
@@ -156,13 +165,15 @@ class Parameters:
                 return made
         raise ContractError(lines)
 
-    def changed(self: Self, values: Mapping[str, object]) -> Self:
+    def changed(self, values: Mapping[str, object]) -> Self:
         """A copy with some values replaced, checked like ``from_values``."""
         return type(self).from_values({**self.as_dict(), **values})
 
     def as_dict(self) -> dict[str, Any]:
         """Name -> value."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+        }
 
     def conflicts(self) -> list[str]:
         """Lines about values that do not fit each other; a subclass may add some."""
@@ -184,7 +195,9 @@ def yaml_text(node: str, parameters: type[Parameters], source: str) -> str:
     for item in parameters.declarations():
         notes = [note for note in (item.spec.unit, item.spec.allowed) if note]
         notes += ["may change while active"] if item.spec.dynamic else []
-        lines.append(f"    # {item.spec.text}" + (f" [{'; '.join(notes)}]" if notes else ""))
+        lines.append(
+            f"    # {item.spec.text}" + (f" [{'; '.join(notes)}]" if notes else "")
+        )
         lines.append(f"    {item.name}: {_yaml_value(item.default)}")
     return "\n".join(lines) + "\n"
 
@@ -198,7 +211,12 @@ def markdown_table(parameters: type[Parameters]) -> str:
     for item in parameters.declarations():
         allowed = item.spec.allowed.replace("|", "\\|")
         dynamic = "changes" if item.spec.dynamic else "fixed"
-        cells = [f"`{item.name}`", f"`{_yaml_value(item.default)}`", item.spec.unit, allowed]
+        cells = [
+            f"`{item.name}`",
+            f"`{_yaml_value(item.default)}`",
+            item.spec.unit,
+            allowed,
+        ]
         lines.append("| " + " | ".join([*cells, dynamic, item.spec.text]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -220,8 +238,15 @@ def _as_type(value: object, default: Any) -> Any:
 
 def _type_name(default: Any) -> str:
     if isinstance(default, tuple):
-        return f"a list of {_type_name(default[0] if default else '').split(' ', 1)[1]}s"
-    names = {bool: "a true or false", int: "a whole number", float: "a number", str: "a text"}
+        return (
+            f"a list of {_type_name(default[0] if default else '').split(' ', 1)[1]}s"
+        )
+    names = {
+        bool: "a true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+    }
     return names[type(default)]
 
 
