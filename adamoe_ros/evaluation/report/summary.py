@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adamoe_ros.evaluation.report.recording import Episode, Recording
+from adamoe_ros.data.recording import Episode, Recording
 
 RESULTS_FORMAT = "adamoe_ros/results/1"
 CLIP_KINDS = ("position_clips", "velocity_clips", "acceleration_clips", "step_clips")

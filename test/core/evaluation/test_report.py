@@ -13,7 +13,7 @@ import pytest
 
 from adamoe_ros.evaluation.report import svg
 from adamoe_ros.evaluation.report.page import report_page
-from adamoe_ros.evaluation.report.recording import (
+from adamoe_ros.data.recording import (
     ChunkRecord,
     ControlRecord,
     Episode,
