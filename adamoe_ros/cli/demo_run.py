@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of the demo: processes up, episodes, processes down, results.
+
+Runs in the process of ``adamoe demo``; imports ROS only after the environment is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from adamoe_ros.cli.demo_processes import NodeProcesses
+from adamoe_ros.cli.demo_settings import DemoSettings, settings_from
+from adamoe_ros.cli.demo_view import Snapshot, View, make_view
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.resources import robots_dir, share_dir
+from adamoe_ros.data.recording import Episode, Recording
+
+if TYPE_CHECKING:
+    from adamoe_ros.ros.demo_director import DemoDirector
+
+SIM_ROBOT = "aloha_sim"  # what sim_node speaks, whatever profile policy and control are given
+_FIRST_FRAME = 60.0  # s until the simulator must have shown a picture
+_CONFIGURE = 120.0  # s; loading and warming up a large checkpoint
+_ACTIVATE = 30.0  # s
+_SLOWEST = 20.0  # wall seconds per simulated second until a goal is given up
+_MODES = ("inactive", "holding", "running", "stopped")  # ControlStatus.mode
+
+
+class DemoRun:
+    """One run.
+
+    Args:
+        settings: what was asked for.
+        profile: of policy and control.
+        view: where progress is shown.
+        nodes: to start processes with.
+    """
+
+    def __init__(
+        self, settings: DemoSettings, profile: RobotProfile, view: View, nodes: NodeProcesses
+    ) -> None:
+        from adamoe_ros.ros.demo_director import DemoDirector
+
+        self._settings = settings
+        self._view = view
+        self._nodes = nodes
+        self._episode: Episode | None = None
+        self._pace = _Pace()
+        self.recording = Recording(settings=settings.as_shown())
+        self._start_nodes()
+        self._director: DemoDirector = DemoDirector(profile, self._on_turn)
+
+    def close(self) -> None:
+        """Take the director's node down."""
+        self._director.cancel()
+        self._director.close()
+
+    def run(self, started: float) -> None:
+        """Bring the nodes up and run every episode.
+
+        Args:
+            started: monotonic s at which the command began.
+        """
+        from adamoe_ros.ros.demo_director import CONFIGURE
+
+        director, live = self._director, self._director.recorder.live
+        director.wait_for("sim_node: a camera frame", lambda: live.task.frames > 0, _FIRST_FRAME)
+        first_frame = time.monotonic() - started
+        self.recording.settings["first_frame_s"] = round(first_frame, 2)
+        self._view.step(f"first camera frame after {first_frame:.1f} s")
+        director.transition("policy_node", CONFIGURE, _CONFIGURE)
+        director.transition("control_node", CONFIGURE, _ACTIVATE)
+        director.wait_for("policy_node: its status", lambda: live.policy_heard, _ACTIVATE)
+        self.recording.settings["device"] = live.policy.device
+        self._view.step(f"policy ready on {live.policy.device}")
+        for index in range(self._settings.episodes):
+            self._run_episode(index)
+        self.recording.settings["memory_mib"] = {
+            name: round(size / 2**20) for name, size in self._nodes.memory().items()
+        }
+
+    def _run_episode(self, index: int) -> None:
+        """Set up, activate, execute, deactivate; deactivated, control follows the reset arms."""
+        from adamoe_ros.ros.demo_director import ACTIVATE, DEACTIVATE
+
+        settings, director = self._settings, self._director
+        seed = settings.seed + index
+        sentence = director.set_up(settings.task, settings.instruction or "", seed)
+        live = director.recorder.live
+        director.wait_for(
+            "sim_node: a camera frame of the episode",
+            lambda: live.task.seed == seed and 0 < live.task.frames,
+            _ACTIVATE,
+        )
+        for name in ("control_node", "policy_node"):
+            director.transition(name, ACTIVATE, _ACTIVATE)
+        episode = Episode(index, seed, settings.task, sentence)
+        director.recorder.begin(episode)
+        self._episode = episode
+        self._pace = _Pace()
+        begun = time.monotonic()
+        result = director.execute(
+            sentence, settings.max_duration, True, settings.max_duration * _SLOWEST
+        )
+        episode.wall = time.monotonic() - begun
+        director.recorder.end()
+        self._episode = None
+        episode.result_code, episode.result_message = int(result.code), result.message
+        episode.elapsed = float(result.elapsed)
+        self.recording.episodes.append(episode)
+        self._view.quiet()
+        word = "success" if episode.success else "no success"
+        self._view.step(
+            f"episode {index + 1}/{settings.episodes}, seed {seed}: {word} after "
+            f"{episode.elapsed:.1f} s, {len(episode.chunks)} chunks ({episode.result_message})"
+        )
+        for name in ("policy_node", "control_node"):
+            director.transition(name, DEACTIVATE, _ACTIVATE)
+
+    def _start_nodes(self) -> None:
+        settings = self._settings
+        trace = str(settings.out / "trace") if settings.video else ""
+        common = {"use_sim_time": True}
+        policy = {
+            "robot": settings.robot,
+            "checkpoint": settings.checkpoint,
+            "strategy": settings.strategy,
+            "inject_latency": settings.inject_latency,
+        }
+        control = {"robot": settings.robot, "strategy": settings.strategy}
+        sim = {
+            "robot": SIM_ROBOT,
+            "task": settings.task,
+            "seed": settings.seed,
+            "real_time_factor": settings.real_time_factor,
+            "trace": trace,
+        }
+        self._nodes.start("sim_node", "adamoe_ros.ros.sim_node", ros_arguments(sim))
+        for name, values in (("policy_node", policy), ("control_node", control)):
+            self._nodes.start(name, f"adamoe_ros.ros.{name}", ros_arguments({**common, **values}))
+
+    def _on_turn(self) -> None:
+        ended = self._nodes.ended()
+        if ended is not None:
+            raise ContractError(ended.last_line or f"{ended.name}: ended without a word")
+        if self._episode is not None:
+            self._view.update(self._snapshot(self._episode))
+
+    def _snapshot(self, episode: Episode) -> Snapshot:
+        live = self._director.recorder.live
+        control, policy = live.control, live.policy
+        latency = dict(zip(policy.stages, policy.latency_last, strict=False))
+        return Snapshot(
+            episode=episode.index + 1,
+            episodes=self._settings.episodes,
+            instruction=policy.instruction or episode.instruction,
+            phase=policy.phase,
+            mode=_MODES[control.mode] + (f" ({control.hold_cause})" if control.hold_cause else ""),
+            inference=latency.get("total"),
+            command_rate=control.rate if live.control_heard else None,
+            chunks=len(episode.chunks),
+            holds=int(episode.counters.get("holds", 0)),
+            elapsed=live.task.elapsed,
+            speed=self._pace.speed(live.task.elapsed),
+            success=live.task.ever_success,
+        )
+
+
+class _Pace:
+    """Simulated seconds per wall second since the first sight of the episode."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+
+    def speed(self, simulated: float) -> float | None:
+        now = time.monotonic()
+        if self._first is None or simulated < self._first[1]:
+            self._first = (now, simulated)
+        wall = now - self._first[0]
+        return (simulated - self._first[1]) / wall if wall > 1.0 else None
+
+
+def ros_arguments(values: dict[str, object]) -> list[str]:
+    """``--ros-args`` with parameters."""
+    arguments = ["--ros-args"]
+    for name, value in values.items():
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, (int, float)):
+            text = repr(value)
+        else:
+            text = "'" + str(value).replace("'", "''") + "'"  # YAML, so that 1e3 stays a text
+        arguments += ["-p", f"{name}:={text}"]
+    return arguments
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """``adamoe demo``: the exit code."""
+    started = time.monotonic()
+    settings = settings_from(options, share_dir() / "checkpoints" / "demo")
+    profile = load_profile(profile_path(settings.robot, robots_dir()))
+    check_checkpoint(settings.checkpoint)
+    environment = complete_environment({"ROS_DOMAIN_ID": str(settings.domain)})
+    settings.out.mkdir(parents=True, exist_ok=True)
+    view = make_view()
+    view.step(f"ROS_DOMAIN_ID={settings.domain}, logs in {settings.out / 'log'}")
+    try:
+        recording = _record(settings, profile, environment, view, started)
+    except DemoFailed as failure:
+        print(f"adamoe demo: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        view.close()
+    write_results(recording, settings, view)
+    return 0
+
+
+def _record(
+    settings: DemoSettings,
+    profile: RobotProfile,
+    environment: dict[str, str],
+    view: View,
+    started: float,
+) -> Recording:
+    """Run with everything that was started ended again, however it ends."""
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    old = signal.signal(signal.SIGTERM, _interrupt)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        with NodeProcesses(environment, settings.out / "log") as nodes:
+            run = DemoRun(settings, profile, view, nodes)
+            try:
+                run.run(started)
+            finally:
+                run.close()
+        return run.recording
+    finally:
+        rclpy.try_shutdown()
+        signal.signal(signal.SIGTERM, old)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
