@@ -12,9 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-CommandType = Literal[
-    "joint_state", "joint_trajectory", "float64_multi_array", "interbotix"
-]
+CommandType = Literal["joint_state", "joint_trajectory", "float64_multi_array", "interbotix"]
 
 
 class _Strict(BaseModel):
@@ -75,34 +73,22 @@ class Gripper(_Strict):
     closed: float = Field(description="state value when closed, driver's unit")
     open: float = Field(description="state value when open, driver's unit")
     limits: Limits
-    state: StateSource | None = Field(
-        None, description="own state topic; null: the arm's"
-    )
-    command_name: str | None = Field(
-        None, description="name in command messages; null: the same"
-    )
+    state: StateSource | None = Field(None, description="own state topic; null: the arm's")
+    command_name: str | None = Field(None, description="name in command messages; null: the same")
     command_closed: float | None = Field(
         None, description="command value when closed; null: closed"
     )
-    command_open: float | None = Field(
-        None, description="command value when open; null: open"
-    )
-    command: CommandTarget | None = Field(
-        None, description="own command topic; null: the arm's"
-    )
+    command_open: float | None = Field(None, description="command value when open; null: open")
+    command: CommandTarget | None = Field(None, description="own command topic; null: the arm's")
 
     @model_validator(mode="after")
     def _consistent(self) -> Gripper:
         if math.isclose(self.open, self.closed):
             raise ValueError("open and closed to differ")
         if (self.command_closed is None) != (self.command_open is None):
-            raise ValueError(
-                "command_closed and command_open given together or not at all"
-            )
+            raise ValueError("command_closed and command_open given together or not at all")
         low, high = self.limits.position
-        if not (
-            low <= min(self.open, self.closed) and max(self.open, self.closed) <= high
-        ):
+        if not (low <= min(self.open, self.closed) and max(self.open, self.closed) <= high):
             raise ValueError("open and closed inside limits.position")
         return self
 
@@ -132,18 +118,12 @@ class Arm(_Strict):
     def _consistent(self) -> Arm:
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
-            raise ValueError(
-                f"each joint name once per arm (repeated: {', '.join(repeated)})"
-            )
+            raise ValueError(f"each joint name once per arm (repeated: {', '.join(repeated)})")
         if len(self.home) != len(self.names):
-            raise ValueError(
-                f"home with {len(self.names)} values (joints, then gripper)"
-            )
+            raise ValueError(f"home with {len(self.names)} values (joints, then gripper)")
         for name, value, limits in zip(self.names, self.home, self.limits, strict=True):
             if not limits.position[0] <= value <= limits.position[1]:
-                raise ValueError(
-                    f"home of {name} inside its position limits {limits.position}"
-                )
+                raise ValueError(f"home of {name} inside its position limits {limits.position}")
         return self
 
 
@@ -160,12 +140,8 @@ class Camera(_Strict):
     rate: float = Field(30.0, gt=0, description="Hz, expected")
     reliable: bool = Field(False, description="request reliable delivery")
     timeout: float = Field(0.3, gt=0, description="s without a frame: stale")
-    tolerance: float = Field(
-        0.05, gt=0, description="s, largest distance from the observation"
-    )
-    absent: bool = Field(
-        False, description="this robot has no such camera: the slot is masked"
-    )
+    tolerance: float = Field(0.05, gt=0, description="s, largest distance from the observation")
+    absent: bool = Field(False, description="this robot has no such camera: the slot is masked")
 
     @model_validator(mode="after")
     def _topic_or_absent(self) -> Camera:
@@ -195,14 +171,10 @@ class Gate(_Strict):
         ge=0,
         description="rad (or m) beyond a position limit: the chunk is refused whole",
     )
-    rejected_chunks_to_abort: int = Field(
-        3, ge=1, description="in a row: the goal is aborted"
-    )
-    workspace: tuple[tuple[float, float, float], tuple[float, float, float]] | None = (
-        Field(
-            None,
-            description="m, lowest and highest corner for the tool frames, base frame; needs urdf",
-        )
+    rejected_chunks_to_abort: int = Field(3, ge=1, description="in a row: the goal is aborted")
+    workspace: tuple[tuple[float, float, float], tuple[float, float, float]] | None = Field(
+        None,
+        description="m, lowest and highest corner for the tool frames, base frame; needs urdf",
     )
     urdf: str | None = Field(None, description="file for the workspace box; null: none")
 
@@ -234,23 +206,17 @@ class RobotProfile(_Strict):
     @property
     def joint_ids(self) -> tuple[str, ...]:
         """``<arm>/<name>`` of every joint, left arm first, gripper last of each arm."""
-        return tuple(
-            f"{side}/{name}" for side, arm in self.ordered_arms for name in arm.names
-        )
+        return tuple(f"{side}/{name}" for side, arm in self.ordered_arms for name in arm.names)
 
     @property
     def ordered_arms(self) -> tuple[tuple[str, Arm], ...]:
         """Arms, left before right."""
-        return tuple(
-            (side, self.arms[side]) for side in ("left", "right") if side in self.arms
-        )
+        return tuple((side, self.arms[side]) for side in ("left", "right") if side in self.arms)
 
     @property
     def present_cameras(self) -> dict[str, Camera]:
         """Camera slots that exist on this robot."""
-        return {
-            slot: camera for slot, camera in self.cameras.items() if not camera.absent
-        }
+        return {slot: camera for slot, camera in self.cameras.items() if not camera.absent}
 
     @model_validator(mode="after")
     def _consistent(self) -> RobotProfile:
@@ -267,9 +233,7 @@ class RobotProfile(_Strict):
 def _repeated_state_names(profile: RobotProfile) -> list[str]:
     by_topic: dict[str, list[str]] = {}
     for _, arm in profile.ordered_arms:
-        by_topic.setdefault(arm.state.topic, []).extend(
-            joint.name for joint in arm.joints
-        )
+        by_topic.setdefault(arm.state.topic, []).extend(joint.name for joint in arm.joints)
         if arm.gripper:
             source = arm.gripper.state or arm.state
             by_topic.setdefault(source.topic, []).append(arm.gripper.name)

@@ -22,6 +22,8 @@ from adamoe_ros.ros.params import Parameters, markdown_table, yaml_text
 # node -> (module of the declaration, class)
 NODES: dict[str, tuple[str, str]] = {
     "control_node": ("adamoe_ros.ros.control_params", "ControlParams"),
+    "policy_node": ("adamoe_ros.ros.policy_params", "PolicyParams"),
+    "sim_node": ("adamoe_ros.ros.sim_params", "SimParams"),
 }
 
 
@@ -68,14 +70,8 @@ def profile_schema() -> str:
 
 def _without_required(node: Any) -> Any:
     if isinstance(node, dict):
-        return {
-            key: _without_required(value)
-            for key, value in node.items()
-            if key != "required"
-        }
-    return (
-        [_without_required(item) for item in node] if isinstance(node, list) else node
-    )
+        return {key: _without_required(value) for key, value in node.items() if key != "required"}
+    return [_without_required(item) for item in node] if isinstance(node, list) else node
 
 
 def _tables() -> str:
@@ -109,8 +105,7 @@ def differing(root: Path) -> list[str]:
     return [
         name
         for name, text in generated().items()
-        if not (root / name).is_file()
-        or (root / name).read_text(encoding="utf-8") != text
+        if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != text
     ]
 
 

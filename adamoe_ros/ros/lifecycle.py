@@ -7,17 +7,22 @@ fails the transition and every line of it is logged. Imports rclpy.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.ros.parameters import LiveParameters
-from adamoe_ros.ros.params import Parameters
+from adamoe_ros.ros.params import ManagedParameters
 
-P = TypeVar("P", bound=Parameters)
+P = TypeVar("P", bound=ManagedParameters)
+
+_AUTOSTART_PERIOD = 0.5  # s between attempts to activate
+_REPEAT_AFTER = 10.0  # s before the same error lines are logged again
 
 _SUCCESS, _FAILURE, _ERROR = (
     TransitionCallbackReturn.SUCCESS,
@@ -46,6 +51,13 @@ class ManagedNode(LifecycleNode, Generic[P]):
             parameters,
             frozen=lambda: self.state_name != "unconfigured",
             on_change=self.parameters_changed,
+        )
+        self._logged: dict[str, tuple[tuple[str, ...], float]] = {}
+        self._starting = self.params.autostart
+        self._starter = self.create_timer(
+            _AUTOSTART_PERIOD,
+            self._autostart,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
 
     @property
@@ -95,6 +107,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``stop``."""
+        self._starting = False
         self.state_name = "inactive"
         stopped = self._attempt("deactivate", self.stop)
         super().on_deactivate(state)
@@ -102,6 +115,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``teardown``."""
+        self._starting = False
         self.state_name = "unconfigured"
         return _SUCCESS if self._attempt("cleanup", self.teardown) else _ERROR
 
@@ -135,8 +149,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
         try:
             work()
         except ContractError as error:
-            for line in error.problems:
-                self.get_logger().error(f"{what}: {line}")
+            self._log(what, error.problems)
             return False
         except Exception:  # noqa: BLE001 - a bug of ours must not end the process mid-motion
             self.get_logger().fatal(
@@ -144,3 +157,22 @@ class ManagedNode(LifecycleNode, Generic[P]):
             )
             return False
         return True
+
+    def _log(self, what: str, lines: tuple[str, ...]) -> None:
+        """Errors once, and again only when they differ or some time has passed."""
+        before, at = self._logged.get(what, ((), 0.0))
+        now = time.monotonic()
+        if lines == before and now - at < _REPEAT_AFTER:
+            return
+        self._logged[what] = (lines, now)
+        for line in lines:
+            self.get_logger().error(f"{what}: {line}")
+
+    def _autostart(self) -> None:
+        """One step towards active. A failed configure ends it: what was given does not fit."""
+        if not self._starting:
+            self._starter.cancel()
+        elif self.state_name == "unconfigured":
+            self._starting = self.trigger_configure() == _SUCCESS
+        elif self.state_name == "inactive":
+            self._starting = self.trigger_activate() != _SUCCESS

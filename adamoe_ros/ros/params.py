@@ -86,27 +86,21 @@ class Declaration:
         """
         converted = _as_type(value, self.default)
         if converted is None:
-            raise ContractError(
-                self._line(_type_name(self.default), value, "correct the value")
-            )
+            raise ContractError(self._line(_type_name(self.default), value, "correct the value"))
         for item in converted if isinstance(converted, tuple) else (converted,):
             self._check(item)
         return converted
 
     def _check(self, item: Any) -> None:
         if isinstance(item, float) and not math.isfinite(item):
-            raise ContractError(
-                self._line("a finite number", item, "correct the value")
-            )
+            raise ContractError(self._line("a finite number", item, "correct the value"))
         bounds = self.spec.bounds
         if bounds and not bounds[0] <= item <= bounds[1]:
             unit = f" {self.spec.unit}" if self.spec.unit else ""
             expected = f"a value in {self.spec.allowed}{unit}"
             raise ContractError(self._line(expected, item, "choose one inside"))
         if self.spec.choices and item not in self.spec.choices:
-            raise ContractError(
-                self._line(f"one of {self.spec.allowed}", item, "choose one")
-            )
+            raise ContractError(self._line(f"one of {self.spec.allowed}", item, "choose one"))
 
     def _line(self, expected: str, got: object, do: str) -> str:
         return problem(f"parameter {self.name}", expected, repr(got), do)
@@ -171,13 +165,21 @@ class Parameters:
 
     def as_dict(self) -> dict[str, Any]:
         """Name -> value."""
-        return {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
-        }
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def conflicts(self) -> list[str]:
         """Lines about values that do not fit each other; a subclass may add some."""
         return []
+
+
+@dataclass(frozen=True)
+class ManagedParameters(Parameters):
+    """What every lifecycle node has."""
+
+    autostart: bool = param(
+        False,
+        "Configure and activate without being asked; activation is tried again until it succeeds.",
+    )
 
 
 def yaml_text(node: str, parameters: type[Parameters], source: str) -> str:
@@ -195,9 +197,7 @@ def yaml_text(node: str, parameters: type[Parameters], source: str) -> str:
     for item in parameters.declarations():
         notes = [note for note in (item.spec.unit, item.spec.allowed) if note]
         notes += ["may change while active"] if item.spec.dynamic else []
-        lines.append(
-            f"    # {item.spec.text}" + (f" [{'; '.join(notes)}]" if notes else "")
-        )
+        lines.append(f"    # {item.spec.text}" + (f" [{'; '.join(notes)}]" if notes else ""))
         lines.append(f"    {item.name}: {_yaml_value(item.default)}")
     return "\n".join(lines) + "\n"
 
@@ -238,9 +238,7 @@ def _as_type(value: object, default: Any) -> Any:
 
 def _type_name(default: Any) -> str:
     if isinstance(default, tuple):
-        return (
-            f"a list of {_type_name(default[0] if default else '').split(' ', 1)[1]}s"
-        )
+        return f"a list of {_type_name(default[0] if default else '').split(' ', 1)[1]}s"
     names = {
         bool: "a true or false",
         int: "a whole number",

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of control_node. Imports no ROS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adamoe_ros.ros.params import ManagedParameters, param
+
+
+@dataclass(frozen=True)
+class ControlParams(ManagedParameters):
+    """Parameters of control_node, declared here and nowhere else."""
+
+    robot: str = param("", "Robot profile: the name of a shipped one or the path of a .yaml file.")
+    rate: float = param(
+        0.0, "Command rate; 0: the profile's command_rate.", unit="Hz", bounds=(0.0, 1000.0)
+    )
+    strategy: str = param(
+        "async",
+        "How chunks follow each other; the same in policy_node.",
+        choices=("sync", "async", "blend", "ensemble", "rtc"),
+    )
+    shadow: bool = param(
+        False, "Publish commands below ~/shadow/ only: everything works and nothing moves."
+    )
+    max_speed_scale: float = param(
+        1.0,
+        "Share of the joints' velocity limits that may be used.",
+        bounds=(0.02, 1.0),
+        dynamic=True,
+    )
+    start_ramp: bool = param(
+        False,
+        "Move slowly to the first row where it is farther away than gate.max_start_distance, "
+        "instead of refusing the chunk.",
+        dynamic=True,
+    )
+    start_ramp_speed: float = param(
+        0.2,
+        "Share of the joints' velocity limits during that slow approach.",
+        bounds=(0.02, 1.0),
+        dynamic=True,
+    )
+    hold_output: bool = param(
+        True, "Send the held command in every tick while holding; false: send nothing then."
+    )
+    estop_output: bool = param(
+        False, "Send the held command in every tick after an emergency stop; false: send nothing."
+    )
+    status_rate: float = param(
+        20.0,
+        "Rate of control_status, besides every change of mode.",
+        unit="Hz",
+        bounds=(1.0, 100.0),
+    )
+    trajectory_time: float = param(
+        0.0,
+        "time_from_start of JointTrajectory points; 0: two control periods.",
+        unit="s",
+        bounds=(0.0, 1.0),
+    )
+    realtime_priority: int = param(
+        0, "SCHED_FIFO priority of the control process; 0: normal scheduling.", bounds=(0, 99)
+    )
+    lock_memory: bool = param(False, "Keep the process in memory (mlockall).")

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the launch files share: arguments, environment, and the two nodes of a robot.
+
+Imports launch and launch_ros; only ``launch/*.launch.py`` imports this. Arguments carry what differs
+per deployment; every other value keeps the default of its declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from launch import LaunchContext, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.resources import robots_dir, share_dir
+
+PACKAGE = "adamoe_ros"
+_SWITCH = ["true", "false"]
+
+
+def environment() -> list[LaunchDescriptionEntity]:
+    """Fast DDS with a shared-memory segment that holds camera frames; both names of the variable.
+
+    The default segment (512 kB) drops most best-effort frames of 640x480 and above.
+    """
+    profile = str(share_dir() / "config" / "fastdds.xml")
+    return [
+        SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
+        SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),
+    ]
+
+
+def argument(
+    name: str,
+    default: str | None,
+    description: str,
+    choices: Sequence[str] | None = None,
+) -> DeclareLaunchArgument:
+    """A documented launch argument; a default of None makes it required."""
+    return DeclareLaunchArgument(
+        name, default_value=default, description=description, choices=choices
+    )
+
+
+def robot_arguments(robot: str | None) -> list[LaunchDescriptionEntity]:
+    """Arguments of everything that starts policy and control for a robot.
+
+    Args:
+        robot: default profile; None: must be given.
+    """
+    return [
+        argument(
+            "robot",
+            robot,
+            "Robot profile: name in config/robots or path of a .yaml file.",
+        ),
+        argument(
+            "checkpoint",
+            None,
+            "Checkpoint folder (made by 'adamoe convert' or 'train').",
+        ),
+        argument(
+            "namespace",
+            "",
+            "Namespace of both nodes; one per robot on the same machine.",
+        ),
+        argument(
+            "params_file",
+            "",
+            "YAML file with node parameters that differ from the defaults.",
+        ),
+        argument(
+            "strategy",
+            "",
+            "How chunks follow each other, in both nodes; empty: default.",
+        ),
+        argument("device", "", "Device of the policy: cpu, cuda, cuda:N; empty: default."),
+        argument(
+            "shadow",
+            "false",
+            "Publish commands to ~/shadow/ only; nothing moves.",
+            _SWITCH,
+        ),
+        argument(
+            "max_speed_scale",
+            "",
+            "Share of the joints' speed limits, 0.05 ... 1; empty: 1.",
+        ),
+        argument("use_sim_time", "", "true, false, or empty for what the profile says."),
+        argument("policy", "true", "Start policy_node.", _SWITCH),
+        argument("control", "true", "Start control_node.", _SWITCH),
+        argument("autostart", "true", "Configure and activate both nodes.", _SWITCH),
+        argument(
+            "respawn",
+            "true",
+            "Start policy_node again when it ends; arms hold.",
+            _SWITCH,
+        ),
+        argument("log_level", "info", "debug, info, warn, error or fatal."),
+    ]
+
+
+def robot_nodes() -> OpaqueFunction:
+    """policy_node and control_node, from the arguments of ``robot_arguments``."""
+    return OpaqueFunction(function=_robot_nodes)
+
+
+def node(
+    executable: str,
+    parameters: dict[str, Any],
+    context: LaunchContext,
+    respawn: bool = False,
+) -> Node:
+    """One node of this package in the launch file's namespace, with its overrides."""
+    params_file = _text(context, "params_file")
+    return Node(
+        package=PACKAGE,
+        executable=executable,
+        name=executable,
+        namespace=_text(context, "namespace"),
+        parameters=[parameters, *([params_file] if params_file else [])],
+        ros_arguments=["--log-level", f"{executable}:={_text(context, 'log_level')}"],
+        output="screen",
+        emulate_tty=True,
+        respawn=respawn,
+        respawn_delay=1.0,
+        # a node ends in order on the first SIGINT; these bound a wedged one
+        sigterm_timeout="8",
+        sigkill_timeout="4",
+    )
+
+
+def _robot_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    robot = _text(context, "robot")
+    profile = load_profile(profile_path(robot, robots_dir()))
+    shared: dict[str, Any] = {
+        "robot": robot,
+        "use_sim_time": _sim_time(_text(context, "use_sim_time"), profile.use_sim_time),
+        "autostart": _on(context, "autostart"),
+        **_given(context, "strategy"),
+    }
+    policy = {
+        **shared,
+        "checkpoint": _text(context, "checkpoint"),
+        **_given(context, "device"),
+    }
+    control = {**shared, "shadow": _on(context, "shadow"), **_speed(context)}
+    nodes: list[LaunchDescriptionEntity] = []
+    if _on(context, "control"):
+        nodes.append(node("control_node", control, context))
+    if _on(context, "policy"):
+        nodes.append(node("policy_node", policy, context, respawn=_on(context, "respawn")))
+    return nodes
+
+
+def _text(context: LaunchContext, name: str) -> str:
+    return str(LaunchConfiguration(name).perform(context))
+
+
+def _on(context: LaunchContext, name: str) -> bool:
+    return _text(context, name) == "true"
+
+
+def _sim_time(argument_value: str, of_profile: bool) -> bool:
+    return of_profile if argument_value == "" else argument_value == "true"
+
+
+def _given(context: LaunchContext, name: str) -> dict[str, Any]:
+    """The argument as a parameter, or nothing where it was left empty."""
+    value = _text(context, name)
+    return {name: value} if value else {}
+
+
+def _speed(context: LaunchContext) -> dict[str, Any]:
+    value = _text(context, "max_speed_scale")
+    return {"max_speed_scale": float(value)} if value else {}
