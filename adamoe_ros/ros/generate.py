@@ -23,6 +23,7 @@ from adamoe_ros.ros.params import Parameters, markdown_table, yaml_text
 NODES: dict[str, tuple[str, str]] = {
     "control_node": ("adamoe_ros.ros.control_params", "ControlParams"),
     "policy_node": ("adamoe_ros.ros.policy_params", "PolicyParams"),
+    "loopback_node": ("adamoe_ros.ros.loopback_params", "LoopbackParams"),
     "sim_node": ("adamoe_ros.ros.sim_params", "SimParams"),
 }
 

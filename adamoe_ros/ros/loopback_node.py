@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""loopback_node: plays the driver of any robot profile by echoing commands as joint states.
+
+Publishes and subscribes exactly what the profile says, cameras included, so that a profile and a
+launch file can be tried before the robot is switched on. One thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.profile import Camera
+from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
+from adamoe_ros.ros import qos
+from adamoe_ros.ros.lifecycle import ManagedNode
+from adamoe_ros.ros.loopback_params import LoopbackParams
+from adamoe_ros.sim.loopback import LoopbackRobot
+
+_OFFSET = 0.2  # rad or m, of the fault of that name
+
+
+def _read_joint_state(message: JointState) -> tuple[list[float], list[str]]:
+    return list(message.position), list(message.name)
+
+
+def _read_trajectory(message: JointTrajectory) -> tuple[list[float], list[str]]:
+    return list(message.points[-1].positions), list(message.joint_names)
+
+
+def _read_array(message: Float64MultiArray) -> tuple[list[float], list[str]]:
+    return list(message.data), []
+
+
+def _read_interbotix(message: Any) -> tuple[list[float], list[str]]:
+    command = message.cmd
+    return (list(command) if hasattr(command, "__len__") else [float(command)]), []
+
+
+def _interbotix_type(joints: int) -> Any:
+    from interbotix_xs_msgs import msg
+
+    return msg.JointGroupCommand if joints > 1 else msg.JointSingleCommand
+
+
+_READERS: dict[str, tuple[Any, Callable[[Any], tuple[list[float], list[str]]]]] = {
+    "joint_state": (JointState, _read_joint_state),
+    "joint_trajectory": (JointTrajectory, _read_trajectory),
+    "float64_multi_array": (Float64MultiArray, _read_array),
+}
+
+
+class LoopbackNode(ManagedNode[LoopbackParams]):
+    """The robot; active while it publishes."""
+
+    def __init__(self) -> None:
+        super().__init__("loopback_node", LoopbackParams)
+        self._entities: list[Any] = []
+        self._images: list[tuple[Publisher, Image]] = []
+
+    def setup(self) -> None:
+        """Make publishers and subscriptions of the profile."""
+        profile = load_profile(profile_path(self.params.robot, robots_dir()))
+        self._robot = LoopbackRobot(profile)
+        self._frozen = self._robot.state
+        self._states = [
+            (self.create_publisher(JointState, topic.source.topic, qos.COMMAND), topic)
+            for topic in state_topics(profile)
+        ]
+        for topic in command_topics(profile):
+            self._subscribe(topic)
+        if self.params.cameras:
+            self._images = [self._camera(camera) for camera in profile.present_cameras.values()]
+            rate = max(camera.rate for camera in profile.present_cameras.values())
+            self._entities.append(self.create_timer(1.0 / rate, self._publish_images))
+        self._entities.append(self.create_timer(1.0 / self.params.state_rate, self._publish))
+
+    def teardown(self) -> None:
+        """Take everything down again."""
+        for entity in self._entities:
+            (
+                self.destroy_timer
+                if hasattr(entity, "timer_period_ns")
+                else self.destroy_subscription
+            )(entity)
+        for publisher, _ in [*getattr(self, "_states", []), *self._images]:
+            self.destroy_publisher(publisher)
+        self._entities, self._states, self._images = [], [], []
+
+    def parameters_changed(self, values: LoopbackParams) -> None:
+        """A new fault begins with the pose of this moment."""
+        if hasattr(self, "_robot"):
+            self._frozen = self._robot.state.copy()
+
+    def _subscribe(self, topic: CommandTopic) -> None:
+        if topic.target.type == "interbotix":
+            try:
+                kind, read = _interbotix_type(len(topic.names)), _read_interbotix
+            except ImportError as error:
+                raise ContractError(
+                    problem(
+                        topic.target.topic,
+                        "interbotix_xs_msgs to import",
+                        error,
+                        "source the Interbotix workspace",
+                    )
+                ) from error
+        else:
+            kind, read = _READERS[topic.target.type]
+        callback = partial(self._command, topic, read)
+        self._entities.append(
+            self.create_subscription(kind, topic.target.topic, callback, qos.COMMAND)
+        )
+
+    def _command(
+        self,
+        topic: CommandTopic,
+        read: Callable[[Any], tuple[list[float], list[str]]],
+        message: Any,
+    ) -> None:
+        values, names = read(message)
+        self._robot.command(topic, values, names)
+
+    def _publish(self) -> None:
+        if not self.active or self.params.fault == "silent":
+            return
+        stamp = self.get_clock().now().to_msg()
+        for publisher, topic in self._states:
+            message = self._state(topic)
+            message.header.stamp = stamp
+            publisher.publish(message)
+
+    def _state(self, topic: StateTopic) -> JointState:
+        names, fault = list(topic.names), self.params.fault
+        values = self._robot.positions(topic)
+        if fault == "freeze":
+            values = [float(self._frozen[column]) for column in topic.columns]
+        elif fault == "missing_joint":
+            names, values = names[:-1], values[:-1]
+        elif fault == "reverse_order":
+            names, values = names[::-1], values[::-1]
+        elif fault == "nan":
+            values[0] = float("nan")
+        elif fault == "offset":
+            values = [value + _OFFSET for value in values]
+        return JointState(name=names, position=values)
+
+    def _camera(self, camera: Camera) -> tuple[Publisher, Image]:
+        publisher = self.create_publisher(Image, camera.topic, qos.COMMAND)
+        ramp = np.linspace(0, 255, camera.width, dtype=np.uint8)
+        pixels = np.broadcast_to(ramp[None, :, None], (camera.height, camera.width, 3))
+        message = Image(height=camera.height, width=camera.width, encoding=camera.encoding)
+        message.step = 3 * camera.width
+        message.data.frombytes(np.ascontiguousarray(pixels))
+        return publisher, message
+
+    def _publish_images(self) -> None:
+        if not self.active:
+            return
+        stamp = self.get_clock().now().to_msg()
+        for publisher, message in self._images:
+            message.header.stamp = stamp
+            publisher.publish(message)
