@@ -21,6 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "adamoe_ros.cli.demo",
         "two simulated arms do what the sentence says; writes a report",
     ),
+    "doctor": (
+        "adamoe_ros.cli.doctor",
+        "check machine, robot profile, checkpoint and the running robot",
+    ),
     "convert": ("adamoe_ros.cli.convert", "bring a checkpoint from another layout, or back"),
     "upcycle": ("adamoe_ros.cli.upcycle", "turn a dense checkpoint into AdaMoE"),
     "infer": ("adamoe_ros.cli.infer", "one deterministic action chunk from given inputs"),

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check this machine, a robot profile, a checkpoint and, with --live, the running robot.
+
+Every finding that is not ok says what to change. Exit code 1 when something fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``adamoe doctor``."""
+    parser.add_argument("--robot", help="profile: name of a shipped one or path of a .yaml file")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint folder")
+    parser.add_argument("--live", action="store_true", help="listen to the running robot as well")
+    parser.add_argument("--namespace", default="", help="namespace of the robot")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long to listen (default 5)")
+    parser.add_argument(
+        "--save-views", type=Path, metavar="DIR", help="write the images as the model sees them"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON, too")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check and print.
+
+    Raises:
+        ContractError: the options do not fit each other.
+    """
+    from adamoe_ros.ros.doctor.files import check_checkpoint, check_match, check_profile
+    from adamoe_ros.ros.doctor.report import Report
+    from adamoe_ros.ros.doctor.system import check_machine
+
+    _check_options(options)
+    report = Report()
+    check_machine(report)
+    profile = check_profile(report, options.robot) if options.robot else None
+    manifest = check_checkpoint(report, options.checkpoint) if options.checkpoint else None
+    if profile and manifest:
+        check_match(report, profile, manifest)
+    if options.live:
+        _check_live(report, profile, options)
+    print(report.text())
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(report.json(), encoding="utf-8")
+    return report.exit_code
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    from adamoe_ros.contract.errors import Problems
+
+    problems = Problems()
+    if (options.live or options.save_views) and not options.robot:
+        problems.add("--live", "--robot beside it", "none", "name the profile that runs")
+    if options.save_views and not options.live:
+        problems.add("--save-views", "--live beside it", "none", "images come from the live robot")
+    if not 0.5 <= options.seconds <= 600:
+        problems.add("--seconds", "0.5 ... 600", options.seconds, "choose one inside")
+    problems.raise_if_any()
+
+
+def _check_live(report: Any, profile: Any, options: argparse.Namespace) -> None:
+    if profile is None:
+        report.add("robot", "live", "unchecked", "the profile has to load first")
+        return
+    from adamoe_ros.ros.runner import require_overlay
+
+    require_overlay()
+    from adamoe_ros.ros.doctor.live import check_live
+
+    images = check_live(report, profile, options.namespace, options.seconds)
+    if options.save_views:
+        from adamoe_ros.ros.doctor.views import save_views
+
+        save_views(report, profile, images, options.save_views)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Profile and checkpoint, each alone and against each other, without loading weights. No ROS."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.joint_map import build_joint_map
+from adamoe_ros.contract.manifest import CheckpointManifest, load_manifest
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.ros.doctor.report import Report
+
+_FILES = ("config.json", "model.safetensors", "norm_stats.json", "manifest.json")
+_WORKSPACE = 1.25  # device memory needed per byte of weights: activations, caches, graphs
+
+
+def check_profile(report: Report, robot: str) -> RobotProfile | None:
+    """Load the profile; every problem is one failed check."""
+    try:
+        profile = load_profile(profile_path(robot, robots_dir()))
+    except ContractError as error:
+        for line in error.problems:
+            report.add("profile", robot, "fail", line)
+        return None
+    joints, cameras = len(profile.joint_ids), len(profile.present_cameras)
+    report.add("profile", robot, "ok", f"{joints} joints, {cameras} cameras: {profile.description}")
+    for side, arm in profile.ordered_arms:
+        rows = [
+            f"{name} {limits.velocity:g}"
+            for name, limits in zip(arm.names, arm.limits, strict=True)
+        ]
+        text = f"velocity limits as resolved (rad/s, m/s): {', '.join(rows)}"
+        report.add("profile", f"{side} arm", "ok", text)
+    return profile
+
+
+def check_checkpoint(report: Report, folder: Path) -> CheckpointManifest | None:
+    """Files, manifest, and the size of the weights."""
+    missing = [name for name in _FILES if not (folder / name).is_file()]
+    if missing:
+        do = "point --checkpoint at a folder made by 'adamoe convert' or 'adamoe train'"
+        report.add("checkpoint", str(folder), "fail", f"without {', '.join(missing)}; {do}")
+    try:
+        manifest = load_manifest(folder / "manifest.json")
+    except ContractError as error:
+        for line in error.problems:
+            report.add("checkpoint", "manifest", "fail", line)
+        return None
+    if manifest.raw_only:
+        do = "convert it with statistics, tokenizer and joint roles"
+        report.add("checkpoint", "manifest", "fail", f"raw_only: it cannot drive a robot; {do}")
+    else:
+        text = (
+            f"{manifest.embodiment}, {len(manifest.joints)} joints, {manifest.control_rate_hz:g} Hz"
+        )
+        report.add("checkpoint", "manifest", "ok", text)
+    if manifest.tokenizer and not (folder / manifest.tokenizer).is_file():
+        report.add(
+            "checkpoint", "tokenizer", "fail", f"no file {manifest.tokenizer}; copy it there"
+        )
+    if "model.safetensors" not in missing:
+        _check_weights(report, folder / "model.safetensors")
+    return manifest
+
+
+def weight_bytes(path: Path) -> int:
+    """Bytes of all tensors, from the header of a safetensors file.
+
+    Raises:
+        ValueError: not a safetensors file.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(8)
+        if len(start) < 8:
+            raise ValueError("shorter than its header")
+        (length,) = struct.unpack("<Q", start)
+        if length > path.stat().st_size:
+            raise ValueError("cut off, or not a safetensors file")
+        header = json.loads(stream.read(length))
+    return sum(
+        entry["data_offsets"][1] - entry["data_offsets"][0]
+        for name, entry in header.items()
+        if name != "__metadata__"
+    )
+
+
+def _check_weights(report: Report, path: Path) -> None:
+    try:
+        size = weight_bytes(path)
+    except (ValueError, OSError) as error:
+        report.add("checkpoint", "weights", "fail", f"{path.name}: {error}; copy it again")
+        return
+    values = {"weights (B)": size, "needed (B)": round(size * _WORKSPACE)}
+    free = _device_memory()
+    text = f"{size / 2**30:.2f} GiB"
+    if free is None:
+        report.add(
+            "checkpoint", "weights", "ok", f"{text}; no CUDA device, it runs on the CPU", values
+        )
+    elif free < size * _WORKSPACE:
+        need = size * _WORKSPACE / 2**30
+        do = f"{free / 2**30:.1f} GiB free on the GPU, {need:.1f} needed; end what else uses it"
+        report.add("checkpoint", "weights", "fail", f"{text}; {do}", values)
+    else:
+        report.add("checkpoint", "weights", "ok", f"{text}, {free / 2**30:.1f} GiB free", values)
+
+
+def _device_memory() -> int | None:
+    """Free bytes of the first CUDA device; None without one."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
+
+
+def check_match(report: Report, profile: RobotProfile, manifest: CheckpointManifest) -> None:
+    """Checkpoint against profile: joints, cameras, state source, rates."""
+    area = "match"
+    try:
+        build_joint_map(profile, manifest)
+        report.add(area, "joints", "ok", "roles, embodiment and grippers fit")
+    except ContractError as error:
+        for line in error.problems:
+            report.add(area, "joints", "fail", line)
+    _check_cameras(report, profile, manifest)
+    if manifest.state_source not in (None, profile.state_source):
+        text = f"trained on {manifest.state_source} state, the profile gives {profile.state_source}"
+        report.add(area, "state", "fail", f"{text}; set state_source in the profile")
+    rate = manifest.control_rate_hz
+    if rate and profile.command_rate < rate:
+        text = f"commands at {profile.command_rate:g} Hz, rows at {rate:g} Hz; raise command_rate"
+        report.add(area, "rates", "fail", text)
+    elif rate:
+        text = f"rows at {rate:g} Hz, interpolated to {profile.command_rate:g} Hz"
+        report.add(area, "rates", "ok", text)
+
+
+def _check_cameras(report: Report, profile: RobotProfile, manifest: CheckpointManifest) -> None:
+    undeclared = [slot for slot in manifest.camera_slots if slot not in profile.cameras]
+    for slot in undeclared:
+        do = "add it under 'cameras', or declare 'absent: true' there (it is masked then)"
+        report.add(
+            "match", slot, "fail", f"the checkpoint sees it, the profile has no such slot; {do}"
+        )
+    for slot, camera in profile.cameras.items():
+        if slot not in manifest.camera_slots:
+            report.add("match", slot, "warn", "the checkpoint does not look at it; it is not used")
+        elif camera.absent:
+            report.add("match", slot, "warn", "declared absent: the checkpoint was trained with it")
+        else:
+            report.add("match", slot, "ok", f"from {camera.topic}")

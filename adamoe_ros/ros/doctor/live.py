@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running system against the profile: topics, types, QoS, rates, stamps, contents. Imports rclpy.
+
+Listens for some seconds to every topic the profile names; publishes nothing and commands nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CompressedImage, Image, JointState
+
+from adamoe_ros.contract.profile import Camera, RobotProfile
+from adamoe_ros.contract.topics import CommandTopic, command_topics, state_topics
+from adamoe_ros.ros import qos
+from adamoe_ros.ros.doctor.joint_checks import check_joints
+from adamoe_ros.ros.doctor.report import Check, Report
+from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
+
+_AREA = "robot"
+_TYPE_NAMES = {
+    "joint_state": "sensor_msgs/msg/JointState",
+    "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
+    "float64_multi_array": "std_msgs/msg/Float64MultiArray",
+}
+
+
+class _Stream:
+    """One subscription and what came through it."""
+
+    def __init__(self, node: Node, kind: Any, topic: str, reliable: bool) -> None:
+        self.arrivals = Arrivals()
+        self.last: Any = None
+        self._clock = node.get_clock()
+        self.name = node.resolve_topic_name(topic)
+        self.subscription = node.create_subscription(
+            kind, topic, self._note, qos.sensor(reliable, depth=10)
+        )
+
+    def _note(self, message: Any) -> None:
+        stamp = Time.from_msg(message.header.stamp).nanoseconds
+        self.arrivals.note(stamp, self._clock.now().nanoseconds)
+        self.last = message
+
+
+def check_live(
+    report: Report, profile: RobotProfile, namespace: str, seconds: float
+) -> dict[str, Any]:
+    """Listen, then judge.
+
+    Args:
+        namespace: of the robot; empty for none.
+        seconds: how long to listen.
+
+    Returns:
+        The last image message of each camera slot that sent one.
+    """
+    rclpy.init(args=["--ros-args", "-p", f"use_sim_time:={str(profile.use_sim_time).lower()}"])
+    node = rclpy.create_node("adamoe_doctor", namespace=namespace)
+    try:
+        states = [
+            (_Stream(node, JointState, topic.source.topic, topic.source.reliable), topic)
+            for topic in state_topics(profile)
+        ]
+        cameras = {
+            slot: (_camera_stream(node, camera), camera)
+            for slot, camera in profile.present_cameras.items()
+        }
+        clock_ticks = _listen_to_clock(node)
+        _spin(node, seconds)
+        for stream, topic in states:
+            report.extend(_check_publishers(node, stream, topic.source.reliable))
+            rate, timeout = profile.command_rate, topic.source.timeout
+            report.extend(check_arrivals(stream.name, stream.arrivals, rate, timeout, seconds))
+            if stream.last is not None:
+                report.extend(check_joints(profile, topic, stream.name, stream.last))
+        for slot, (stream, camera) in cameras.items():
+            report.extend(_check_publishers(node, stream, camera.reliable))
+            report.extend(
+                check_arrivals(stream.name, stream.arrivals, camera.rate, camera.timeout, seconds)
+            )
+            report.extend(_check_image(slot, stream, camera))
+        for target in command_topics(profile):
+            report.extend(_check_command(node, target))
+        report.extend(_check_clock(profile, clock_ticks))
+        return {slot: stream.last for slot, (stream, _) in cameras.items() if stream.last}
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _spin(node: Node, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        rclpy.spin_once(node, timeout_sec=left)
+
+
+def _camera_stream(node: Node, camera: Camera) -> _Stream:
+    kind = CompressedImage if camera.type == "compressed" else Image
+    return _Stream(node, kind, camera.topic or "", camera.reliable)
+
+
+def _listen_to_clock(node: Node) -> list[int]:
+    ticks: list[int] = []
+    node.create_subscription(ClockMessage, "/clock", lambda message: ticks.append(1), qos.CLOCK)
+    return ticks
+
+
+def _check_publishers(node: Node, stream: _Stream, reliable: bool) -> Iterator[Check]:
+    publishers = node.get_publishers_info_by_topic(stream.name)
+    wanted = stream.subscription.msg_type
+    name = f"{stream.name} publisher"
+    if not publishers:
+        yield Check(_AREA, name, "fail", "none; start the driver, or correct the profile's topic")
+        return
+    types = {info.topic_type for info in publishers}
+    expected = f"{wanted.__module__.split('.')[0]}/msg/{wanted.__name__}"
+    if types != {expected}:
+        do = "set 'type' of the camera, or put an adapter between"
+        yield Check(_AREA, name, "fail", f"{', '.join(sorted(types))}, expected {expected}; {do}")
+        return
+    best_effort = [
+        info for info in publishers if info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    ]
+    if reliable and best_effort:
+        text = "it offers best effort, the profile asks for reliable; set 'reliable: false'"
+        yield Check(_AREA, name, "fail", text)
+    elif len(publishers) > 1:
+        names = ", ".join(f"{info.node_namespace}/{info.node_name}" for info in publishers)
+        yield Check(
+            _AREA, name, "warn", f"{len(publishers)} of them ({names}); one must be the driver"
+        )
+    else:
+        yield Check(_AREA, name, "ok", f"{expected}, QoS matches")
+
+
+def _check_image(slot: str, stream: _Stream, camera: Camera) -> Iterator[Check]:
+    message, name = stream.last, f"{slot} image"
+    if message is None:
+        return
+    if camera.type == "compressed":
+        yield Check(_AREA, name, "ok", f"compressed, format '{message.format}'")
+        return
+    found = f"{message.width}x{message.height} {message.encoding}"
+    expected = f"{camera.width}x{camera.height} {camera.encoding}"
+    if found == expected:
+        yield Check(_AREA, name, "ok", found)
+        return
+    do = "set the driver, or width, height and encoding in the profile"
+    outcome = "fail" if message.encoding != camera.encoding else "warn"
+    yield Check(_AREA, name, outcome, f"{found}, expected {expected}; {do}")  # type: ignore[arg-type]
+
+
+def _check_command(node: Node, topic: CommandTopic) -> Iterator[Check]:
+    resolved = node.resolve_topic_name(topic.target.topic)
+    name = f"{resolved} command"
+    listeners = node.get_subscriptions_info_by_topic(resolved)
+    expected = _TYPE_NAMES.get(topic.target.type, "interbotix_xs_msgs")
+    if not listeners:
+        yield Check(_AREA, name, "fail", "nobody listens; start the driver, or correct the topic")
+    elif not all(info.topic_type.startswith(expected) for info in listeners):
+        types = ", ".join(sorted({info.topic_type for info in listeners}))
+        yield Check(_AREA, name, "fail", f"the driver takes {types}; set 'type' in the profile")
+    else:
+        yield Check(_AREA, name, "ok", f"{listeners[0].node_name} listens for {expected}")
+    others = [
+        info.node_name
+        for info in node.get_publishers_info_by_topic(resolved)
+        if info.node_name != "control_node"
+    ]
+    if others:
+        text = f"{', '.join(others)} publishes here too; two masters on one arm: stop one"
+        yield Check(_AREA, name, "fail", text)
+
+
+def _check_clock(profile: RobotProfile, ticks: list[int]) -> Iterator[Check]:
+    if profile.use_sim_time and not ticks:
+        text = "use_sim_time is set and nothing publishes it; start the simulator or the bag"
+        yield Check(_AREA, "/clock", "fail", text)
+    elif not profile.use_sim_time and ticks:
+        text = "somebody publishes it, but the profile uses wall time; set use_sim_time for a bag"
+        yield Check(_AREA, "/clock", "warn", text)

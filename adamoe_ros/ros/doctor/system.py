@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This machine: ROS, DDS settings that drop frames, disk, scheduling, GPU. No ROS at import."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+from adamoe_ros.ros.doctor.report import Report
+
+_AREA = "machine"
+_SEGMENT = 16 * 2**20  # bytes: room for a few frames of three cameras
+_PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+_DISK = 2 * 10**9  # bytes: logs, a bag, a checkpoint's copy
+
+
+def check_machine(report: Report) -> None:
+    """Everything that can be said without profile or checkpoint."""
+    _ros(report)
+    _dds(report)
+    _shared_memory(report)
+    _disk(report)
+    _scheduling(report)
+
+
+def _ros(report: Report) -> None:
+    distro = os.environ.get("ROS_DISTRO", "unknown distribution")
+    if importlib.util.find_spec("rclpy") is None:
+        report.add(_AREA, "ROS 2", "warn", "rclpy does not import; source ROS or run 'make setup'")
+        return
+    if importlib.util.find_spec("adamoe_ros.msg") is None:
+        do = "build with colcon and source install/setup.bash"
+        report.add(_AREA, "ROS 2", "warn", f"rclpy is here, this package's messages are not; {do}")
+        return
+    report.add(_AREA, "ROS 2", "ok", f"{distro}, domain {os.environ.get('ROS_DOMAIN_ID', '0')}")
+
+
+def _dds(report: Report) -> None:
+    rmw = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    if "fastrtps" not in rmw:
+        report.add(_AREA, "DDS", "ok", f"{rmw}: the Fast DDS segment size does not matter")
+        return
+    path = next((os.environ[name] for name in _PROFILE_VARIABLES if name in os.environ), "")
+    if not path:
+        text = (
+            "Fast DDS with its default 512 kB shared-memory segment drops most 640x480 frames; "
+            "export FASTDDS_DEFAULT_PROFILES_FILE and FASTRTPS_DEFAULT_PROFILES_FILE with the path "
+            "of config/fastdds.xml for camera drivers too (the launch files do it for our nodes)"
+        )
+        report.add(_AREA, "DDS", "warn", text)
+        return
+    try:
+        size = segment_size(Path(path))
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        report.add(
+            _AREA, "DDS", "fail", f"{path}: {error}; point the variable at config/fastdds.xml"
+        )
+        return
+    text, values = f"shared-memory segment of {size / 2**20:g} MiB in {path}", {"segment (B)": size}
+    if size >= _SEGMENT:
+        report.add(_AREA, "DDS", "ok", text, values)
+    else:
+        report.add(_AREA, "DDS", "warn", f"{text}; use config/fastdds.xml", values)
+
+
+def segment_size(path: Path) -> int:
+    """Largest shared-memory segment a Fast DDS profile asks for, bytes; 0 where it names none."""
+    sizes = [
+        int(element.text or 0)
+        for element in ElementTree.parse(path).iter()
+        if element.tag.rsplit("}", 1)[-1] == "segment_size"
+    ]
+    return max(sizes, default=0)
+
+
+def _shared_memory(report: Report) -> None:
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        report.add(_AREA, "shared memory", "unchecked", "no /dev/shm on this system")
+        return
+    free = shutil.disk_usage(folder).free
+    left = len(list(folder.glob("fastrtps_*"))) + len(list(folder.glob("fastdds_*")))
+    values = {"free (B)": free, "Fast DDS files": left}
+    if free < 512 * 2**20:
+        do = (
+            "enlarge it (docker: --shm-size=1g) or remove fastdds_* files of nodes that were killed"
+        )
+        report.add(_AREA, "shared memory", "fail", f"{free / 2**20:.0f} MiB free; {do}", values)
+    else:
+        report.add(_AREA, "shared memory", "ok", f"{free / 2**20:.0f} MiB free", values)
+
+
+def _disk(report: Report) -> None:
+    free = shutil.disk_usage(Path.cwd()).free
+    enough = free >= _DISK
+    text = f"{free / 1e9:.1f} GB free here" + ("" if enough else "; bags and logs need 2 GB")
+    report.add(_AREA, "disk", "ok" if enough else "warn", text, {"free (B)": free})
+
+
+def _scheduling(report: Report) -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_RTPRIO)
+    allowed = os.geteuid() == 0 or soft > 0
+    text = (
+        "real-time priority may be asked for (realtime_priority)"
+        if allowed
+        else "no real-time priority for this user; optional: 'rtprio 80' in /etc/security/limits.d"
+    )
+    report.add(_AREA, "scheduling", "ok" if allowed else "warn", text, {"CPUs": os.cpu_count()})

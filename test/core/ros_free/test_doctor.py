@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor's judgements, without ROS: files, joints, arrivals, DDS profile, exit code and JSON."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from adamoe_ros.cli.main import main
+from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.resources import robots_dir, share_dir
+from adamoe_ros.contract.topics import state_topics
+from adamoe_ros.ros.doctor.files import check_checkpoint, weight_bytes
+from adamoe_ros.ros.doctor.joint_checks import check_joints
+from adamoe_ros.ros.doctor.report import Check, Report
+from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
+from adamoe_ros.ros.doctor.system import segment_size
+
+SIM = load_profile(profile_path("aloha_sim", robots_dir()))
+LEFT = state_topics(SIM)[0]
+
+
+@dataclass
+class Message:
+    name: list[str]
+    position: list[float]
+
+
+def at_home() -> Message:
+    return Message(list(LEFT.names), list(SIM.arms["left"].home))
+
+
+def outcomes(checks: Iterable[Check]) -> dict[str, str]:
+    return {check.name.split()[-1]: check.outcome for check in checks}
+
+
+def judged(message: Message) -> list[Check]:
+    return list(check_joints(SIM, LEFT, "/states", message))
+
+
+def test_a_good_message_passes_and_tells_the_gripper() -> None:
+    checks = judged(at_home())
+    assert outcomes(checks) == {"joints": "ok", "values": "ok", "gripper": "ok"}
+    assert "100 % open" in checks[-1].text
+
+
+def test_order_does_not_matter_by_name_and_extra_joints_are_fine() -> None:
+    message = at_home()
+    message.name, message.position = message.name[::-1], message.position[::-1]
+    message.name.append("left_finger")
+    message.position.append(9.0)
+    assert set(outcomes(judged(message)).values()) == {"ok"}
+
+
+def test_a_missing_joint_names_what_is_there() -> None:
+    message = at_home()
+    message.name[2] = "elbo"
+    (check,) = judged(message)
+    assert check.outcome == "fail"
+    assert "missing elbow" in check.text
+    assert "elbo" in check.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), 57.0, -170.0])
+def test_degrees_and_nan_are_outside_of_limits(value: float) -> None:
+    message = at_home()
+    message.position[1] = value
+    assert outcomes(judged(message))["values"] == "fail"
+
+
+def test_by_index_the_count_must_be_exact() -> None:
+    profile = load_profile(profile_path("aloha_agilex", robots_dir()))
+    topic = state_topics(profile)[0]
+    good = Message(["a"] * 7, [0.0] * 7)
+    assert outcomes(check_joints(profile, topic, "/s", good))["joints"] == "ok"
+    short = Message(["a"] * 6, [0.0] * 6)
+    assert outcomes(check_joints(profile, topic, "/s", short))["joints"] == "fail"
+
+
+def arrivals(period: float, count: int, delay: float = 0.001, start: float = 100.0) -> Arrivals:
+    made = Arrivals()
+    for index in range(count):
+        received = start + index * period
+        made.note(round((received - delay) * 1e9), round(received * 1e9))
+    return made
+
+
+def test_a_regular_stream_is_ok() -> None:
+    made = arrivals(0.01, 100)
+    assert made.rate == pytest.approx(100.0)
+    found = outcomes(check_arrivals("/t", made, 100.0, 0.2, 1.0))
+    assert found == {"rate": "ok", "gaps": "ok", "stamps": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("made", "which", "outcome"),
+    [
+        (arrivals(0.05, 20), "rate", "warn"),
+        (arrivals(0.3, 5), "gaps", "fail"),
+        (arrivals(0.01, 50, delay=3600.0), "stamps", "fail"),
+        (arrivals(0.01, 50, delay=-0.05), "stamps", "warn"),
+        (Arrivals([0] * 3, [10, 20, 30]), "stamps", "fail"),
+        (Arrivals([3, 2, 1], [10, 20, 30]), "stamps", "warn"),
+    ],
+)
+def test_what_is_wrong_with_a_stream(made: Arrivals, which: str, outcome: str) -> None:
+    found = {check.name.split()[-1]: check for check in check_arrivals("/t", made, 100.0, 0.2, 1.0)}
+    assert found[which].outcome == outcome
+    assert ";" in found[which].text
+
+
+def test_silence_is_one_failure() -> None:
+    (check,) = check_arrivals("/t", Arrivals(), 100.0, 0.2, 2.0)
+    assert check.outcome == "fail"
+    assert "start the driver" in check.text
+
+
+def test_the_shipped_dds_profile_has_room_for_frames() -> None:
+    assert segment_size(share_dir() / "config" / "fastdds.xml") == 64 * 2**20
+
+
+def test_weights_are_counted_from_the_header(tmp_path: Path) -> None:
+    header = json.dumps({"__metadata__": {}, "w": {"dtype": "F32", "data_offsets": [0, 64]}})
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(64))
+    assert weight_bytes(path) == 64
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="cut off"):
+        weight_bytes(path)
+
+
+def test_an_empty_checkpoint_folder_says_all_that_is_missing(tmp_path: Path) -> None:
+    report = Report()
+    assert check_checkpoint(report, tmp_path) is None
+    assert report.exit_code == 1
+    assert "norm_stats.json" in report.checks[0].text
+
+
+def test_command_line_json_and_exit_codes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "doctor.json"
+    assert main(["doctor", "--robot", "aloha_sim", "--json", str(out)]) == 0
+    assert "14 joints" in capsys.readouterr().out
+    document = json.loads(out.read_text())
+    assert document["exit_code"] == 0
+    assert document["counts"]["fail"] == 0
+    assert main(["doctor", "--robot", "no_such_robot"]) == 1
+    assert "aloha_sim" in capsys.readouterr().out
+    assert main(["doctor", "--live", "--save-views", str(tmp_path), "--seconds", "0"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
