@@ -131,12 +131,17 @@ class ManagedNode(LifecycleNode, Generic[P]):
         self.state_name = "unconfigured"
         return _SUCCESS
 
+    def halt(self) -> None:
+        """End the work from any state: arms holding, nothing running. May be called twice."""
+        if not self._closed:
+            self._end()
+
     def close(self) -> None:
-        """End from any state: arms holding, nothing running, node destroyed. May be called twice."""
+        """``halt``, then destroy the node. May be called twice."""
         if self._closed:
             return
-        self._closed = True
         self._end()
+        self._closed = True
         self.destroy_node()
 
     def _end(self) -> None:

@@ -92,6 +92,8 @@ def run_node(
             print(line, file=sys.stderr)
         return 2
     finally:
+        if node is not None:
+            node.halt()  # first: callbacks that wait for the work's end keep the executor from ending
         spinner.shutdown(timeout_sec=5.0)
         if node is not None:
             node.close()
