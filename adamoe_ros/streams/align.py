@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Newest consistent set of cameras and joint state, by header stamp. Imports: numpy, contract.
+
+The reference time is the newest image of the camera that is furthest behind: by then every camera
+has delivered, so the others' nearest images are really the nearest. The joint state is interpolated
+linearly to it, each state topic on its own stamps. One thread at a time; nodes hold a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.topics import state_topics
+from adamoe_ros.streams.buffer import StreamBuffer, StreamHealth, Verdict
+
+Vector = NDArray[np.float64]
+Image = NDArray[np.uint8]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """How strict alignment is.
+
+    Attributes:
+        state_tolerance_s: joint state to image time, where no later state has come yet.
+        clock_tolerance_s: stamp to arrival; beyond it the stamp is of another clock.
+        jump_s: a stamp this far backwards is a clock jump (bag loop, simulator reset).
+        frames: images kept per camera.
+        states: joint states kept per topic.
+    """
+
+    state_tolerance_s: float = 0.05
+    clock_tolerance_s: float = 2.0
+    jump_s: float = 0.5
+    frames: int = 8
+    states: int = 256
+
+
+class Aligner:
+    """Collects stamped inputs and hands out observations.
+
+    Args:
+        profile: the robot.
+        slots: camera slots in the checkpoint's order; None: the profile's.
+        to_model: driver's state vector -> the model's units (``JointMap.model_from_state``, or
+            ``model_from_command`` where commands are pushed as state); None: left as it is.
+        settings: tolerances.
+
+    Raises:
+        ContractError: a slot of the checkpoint that the profile neither has nor declares absent.
+    """
+
+    def __init__(
+        self,
+        profile: RobotProfile,
+        slots: Sequence[str] | None = None,
+        to_model: Callable[[Vector], Vector] | None = None,
+        settings: AlignSettings = AlignSettings(),
+    ) -> None:
+        self.slots = present_slots(profile, slots)
+        self.events: list[str] = []
+        self._settings = settings
+        self._to_model = to_model
+        self._profile = profile
+        self._topics = {topic.source.topic: topic for topic in state_topics(profile)}
+        self._cameras: dict[str, StreamBuffer[Array]] = {
+            slot: self._buffer(slot, settings.frames, 2_000_000) for slot in self.slots
+        }
+        self._states: dict[str, StreamBuffer[Array]] = {
+            name: self._buffer(name, settings.states, 100_000) for name in self._topics
+        }
+        self._latest_arrival_ns = -1
+
+    def _buffer(self, name: str, size: int, receipt_ns: int) -> StreamBuffer[Array]:
+        jump, clock = self._settings.jump_s, self._settings.clock_tolerance_s
+        return StreamBuffer(name, size, round(jump * 1e9), round(clock * 1e9), receipt_ns)
+
+    def push_image(self, slot: str, stamp_ns: int, image: Image, arrival_ns: int) -> Verdict:
+        """Take a decoded image.
+
+        Args:
+            slot: camera slot that is in ``slots``.
+            stamp_ns: acquisition; 0 (driver leaves it empty): the arrival stands in.
+            image: (H, W, 3) uint8 RGB; kept, not copied.
+            arrival_ns: ROS time at the callback.
+        """
+        return self._push(self._cameras[slot], stamp_ns, image, arrival_ns)
+
+    def push_state(self, topic: str, stamp_ns: int, values: Vector, arrival_ns: int) -> Verdict:
+        """Take the positions of one state topic, as ``JointStateReader.decode`` gives them."""
+        return self._push(self._states[topic], stamp_ns, values, arrival_ns)
+
+    def _push(
+        self,
+        buffer: StreamBuffer[Array],
+        stamp_ns: int,
+        value: Array,
+        arrival_ns: int,
+    ) -> Verdict:
+        if arrival_ns < self._latest_arrival_ns - round(self._settings.jump_s * 1e9):
+            self._jumped("this host's clock", self._latest_arrival_ns - arrival_ns)
+            self._latest_arrival_ns = arrival_ns
+        self._latest_arrival_ns = max(self._latest_arrival_ns, arrival_ns)
+        newest = buffer.newest_ns
+        verdict = buffer.push(stamp_ns or arrival_ns, value, arrival_ns)
+        if verdict is Verdict.JUMPED_BACK and newest is not None:
+            self._jumped(buffer.name, newest - stamp_ns, keep=buffer)
+        return verdict
+
+    def _jumped(self, what: str, back_ns: int, keep: object = None) -> None:
+        for buffer in (*self._cameras.values(), *self._states.values()):
+            if buffer is not keep:
+                buffer.clear()
+        self.events.append(f"clock of {what} went back by {back_ns / 1e9:.3f} s: inputs cleared")
+
+    def take_events(self) -> list[str]:
+        """Clock jumps since the last call, for the log."""
+        events, self.events = self.events, []
+        return events
+
+    @property
+    def reference_ns(self) -> int | None:
+        """Newest image of the camera that is furthest behind; None until all have delivered."""
+        newest = [buffer.newest_ns for buffer in self._cameras.values()]
+        known = [stamp for stamp in newest if stamp is not None]
+        return min(known) if len(known) == len(newest) else None
+
+    def observation(self, instruction: str = "") -> Observation | None:
+        """The newest consistent observation, or None (``missing`` says why).
+
+        Args:
+            instruction: sentence to put beside it.
+
+        Returns:
+            Images in the checkpoint's order, state (J,) in the model's units. The same observation
+            comes again until a newer image arrives: compare ``stamp_ns``.
+        """
+        reference = self.reference_ns
+        if reference is None or self._inconsistent(reference):
+            return None
+        images, stamps = {}, {}
+        for slot, buffer in self._cameras.items():
+            nearest = buffer.nearest(reference)
+            if nearest is None:
+                return None
+            stamps[slot], images[slot] = nearest
+            buffer.mark_used(nearest[0], reference)
+        state, state_stamp = self._state_at(reference)
+        return Observation(
+            stamp_ns=reference,
+            images=images,
+            state=state if self._to_model is None else self._to_model(state),
+            instruction=instruction,
+            image_stamps_ns=stamps,
+            state_stamp_ns=state_stamp,
+        )
+
+    def _inconsistent(self, reference_ns: int) -> list[str]:
+        lines = []
+        for slot, buffer in self._cameras.items():
+            nearest = buffer.nearest(reference_ns)
+            tolerance = self._profile.cameras[slot].tolerance
+            if nearest is None or abs(nearest[0] - reference_ns) > tolerance * 1e9:
+                lines.append(f"{slot} (no image within {tolerance} s of the others)")
+        for name, states in self._states.items():
+            if not states.items:
+                lines.append(name)
+            elif not self._bridged(states, reference_ns, self._topics[name].source.timeout):
+                lines.append(f"{name} (no joint state at the image's time)")
+        return lines
+
+    def _bridged(self, states: StreamBuffer[Array], reference_ns: int, longest_s: float) -> bool:
+        before, after = states.around(reference_ns)
+        if before is not None and after is not None:
+            return after[0] - before[0] <= longest_s * 1e9
+        alone = before or after
+        limit = self._settings.state_tolerance_s * 1e9
+        return alone is not None and abs(alone[0] - reference_ns) <= limit
+
+    def _state_at(self, reference_ns: int) -> tuple[Vector, int]:
+        """Joint state (J,), driver's units, at a time, and the furthest stamp used for it."""
+        state = np.empty(len(self._profile.joint_ids))
+        furthest = reference_ns
+        for name, buffer in self._states.items():
+            before, after = buffer.around(reference_ns)
+            before, after = before or after, after or before
+            assert before is not None and after is not None  # _inconsistent looked
+            span = after[0] - before[0]
+            share = (reference_ns - before[0]) / span if span else 0.0
+            values = before[1] + share * (after[1] - before[1])
+            state[list(self._topics[name].columns)] = values
+            buffer.mark_used(after[0], reference_ns)
+            if abs(after[0] - reference_ns) >= abs(furthest - reference_ns):
+                furthest = after[0]
+        return state, furthest
+
+    def missing(self, now_ns: int) -> list[str]:
+        """Inputs that are not live or do not fit together; empty: an observation can be had."""
+        lines = []
+        limits = {slot: self._profile.cameras[slot].timeout for slot in self._cameras}
+        limits |= {name: topic.source.timeout for name, topic in self._topics.items()}
+        for name, buffer in (*self._cameras.items(), *self._states.items()):
+            if abs(buffer.offset_s) > 0:
+                lines.append(
+                    f"{name} (stamps {buffer.offset_s:+.1f} s off this host's clock: synchronise "
+                    "the clocks, or set use_sim_time for a bag or simulator)"
+                )
+            elif buffer.newest_ns is None:
+                lines.append(name)
+            elif now_ns - buffer.newest_ns > limits[name] * 1e9:
+                lines.append(f"{name} (silent for {(now_ns - buffer.newest_ns) / 1e9:.1f} s)")
+        reference = self.reference_ns
+        if not lines and reference is not None:
+            lines = self._inconsistent(reference)
+        return lines
+
+    def health(self, now_ns: int) -> list[StreamHealth]:
+        """Condition of every stream, cameras first."""
+        buffers = (*self._cameras.values(), *self._states.values())
+        return [buffer.health(now_ns) for buffer in buffers]
+
+    @property
+    def unused_frames(self) -> int:
+        """Images that were never part of an observation because a newer one came."""
+        return sum(buffer.unused for buffer in self._cameras.values())
+
+
+def present_slots(profile: RobotProfile, slots: Sequence[str] | None) -> tuple[str, ...]:
+    """The slots of a checkpoint that this robot has, in the checkpoint's order.
+
+    Raises:
+        ContractError: one line per slot that the profile does not know, or if none is present.
+    """
+    wanted = tuple(profile.cameras) if slots is None else tuple(slots)
+    problems = Problems()
+    for slot in wanted:
+        if slot not in profile.cameras:
+            problems.add(
+                f"profile {profile.name}: cameras",
+                f"the checkpoint's slot {slot}",
+                ", ".join(profile.cameras),
+                "add the camera, or the slot with 'absent: true'",
+            )
+    problems.raise_if_any()
+    present = tuple(slot for slot in wanted if slot in profile.present_cameras)
+    if not present:
+        raise ContractError(
+            f"profile {profile.name}: expected at least one of the checkpoint's cameras "
+            f"{', '.join(wanted)}, got none that is present; give one of them a topic"
+        )
+    return present

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One stamped stream: a short buffer and what can be said of its stamps. Imports: numpy.
+
+Stamps and arrivals are ns of one clock (ROS time). A stamp that is no use is never buffered:
+duplicate, out of order, or so far from the arrival that it must come from another clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+import numpy as np
+
+Value = TypeVar("Value")
+_RECENT = 64  # intervals and delays that the statistics cover
+
+
+class Verdict(Enum):
+    """What became of a message."""
+
+    KEPT = "kept"
+    DUPLICATE = "duplicate"
+    OUT_OF_ORDER = "out of order"
+    OTHER_CLOCK = "other clock"
+    JUMPED_BACK = "jumped back"  # kept; everything before it is void
+
+
+@dataclass(frozen=True)
+class StreamHealth:
+    """Condition of one stream.
+
+    Attributes:
+        name: camera slot or joint state topic.
+        rate_hz: from the median spacing of recent stamps; 0 before the second message.
+        age_s: now - newest stamp; negative: never received.
+        longest_gap_s: between recent stamps.
+        delay_s: median of arrival - stamp, recent messages.
+        received, duplicates, out_of_order, other_clock, jumps: messages since the start.
+        unused: kept messages that left the buffer without having been part of an observation.
+        skew_s: stamp - observation stamp, when last used.
+        stamps_at_receipt: stamps look as if set on arrival, so they hide the sensor's delay.
+        clock_offset_s: arrival - stamp of the last message refused for its clock; 0: none.
+    """
+
+    name: str
+    rate_hz: float
+    age_s: float
+    longest_gap_s: float
+    delay_s: float
+    received: int
+    duplicates: int
+    out_of_order: int
+    other_clock: int
+    jumps: int
+    unused: int
+    skew_s: float
+    stamps_at_receipt: bool
+    clock_offset_s: float
+
+
+class StreamBuffer(Generic[Value]):
+    """Newest values of one stream by stamp.
+
+    Args:
+        name: for people.
+        size: values kept.
+        jump_ns: a stamp this far before the newest is a clock jump; less is out of order.
+        clock_ns: a stamp this far from its arrival is of another clock.
+        receipt_ns: a median delay below this looks like stamps set on arrival.
+    """
+
+    def __init__(self, name: str, size: int, jump_ns: int, clock_ns: int, receipt_ns: int) -> None:
+        self.name = name
+        self.items: deque[tuple[int, Value]] = deque(maxlen=size)
+        self.skew_ns = 0
+        self.unused = 0
+        self._jump_ns, self._clock_ns, self._receipt_ns = jump_ns, clock_ns, receipt_ns
+        self._counts = dict.fromkeys(Verdict, 0)
+        self._offset_ns = 0
+        self._used_ns = -1
+        self._spacing: deque[int] = deque(maxlen=_RECENT)
+        self._delays: deque[int] = deque(maxlen=_RECENT)
+
+    def push(self, stamp_ns: int, value: Value, arrival_ns: int) -> Verdict:
+        """Take a message if its stamp can be used."""
+        verdict = self._judge(stamp_ns, arrival_ns)
+        self._counts[verdict] += 1
+        if verdict is Verdict.OTHER_CLOCK:
+            self._offset_ns = arrival_ns - stamp_ns
+        if verdict is Verdict.JUMPED_BACK:
+            self.clear()
+        if verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
+            if self.items:
+                self._spacing.append(stamp_ns - self.items[-1][0])
+            if len(self.items) == self.items.maxlen and self.items[0][0] > self._used_ns:
+                self.unused += 1
+            self._delays.append(arrival_ns - stamp_ns)
+            self._offset_ns = 0
+            self.items.append((stamp_ns, value))
+        return verdict
+
+    def _judge(self, stamp_ns: int, arrival_ns: int) -> Verdict:
+        if abs(arrival_ns - stamp_ns) > self._clock_ns:
+            return Verdict.OTHER_CLOCK
+        if not self.items or stamp_ns > self.items[-1][0]:
+            return Verdict.KEPT
+        if self.items[-1][0] - stamp_ns >= self._jump_ns:
+            return Verdict.JUMPED_BACK
+        if any(stamp == stamp_ns for stamp, _ in self.items):
+            return Verdict.DUPLICATE
+        return Verdict.OUT_OF_ORDER
+
+    def clear(self) -> None:
+        """Forget the values; counters stay."""
+        self.items.clear()
+        self._spacing.clear()
+        self._delays.clear()
+        self._used_ns = -1
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Stamp of the newest value."""
+        return self.items[-1][0] if self.items else None
+
+    @property
+    def offset_s(self) -> float:
+        """arrival - stamp, s, while messages are refused for their clock; 0 otherwise."""
+        return self._offset_ns / 1e9
+
+    def nearest(self, time_ns: int) -> tuple[int, Value] | None:
+        """The value whose stamp is closest to a time."""
+        return min(self.items, key=lambda item: abs(item[0] - time_ns), default=None)
+
+    def around(self, time_ns: int) -> tuple[tuple[int, Value] | None, tuple[int, Value] | None]:
+        """Newest value at or before a time, and oldest one at or after it."""
+        before = after = None
+        for item in self.items:
+            if item[0] <= time_ns:
+                before = item
+            if item[0] >= time_ns:
+                after = item
+                break
+        return before, after
+
+    def mark_used(self, stamp_ns: int, reference_ns: int) -> None:
+        """Note that values up to a stamp have served; those skipped on the way count as unused."""
+        skipped = sum(1 for stamp, _ in self.items if self._used_ns < stamp < stamp_ns)
+        self.unused += skipped
+        self._used_ns = max(self._used_ns, stamp_ns)
+        self.skew_ns = stamp_ns - reference_ns
+
+    def health(self, now_ns: int) -> StreamHealth:
+        """Condition now."""
+        spacing = float(np.median(self._spacing)) / 1e9 if self._spacing else 0.0
+        delay = float(np.median(self._delays)) / 1e9 if self._delays else 0.0
+        enough = len(self._delays) >= _RECENT // 2
+        newest = self.newest_ns
+        return StreamHealth(
+            name=self.name,
+            rate_hz=1.0 / spacing if spacing > 0 else 0.0,
+            age_s=-1.0 if newest is None else (now_ns - newest) / 1e9,
+            longest_gap_s=max(self._spacing, default=0) / 1e9,
+            delay_s=delay,
+            received=sum(self._counts.values()),
+            duplicates=self._counts[Verdict.DUPLICATE],
+            out_of_order=self._counts[Verdict.OUT_OF_ORDER],
+            other_clock=self._counts[Verdict.OTHER_CLOCK],
+            jumps=self._counts[Verdict.JUMPED_BACK],
+            unused=self.unused,
+            skew_s=self.skew_ns / 1e9,
+            stamps_at_receipt=enough and delay * 1e9 < self._receipt_ns,
+            clock_offset_s=self.offset_s,
+        )

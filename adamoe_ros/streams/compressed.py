@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compressed image messages (JPEG, PNG) -> (H, W, 3) uint8 RGB."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.streams.encodings import opencv
+from adamoe_ros.streams.messages import CompressedImageMessage
+
+_JPEG = (b"\xff\xd8", b"\xff\xd9")
+_PNG = (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82")
+
+
+def decode_compressed(message: CompressedImageMessage, where: str) -> NDArray[np.uint8]:
+    """A compressed image message as RGB, whatever order it was compressed from.
+
+    Args:
+        message: sensor_msgs/CompressedImage or alike; ``format`` as "jpeg", "png", or
+            "rgb8; jpeg compressed bgr8" (image_transport).
+        where: start of an error line.
+
+    Returns:
+        (H, W, 3) uint8 RGB, a new array.
+
+    Raises:
+        ContractError: depth data, another format, truncated or broken data, or no cv2 module.
+    """
+    data = bytes(memoryview(message.data))
+    source = message.format.split(";")[0].strip()
+    if "compressedDepth" in message.format or source in ("16UC1", "32FC1"):
+        raise ContractError(
+            problem(where, "a colour image", f"format {message.format!r}", "set the colour topic")
+        )
+    ends = next((ends for ends in (_JPEG, _PNG) if data.startswith(ends[0])), None)
+    if ends is None:
+        got = f"format {message.format!r} starting with {data[:4].hex() or 'nothing'}"
+        raise ContractError(problem(where, "JPEG or PNG data", got, "set the driver's format"))
+    if ends[1] not in data[-64:]:  # encoders may pad, decoders would fill the rest with grey
+        raise ContractError(_broken(where, "no end marker", len(data)))
+    try:
+        cv2 = opencv()
+    except ImportError as error:
+        raise ContractError(
+            problem(where, "opencv to read it", "no cv2 module", "install python3-opencv")
+        ) from error
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ContractError(_broken(where, "undecodable data", len(data)))
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _broken(where: str, what: str, size: int) -> str:
+    return problem(
+        where, "a whole image", f"{what} in {size} bytes", "check the driver and the network"
+    )
