@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a training run: one YAML file, overrides as ``a.b=value``, everything validated.
+
+Defaults are openpi's and the AdaMoE authors' (reference/pi0-adamoe.md §1.10, §2.5) where they have
+one. May import: contract, pydantic, yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.validation import validation_lines
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GroupConfig(_Section):
+    """Learning rate of one parameter group: linear warm-up, then a cosine to the end of the run."""
+
+    peak_lr: float = Field(2.5e-5, gt=0)
+    final_lr: float = Field(1e-6, ge=0)
+    warmup_steps: int = Field(1000, ge=0)
+    weight_decay: float = Field(1e-6, ge=0)
+
+
+class OptimiserConfig(_Section):
+    """AdamW over three groups with one global-norm clip."""
+
+    base: GroupConfig = GroupConfig()
+    experts: GroupConfig = GroupConfig()
+    router: GroupConfig = GroupConfig(peak_lr=5e-5, warmup_steps=100)
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(1e-8, gt=0)
+    clip_norm: float = Field(1.0, gt=0)
+
+
+class BalanceConfig(_Section):
+    """Load-balancing loss. ``authors``: (1/E) sum f P; ``switch``: E sum f P."""
+
+    form: Literal["authors", "switch"] = "authors"
+    start: float = Field(0.01, ge=0)  # coefficient up to and including step `switch_after`
+    end: float = Field(0.005, ge=0)
+    switch_after: int = Field(500, ge=0)
+
+
+class LossConfig(_Section):
+    """Weights of what is added to the flow-matching loss."""
+
+    balance: BalanceConfig = BalanceConfig()
+    z_weight: float = Field(0.0, ge=0)  # 1e-4 in the authors' code, where it is only logged
+    object_weight: float = Field(0.3, ge=0)  # auxiliary object positions, normalised units
+
+
+class AugmentConfig(_Section):
+    """Random changes of a training sample; 0 switches one off."""
+
+    shift: float = Field(0.0, ge=0, le=0.2)  # of the image size, both ways
+    brightness: float = Field(0.0, ge=0, lt=1)  # factor 1 +- value
+    contrast: float = Field(0.0, ge=0, lt=1)
+    saturation: float = Field(0.0, ge=0, lt=1)
+    state_noise: float = Field(0.0, ge=0)  # standard deviation, normalised units
+
+
+class DataConfig(_Section):
+    """What is trained on."""
+
+    folder: Path = Path("out/demonstrations")
+    episodes: int | None = Field(None, gt=0)  # None: all
+    balanced_tasks: bool = False  # every task equally often, however many frames it has
+
+
+class ModelConfig(_Section):
+    """Which network: a preset, changed key by key, or the weights of a checkpoint folder."""
+
+    preset: str = "small"
+    changes: dict[str, Any] = {}
+    checkpoint: Path | None = None
+
+
+class EvaluationConfig(_Section):
+    """Roll-outs in the simulator while training."""
+
+    every_steps: int = Field(0, ge=0)  # 0: never
+    episodes: int = Field(10, gt=0)
+    first_seed: int = 50_000  # apart from the demonstrations' and the benchmark's seeds
+    execute_rows: int = Field(25, gt=0)
+    latency_s: float = Field(0.15, ge=0)
+
+
+class TrainingConfig(_Section):
+    """Everything a run depends on besides the data itself."""
+
+    name: str = "demo"
+    seed: int = 0
+    steps: int = Field(30_000, gt=0)
+    batch_size: int = Field(32, gt=0)
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights: float32
+    device: str = "auto"
+    threads: int = Field(0, ge=0)  # of torch; 0: torch's own choice
+    log_every: int = Field(50, gt=0)
+    save_every: int = Field(1000, gt=0)
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read a YAML file (None: the defaults) and apply ``a.b=value`` overrides (values are YAML).
+
+    Raises:
+        ContractError: the file or a key or a value does not fit; every finding listed.
+    """
+    tree = _read_tree(path)
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return TrainingConfig.model_validate(tree)
+    except ValidationError as error:
+        where = path.name if path else "training settings"
+        raise ContractError(validation_lines(where, error)) from error
+
+
+def dump_config(config: TrainingConfig) -> str:
+    """The whole configuration as YAML that ``load_config`` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_tree(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ContractError(
+            problem(
+                str(path), "a training YAML file", "no file", "see config/training for examples"
+            )
+        ) from error
+    except yaml.YAMLError as error:
+        reason = str(error).replace("\n", " ")
+        raise ContractError(problem(str(path), "valid YAML", reason, "correct it")) from error
+    if tree is not None and not isinstance(tree, dict):
+        raise ContractError(
+            problem(str(path), "keys and values", type(tree).__name__, "see config/training")
+        )
+    return tree or {}
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ContractError(
+            problem("--set", "key.key=value", repr(override), "for example --set steps=2000")
+        )
+    node = tree
+    for part in parts[:-1]:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ContractError(
+                problem(f"--set {key}", f"a section at {part!r}", repr(child), "shorten the key")
+            )
+        node = child
+    node[parts[-1]] = yaml.safe_load(text)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a trainer needs of a data set, and the batch it makes of it. May import: numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples, not yet normalised.
+
+    Attributes:
+        images: (B, C, H, W, 3) uint8 RGB, camera slots in the model's order, of the model's size.
+        state: (B, S) float32, physical units of the checkpoint.
+        actions: (B, R, A) float32, chunk rows, physical units of the checkpoint.
+        instructions: B sentences.
+        objects: (B, O) float32, auxiliary object targets in m, or None where the data has none.
+    """
+
+    images: NDArray[np.uint8]
+    state: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    instructions: tuple[str, ...]
+    objects: NDArray[np.float32] | None
+
+
+class SampleSource(Protocol):
+    """A data set: samples by number, and the columns that statistics are made of."""
+
+    camera_slots: tuple[str, ...]
+    roles: tuple[str, ...]
+    control_rate_hz: float
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def batch(self, indices: NDArray[np.int64]) -> Batch:
+        """The samples with these numbers."""
+
+    def states(self) -> NDArray[np.float32]:
+        """(N, S) every sample's state."""
+
+    def action_rows(self) -> NDArray[np.float32]:
+        """(M, A) every action once, for the statistics."""
+
+    def objects(self) -> NDArray[np.float32] | None:
+        """(N, O) auxiliary targets, m."""
+
+    def tasks(self) -> NDArray[np.int64]:
+        """(N,) task number of each sample."""
+
+    def sentences(self) -> tuple[str, ...]:
+        """Every distinct instruction, sorted."""
