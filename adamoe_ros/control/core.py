@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control core: everything ``control_node`` decides, without ROS. Imports: numpy, contract.
+
+Called from one thread, with the time in ns of one clock (ROS time). ``tick``, once per control
+period, gives exactly one command. Two ways of stopping (doc/decisions/control-stops.md):
+
+* somebody stops (cancel, emergency stop, deactivate): the last published command stays, from that
+  tick on; a new RUN is needed;
+* doubt (state stale, policy lost, no chunk, tracking error): the arms brake inside their
+  acceleration limits from that tick on and hold; motion resumes smoothly when the doubt is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.chunk import ActionChunk
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.control.chunk_check import ChunkCheck, ChunkRefusedError
+from adamoe_ros.control.estop import EmergencyStop
+from adamoe_ros.control.gate import Gate
+from adamoe_ros.control.limits import joint_limits, measured_to_command
+from adamoe_ros.control.metrics import SeamMetrics
+from adamoe_ros.control.settings import AT_LAST_ROW, Cause, ControlSettings
+from adamoe_ros.control.start_check import check_start_pose, far_joints
+from adamoe_ros.control.status import ChunkVerdict, ControlSnapshot, Mode, TickResult
+from adamoe_ros.control.strategies import make_strategy
+from adamoe_ros.control.timeline import Timeline
+from adamoe_ros.control.watchdog import Watchdogs
+
+Vector = NDArray[np.float64]
+
+SAME_POSE = 0.05  # rad or m: an arm this close to the held command has not been moved by hand
+CLOCK_SLEW_S = 0.1  # time going back by less is a correction: it stands still until it is made up
+STALL_S = 0.25  # after a longer pause the arms stand, and the reference starts from there
+RAMP_ARRIVED = 0.1  # of the allowed start distance: the slow approach is over
+_DEFAULTS = ControlSettings()
+
+
+class ControlCore:
+    """Follows chunks within limits, and holds on doubt.
+
+    Args:
+        profile: the robot.
+        settings: parameters of the node.
+        inside: workspace check of a pose in command units; None: no workspace.
+
+    Attributes:
+        settings: replace it to change what may change while active.
+        joint_ids: order of every vector here.
+        period_s: control period.
+        metrics: of the seams since activation.
+    """
+
+    def __init__(
+        self,
+        profile: RobotProfile,
+        settings: ControlSettings = _DEFAULTS,
+        inside: Callable[[Vector], bool] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.profile = profile
+        self.joint_ids = profile.joint_ids
+        self.limits = joint_limits(profile)
+        self.period_s = 1.0 / (settings.rate_hz or profile.command_rate)
+        self.gate = Gate(self.limits, self.period_s, inside)
+        self.estop = EmergencyStop()
+        self.metrics = SeamMetrics(self.limits.joints, self.period_s)
+        self._to_command = measured_to_command(profile)
+        self._strategy = make_strategy(settings.strategy)
+        self._timeline = Timeline(self.limits, self._strategy)
+        self._watch = Watchdogs(profile, self.limits)
+        self._check = ChunkCheck(profile.joint_ids, self.limits)
+        self._inside = inside
+        self._commanded = False
+        self._active = False
+        self._restart(0)
+
+    def _restart(self, now_ns: int) -> None:
+        self._stop_cause = Cause.NOT_STARTED
+        self._mode, self._cause = Mode.INACTIVE, ""
+        self._generation = 0
+        self._now_ns = now_ns
+        self._following = False
+        self._clock_jumped = False
+        self._guard_start = True
+        self._ramping = False
+        self._rejected_in_a_row = 0
+        self._chunk_ns: int | None = None
+        self._ticks = self._holds = 0
+        self._accepted = self._rejected = self._late = 0
+
+    # --- lifecycle -------------------------------------------------------------------------------
+
+    def activate(self, now_ns: int, measured: Vector) -> None:
+        """Begin to hold: the last command if the arms are still there, else the measured pose.
+
+        Args:
+            measured: (J,) driver's state units.
+
+        Raises:
+            ContractError: a joint is outside of its position limits by more than 5 % of its range;
+                or the pose is outside of the workspace. Nothing is published then.
+        """
+        pose = self._to_command.apply(measured)
+        check_start_pose(self.joint_ids, self.limits, pose, self._inside)
+        self._restart(now_ns)
+        self._watch.restart()
+        self._watch.state(now_ns, pose, None)
+        self._timeline = Timeline(self.limits, self._strategy)
+        self.metrics = SeamMetrics(self.limits.joints, self.period_s)
+        if not (self.estop.latched and self._commanded):
+            self._hold_pose(pose)
+        self._active = True
+
+    def _hold_pose(self, pose: Vector) -> None:
+        """Hold at the last command where the arms still are; grippers keep their grip then."""
+        near = np.abs(pose - self.gate.position) <= SAME_POSE
+        if self._commanded and bool(near[~self.limits.gripper].all()):
+            self.gate.latch()
+        else:
+            self.gate.start(pose)
+
+    def deactivate(self) -> None:
+        """Stop and publish nothing any more; the last command stays what the drivers have."""
+        self._halt(Cause.NOT_STARTED)
+        self._active = False
+        self._mode, self._cause = Mode.INACTIVE, ""
+
+    # --- inputs ----------------------------------------------------------------------------------
+
+    def on_state(self, stamp_ns: int, measured: Vector, valid_until_ns: int | None = None) -> None:
+        """A complete joint state.
+
+        Args:
+            stamp_ns: of its oldest part.
+            measured: (J,) driver's state units; one that is not finite is ignored.
+            valid_until_ns: as in ``streams.joint_states.JointSample``.
+        """
+        pose = self._to_command.apply(measured)
+        if np.isfinite(pose).all():
+            self._watch.state(stamp_ns, pose, valid_until_ns)
+
+    def on_heartbeat(self, now_ns: int) -> None:
+        """``policy_status`` arrived."""
+        self._watch.heartbeat(now_ns)
+
+    def on_run(self, generation: int) -> None:
+        """Follow chunks of this generation only. Another one before it is left by braking."""
+        if not self._active or self.estop.latched:
+            return
+        if not self._stop_cause and generation == self._generation:
+            return
+        self._generation = generation
+        self._stop_cause = ""
+        self._timeline.clear()
+        self.metrics.interrupt()
+        self._guard_start = True
+        self._rejected_in_a_row = 0
+        self._clock_jumped = False
+
+    def on_hold(self, reason: str = "stopped") -> None:
+        """Stop: the last command stays, from the next tick on; a RUN is needed to move again."""
+        if self._active:
+            self._halt("_".join(reason.lower().split()) or "stopped")
+
+    def on_estop(self, pressed: bool = True) -> None:
+        """The emergency stop; True latches, False only says that the button is out again."""
+        self.estop.press(pressed)
+        if self.estop.latched:
+            self._halt(Cause.EMERGENCY_STOP)
+
+    def reset(self, now_ns: int) -> str:
+        """Release the emergency stop; arms that moved meanwhile are held where they are measured.
+
+        Returns:
+            Why not, for people; empty: done. A new RUN is needed to move.
+        """
+        unhealthy = ["no fresh joint states"] if self._watch.state_stale(now_ns) else []
+        refused = self.estop.reset(unhealthy)
+        if not refused:
+            self._stop_cause = Cause.RESET
+            if self._active and self._watch.measured is not None:
+                self._hold_pose(self._watch.measured)
+        return refused
+
+    def _halt(self, cause: str) -> None:
+        self._stop_cause = cause
+        self.gate.latch()
+        self._timeline.clear()
+        self.metrics.interrupt()
+        self._following = self._ramping = False
+
+    def on_chunk(self, chunk: ActionChunk, now_ns: int) -> ChunkVerdict:
+        """Take up a chunk, drop it or refuse it; never raises."""
+        if not self._active or self._stop_cause or chunk.generation != self._generation:
+            self._late += 1
+            return ChunkVerdict(False, late=True, reason="not of the generation that may run")
+        try:
+            fitted = self._check.fit(chunk, now_ns)
+            if self._timeline.is_late(fitted, now_ns):
+                self._late += 1
+                return ChunkVerdict(False, late=True, reason="no row left, or superseded")
+            self._check_start_distance(fitted, now_ns)
+        except ChunkRefusedError as refusal:
+            return self._refuse(str(refusal))
+        seam = self._timeline.splice(
+            fitted, now_ns, self.gate.position, self.gate.velocity, self._following
+        )
+        if seam is not None:
+            self.metrics.seam(seam.position_jump, seam.velocity_jump, seam.window_s)
+        self._accepted += 1
+        self._rejected_in_a_row = 0
+        self._guard_start = self._clock_jumped = False
+        self._chunk_ns = now_ns
+        return ChunkVerdict(True)
+
+    def _check_start_distance(self, chunk: ActionChunk, now_ns: int) -> None:
+        if not self._guard_start:
+            return
+        if self._watch.measured is None:
+            raise ChunkRefusedError("no joint state to start from")
+        target = self._timeline.first_target(chunk, now_ns)
+        far = far_joints(self.joint_ids, self.limits, target, self._watch.measured)
+        self._ramping = bool(far) and self.settings.start_ramp
+        if far and not self._ramping:
+            raise ChunkRefusedError(
+                f"starts too far from the measured pose: {far}; move the arms there, "
+                "raise gate.max_start_distance, or set start_ramp"
+            )
+
+    def _refuse(self, reason: str) -> ChunkVerdict:
+        self._rejected += 1
+        self._rejected_in_a_row += 1
+        aborted = self._rejected_in_a_row >= self.profile.gate.rejected_chunks_to_abort
+        if aborted:
+            self._stop_cause = Cause.REJECTED_CHUNKS
+            self._timeline.clear()
+        return ChunkVerdict(False, reason=reason, aborted=aborted)
+
+    # --- the tick --------------------------------------------------------------------------------
+
+    def tick(self, now_ns: int) -> TickResult:
+        """One control period: exactly one command.
+
+        Args:
+            now_ns: of the same clock as stamps; may stand still or jump, the result stays safe.
+        """
+        if not self._active:
+            return TickResult(now_ns, None, None, False, Mode.INACTIVE, "", 0, -1, False)
+        now_ns = self._clock(now_ns)
+        self._watch.look(now_ns, self.gate.position)
+        cause = self._doubt(now_ns)
+        if not cause or cause in AT_LAST_ROW:
+            self._follow(now_ns)
+        else:
+            self._following = False
+            self.gate.brake()  # at rest already after a stop by somebody
+        mode = Mode.ESTOP if self.estop.latched else Mode.HOLD if cause else Mode.RUNNING
+        changed = (mode, cause) != (self._mode, self._cause)
+        self._holds += self._mode is Mode.RUNNING and mode is Mode.HOLD
+        self._mode, self._cause = mode, cause
+        self._ticks += 1
+        self._commanded = True
+        self._measure_seams(now_ns, cause)
+        return TickResult(
+            now_ns=now_ns,
+            command=self.gate.position.copy(),
+            velocity=self.gate.velocity.copy(),
+            publish=self._publishes(mode),
+            mode=mode,
+            hold_cause=cause,
+            chunk_id=self._chunk_id,
+            row=self._timeline.row(now_ns),
+            changed=changed,
+        )
+
+    def _clock(self, now_ns: int) -> int:
+        """The time to use: it never runs backwards within one motion."""
+        elapsed = now_ns - self._now_ns
+        if -CLOCK_SLEW_S * 1e9 <= elapsed < 0:
+            return self._now_ns
+        if elapsed < 0:
+            self._timeline.clear()
+            self.metrics.interrupt()
+            self._watch.restart()
+            self._clock_jumped = self._guard_start = True
+            self._chunk_ns = None
+        elif elapsed > STALL_S * 1e9:
+            self._following = False
+            self.metrics.interrupt()
+        self._now_ns = now_ns
+        return now_ns
+
+    def _doubt(self, now_ns: int) -> str:
+        """Why chunks are not followed now; empty: they are."""
+        timeline, watch = self._timeline, self._watch
+        if self.estop.latched:
+            return Cause.EMERGENCY_STOP
+        if self._stop_cause:
+            return self._stop_cause
+        if watch.state_stale(now_ns):
+            return Cause.STATE_STALE
+        if watch.policy_lost(now_ns):
+            return Cause.POLICY_LOST
+        if watch.diverged:
+            return Cause.TRACKING_ERROR
+        if timeline.newest is None:
+            return Cause.CLOCK_JUMP if self._clock_jumped else Cause.NO_CHUNK
+        if not timeline.exhausted(now_ns):
+            return ""
+        if timeline.past_end_s(now_ns) <= self.profile.watchdogs.chunk:
+            return Cause.CHUNK_EXHAUSTED
+        self._guard_start = True
+        return Cause.CHUNK_LOST
+
+    def _follow(self, now_ns: int) -> None:
+        gate, settings = self.gate, self.settings
+        if not self._following:  # pass over from where the arms are, not from where they would be
+            coasted = gate.position + gate.velocity * self.period_s
+            self._timeline.rebase(now_ns, coasted, gate.velocity)
+            self._following = True
+        target, rate = self._timeline.sample(now_ns)
+        speed = settings.max_speed_scale
+        if self._ramping:
+            speed = min(speed, settings.start_ramp_speed)
+        gate.step(target, rate, self._watch.measured, speed)
+        if self._ramping:
+            left = np.abs(np.clip(target, self.limits.low, self.limits.high) - gate.position)
+            self._ramping = bool((left > RAMP_ARRIVED * self.profile.gate.max_start_distance).any())
+
+    def _measure_seams(self, now_ns: int, cause: str) -> None:
+        if self._timeline.newest is None:
+            return
+        if cause in AT_LAST_ROW:
+            self._timeline.count_wait(now_ns)
+        self.metrics.repeated_rows = self._timeline.repeated_rows
+        self.metrics.skipped_rows = self._timeline.skipped_rows
+        self.metrics.tick(self.gate.position, bool(cause), self._command_age_s(now_ns))
+
+    def _publishes(self, mode: Mode) -> bool:
+        if mode is Mode.ESTOP:
+            return self.settings.estop_output
+        return mode is Mode.RUNNING or self.settings.hold_output or not self.gate.at_rest
+
+    @property
+    def _chunk_id(self) -> int:
+        newest = self._timeline.newest
+        return newest.chunk.chunk_id if newest else 0
+
+    def _command_age_s(self, now_ns: int) -> float:
+        newest = self._timeline.newest
+        return (now_ns - newest.chunk.stamp_ns) / 1e9 if newest else -1.0
+
+    # --- what is known ---------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> Mode:
+        """Of the last tick."""
+        return self._mode
+
+    def status(self, now_ns: int) -> ControlSnapshot:
+        """Everything that ``msg/ControlStatus`` carries of the core."""
+        none: Vector = np.zeros(0)
+        measured, clips, metrics = self._watch.measured, self.gate.clips, self.metrics
+        return ControlSnapshot(
+            mode=int(self._mode),
+            hold_cause=self._cause,
+            joint_names=self.joint_ids,
+            commanded=self.gate.position.copy() if self._commanded else none,
+            measured=none if measured is None else measured.copy(),
+            generation=self._generation,
+            chunk_id=self._chunk_id,
+            row=self._timeline.row(now_ns),
+            command_age=self._command_age_s(now_ns),
+            state_age=self._watch.state_age_s(now_ns),
+            chunk_age=-1.0 if self._chunk_ns is None else (now_ns - self._chunk_ns) / 1e9,
+            policy_age=self._watch.policy_age_s(now_ns),
+            ticks=self._ticks,
+            holds=self._holds,
+            hold_share=metrics.hold_share,
+            accepted_chunks=self._accepted,
+            rejected_chunks=self._rejected,
+            late_chunks=self._late,
+            position_clips=clips.position.copy(),
+            velocity_clips=clips.velocity.copy(),
+            acceleration_clips=clips.acceleration.copy(),
+            step_clips=clips.step.copy(),
+            seams=metrics.seams,
+            seam_position_jump=metrics.position_jump.copy(),
+            seam_velocity_jump=metrics.velocity_jump.copy(),
+            seam_jerk=metrics.jerk.copy(),
+            repeated_rows=metrics.repeated_rows,
+            skipped_rows=metrics.skipped_rows,
+        )
+
+    def change(self, **values: float | bool) -> None:
+        """Change settings that may change while active (ValueError: another one)."""
+        fixed = set(values) - {"max_speed_scale", "start_ramp", "start_ramp_speed"}
+        if fixed:
+            raise ValueError(f"fixed while active: {', '.join(sorted(fixed))}")
+        self.settings = replace(self.settings, **values)  # type: ignore[arg-type]
