@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: one step after another, saved so that it continues exactly where it stopped.
+
+Everything random in a step follows from (seed, step); a saved state therefore holds weights,
+averaged weights, optimiser and the step, nothing else. May import: torch, contract.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.training.average import WeightAverage
+from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.optimiser import make_optimiser, set_learning_rates
+from adamoe_ros.training.progress import Progress
+from adamoe_ros.training.samples import Batch, SampleSource
+from adamoe_ros.training.sampling import BalancedOrder, ShuffledOrder
+from adamoe_ros.training.schedules import ema_decay
+from adamoe_ros.training.storage import JsonLines, load_state, save_state
+
+STATE_FILE, LOG_FILE = "state.pt", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """Loss of a batch.
+
+    Attributes:
+        total: scalar with gradient.
+        parts: what a log shows, by name; scalars without gradient.
+    """
+
+    total: torch.Tensor
+    parts: dict[str, torch.Tensor]
+
+
+class Objective(Protocol):
+    """What is minimised."""
+
+    def __call__(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
+        """Loss of one batch at a step."""
+
+
+Evaluate = Callable[[nn.Module, int], dict[str, float]]
+
+
+class Trainer:
+    """One run in one folder.
+
+    Args:
+        config: settings.
+        network: weights to train, on their device.
+        objective: loss of a batch.
+        source: the data set.
+        folder: gets ``state.pt`` and ``log.jsonl``.
+        evaluate: called with the averaged weights every ``evaluation.every_steps``.
+
+    Attributes:
+        step: finished steps.
+        average: averaged weights; what is to be shipped.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        network: nn.Module,
+        objective: Objective,
+        source: SampleSource,
+        folder: Path,
+        evaluate: Evaluate | None = None,
+    ) -> None:
+        self.config, self.network, self.objective = config, network, objective
+        self.source, self.folder, self.evaluate = source, folder, evaluate
+        self.average = WeightAverage(network)
+        self.optimiser = make_optimiser(network, config.optimiser)
+        self.step = 0
+        if config.data.balanced_tasks:
+            self._order: ShuffledOrder | BalancedOrder = BalancedOrder(
+                source.tasks(), config.batch_size, config.seed
+            )
+        else:
+            self._order = ShuffledOrder(len(source), config.batch_size, config.seed)
+
+    def resume(self) -> None:
+        """Continue from the folder's state.
+
+        Raises:
+            ContractError: there is none, or it belongs to another network or other data.
+        """
+        path = self.folder / STATE_FILE
+        state = load_state(path)
+        if state.get("samples") != len(self.source) or state.get("seed") != self.config.seed:
+            raise ContractError(
+                problem(
+                    str(path),
+                    f"a run on {len(self.source)} samples with seed {self.config.seed}",
+                    f"{state.get('samples')} samples, seed {state.get('seed')}",
+                    "continue with the same data and seed, or start anew",
+                )
+            )
+        try:
+            self.network.load_state_dict(state["network"])
+            self.average.module.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            line = str(error).splitlines()[0]
+            raise ContractError(
+                problem(str(path), "the state of this network", line, "use the run's own settings")
+            ) from error
+        self.step = int(state["step"])
+
+    def save(self) -> None:
+        """Write the state; a kill at any moment leaves the old or the new one, whole."""
+        state: dict[str, Any] = {
+            "step": self.step,
+            "seed": self.config.seed,
+            "samples": len(self.source),
+            "network": self.network.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        save_state(self.folder / STATE_FILE, state)
+
+    def run(self, until: int | None = None) -> None:
+        """Train up to ``until`` finished steps (None: all); saves at the end, too.
+
+        Raises:
+            ContractError: a loss is not finite, or the disk is full.
+        """
+        config = self.config
+        end = min(config.steps, until if until is not None else config.steps)
+        log = JsonLines(self.folder / LOG_FILE, keep_below=self.step + 1)
+        progress = Progress(self.step, config.steps, config.batch_size)
+        try:
+            while self.step < end:
+                losses = self._advance(progress)
+                done = self.step
+                if done % config.log_every == 0 or done == end:
+                    values = self._values(losses)
+                    log.write({"step": done, **values, **progress.show(done, values)})
+                if self._evaluation_due(done, end):
+                    self._run_evaluation(log, progress)
+                if done % config.save_every == 0 or done == end:
+                    self.save()
+        finally:
+            log.close()
+
+    def _advance(self, progress: Progress) -> StepLosses:
+        start = time.monotonic()
+        batch = self.source.batch(self._order.indices(self.step))
+        progress.waited(time.monotonic() - start)
+        set_learning_rates(self.optimiser, self.config.optimiser, self.step, self.config.steps)
+        self.network.train()
+        losses = self.objective(self.network, batch, self.step)
+        losses.total.backward()
+        norm = nn.utils.clip_grad_norm_(
+            self.network.parameters(), self.config.optimiser.clip_norm
+        )
+        losses.parts["grad_norm"] = norm.detach()
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(self.network, ema_decay(self.config.ema_decay, self.step))
+        self.step += 1
+        return losses
+
+    def _values(self, losses: StepLosses) -> dict[str, float]:
+        values = {name: float(part) for name, part in losses.parts.items()}
+        total = float(losses.total.detach())
+        if total != total or total in (float("inf"), float("-inf")):
+            raise ContractError(
+                problem(
+                    f"step {self.step}",
+                    "a finite loss",
+                    total,
+                    "lower the learning rates; the last saved state is intact",
+                )
+            )
+        return {"loss": total, **values}
+
+    def _evaluation_due(self, done: int, end: int) -> bool:
+        every = self.config.evaluation.every_steps
+        return self.evaluate is not None and every > 0 and (done % every == 0 or done == end)
+
+    def _run_evaluation(self, log: JsonLines, progress: Progress) -> None:
+        if self.evaluate is None:
+            return
+        start = time.monotonic()
+        values = self.evaluate(self.average.module, self.step)
+        progress.waited(time.monotonic() - start)
+        log.write({"step": self.step, "evaluation": values})
