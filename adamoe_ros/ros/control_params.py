@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from adamoe_ros.control.settings import ControlSettings
+from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.ros.params import ManagedParameters, param
 
 
@@ -19,7 +22,7 @@ class ControlParams(ManagedParameters):
     strategy: str = param(
         "async",
         "How chunks follow each other; the same in policy_node.",
-        choices=("sync", "async", "blend", "ensemble", "rtc"),
+        choices=tuple(STRATEGIES),
     )
     shadow: bool = param(
         False, "Publish commands below ~/shadow/ only: everything works and nothing moves."
@@ -46,7 +49,8 @@ class ControlParams(ManagedParameters):
         True, "Send the held command in every tick while holding; false: send nothing then."
     )
     estop_output: bool = param(
-        False, "Send the held command in every tick after an emergency stop; false: send nothing."
+        False,
+        "Send the held command in every tick after an emergency stop; false: send it once, then nothing.",
     )
     status_rate: float = param(
         20.0,
@@ -64,3 +68,21 @@ class ControlParams(ManagedParameters):
         0, "SCHED_FIFO priority of the control process; 0: normal scheduling.", bounds=(0, 99)
     )
     lock_memory: bool = param(False, "Keep the process in memory (mlockall).")
+
+    def settings(self) -> ControlSettings:
+        """What the control core takes of them."""
+        return ControlSettings(
+            rate_hz=self.rate,
+            strategy=self.strategy,
+            hold_output=self.hold_output,
+            estop_output=self.estop_output,
+            **self.changeable(),
+        )
+
+    def changeable(self) -> dict[str, Any]:
+        """The core's settings that may change while active, by name."""
+        return {
+            "max_speed_scale": self.max_speed_scale,
+            "start_ramp": self.start_ramp,
+            "start_ramp_speed": self.start_ramp_speed,
+        }

@@ -7,41 +7,17 @@ clock, so a stopped ``/clock`` is reported instead of silencing the report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Callable, Sequence
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from adamoe_ros.ros import qos
+from adamoe_ros.ros.finding import Finding, Level
 
 
-class Level(IntEnum):
-    """Levels as an aggregator reads them."""
-
-    OK = 0
-    WARN = 1
-    ERROR = 2
-    STALE = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """State of one part of a node.
-
-    Attributes:
-        name: part, e.g. "gate"; the node's name is put before it.
-        level: how bad it is.
-        message: one line; where it is not OK, it names what to do.
-        values: figures, unit in the key: ``{"tick jitter p99 (s)": 0.0004}``.
-    """
-
-    name: str
-    level: Level = Level.OK
-    message: str = "ok"
-    values: Mapping[str, object] = field(default_factory=dict)
+__all__ = ["Diagnostics", "Finding", "Level"]
 
 
 class Diagnostics:

@@ -60,8 +60,8 @@ def robot_arguments(robot: str | None) -> list[LaunchDescriptionEntity]:
         ),
         argument(
             "checkpoint",
-            None,
-            "Checkpoint folder (made by 'adamoe convert' or 'train').",
+            "",
+            "Checkpoint folder of policy_node (see 'adamoe convert', 'adamoe train').",
         ),
         argument(
             "namespace",

@@ -17,12 +17,12 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import Camera
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
 from adamoe_ros.ros import qos
+from adamoe_ros.ros.command_outputs import message_type
 from adamoe_ros.ros.lifecycle import ManagedNode
 from adamoe_ros.ros.loopback_params import LoopbackParams
 from adamoe_ros.sim.loopback import LoopbackRobot
@@ -47,16 +47,11 @@ def _read_interbotix(message: Any) -> tuple[list[float], list[str]]:
     return (list(command) if hasattr(command, "__len__") else [float(command)]), []
 
 
-def _interbotix_type(joints: int) -> Any:
-    from interbotix_xs_msgs import msg
-
-    return msg.JointGroupCommand if joints > 1 else msg.JointSingleCommand
-
-
-_READERS: dict[str, tuple[Any, Callable[[Any], tuple[list[float], list[str]]]]] = {
-    "joint_state": (JointState, _read_joint_state),
-    "joint_trajectory": (JointTrajectory, _read_trajectory),
-    "float64_multi_array": (Float64MultiArray, _read_array),
+READERS: dict[str, Callable[[Any], tuple[list[float], list[str]]]] = {
+    "joint_state": _read_joint_state,
+    "joint_trajectory": _read_trajectory,
+    "float64_multi_array": _read_array,
+    "interbotix": _read_interbotix,
 }
 
 
@@ -103,20 +98,7 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
             self._frozen = self._robot.state.copy()
 
     def _subscribe(self, topic: CommandTopic) -> None:
-        if topic.target.type == "interbotix":
-            try:
-                kind, read = _interbotix_type(len(topic.names)), _read_interbotix
-            except ImportError as error:
-                raise ContractError(
-                    problem(
-                        topic.target.topic,
-                        "interbotix_xs_msgs to import",
-                        error,
-                        "source the Interbotix workspace",
-                    )
-                ) from error
-        else:
-            kind, read = _READERS[topic.target.type]
+        kind, read = message_type(topic), READERS[topic.target.type]
         callback = partial(self._command, topic, read)
         self._entities.append(
             self.create_subscription(kind, topic.target.topic, callback, qos.COMMAND)

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A control_node and a loopback robot as real processes, and a probe that talks to both.
+
+The probe spins in its own thread, so that receipt times are the messages' and not the test's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.time import Time
+from rcl_interfaces.srv import SetParameters
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.contract.topics import CommandTopic, command_topics
+from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
+from adamoe_ros.ros import names, qos
+from adamoe_ros.ros.command_outputs import message_type
+from adamoe_ros.ros.loopback_node import READERS
+
+START = 20.0  # s for a process to answer; generous, because the machine may be busy
+Array = np.ndarray
+
+
+def node_command(module: str, attribute: str, parameters: dict[str, Any]) -> list[str]:
+    """Command line of one of this package's nodes, as its installed script runs it."""
+    code = f"import sys; from adamoe_ros.ros.runner import main; sys.exit(main('{module}', '{attribute}'))"
+    pairs = [f"{key}:={_text(value)}" for key, value in parameters.items()]
+    options = [word for pair in pairs for word in ("-p", pair)]
+    return [sys.executable, "-c", code, "--ros-args", *options]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class Process:
+    """A child process with its output in a file."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self.log = log
+        self._stream = log.open("w")
+        self.child = subprocess.Popen(command, stdout=self._stream, stderr=subprocess.STDOUT)
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = 10.0) -> int:
+        """Signal and wait; kills what does not end. Returns the exit code."""
+        if self.child.poll() is None:
+            self.child.send_signal(number)
+        try:
+            return self.child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            raise
+        finally:
+            self._stream.close()
+
+    @property
+    def text(self) -> str:
+        """Output so far."""
+        return self.log.read_text(errors="replace")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One command message: receipt (steady s), stamp of the receipt does not matter, values."""
+
+    at: float
+    values: Array
+    names: tuple[str, ...]
+
+
+class Probe:
+    """Publishes what a policy publishes, records what control publishes."""
+
+    def __init__(self, profile: RobotProfile, use_sim_time: bool = False) -> None:
+        self.profile = profile
+        overrides = [Parameter("use_sim_time", value=use_sim_time)]
+        self.node = rclpy.create_node("probe", parameter_overrides=overrides)
+        self.statuses: list[tuple[float, ControlStatus]] = []
+        self.commands: dict[str, list[Sample]] = {}
+        self.generation, self.chunk_id = 1, 0
+        self.alive = True  # whether the heartbeat of the policy goes on
+        self._chunks = self.node.create_publisher(ActionChunk, names.ACTION_CHUNK, qos.CHUNK)
+        self._motion = self.node.create_publisher(MotionCommand, names.MOTION, qos.MOTION)
+        self._alive = self.node.create_publisher(PolicyStatus, names.POLICY_STATUS, qos.POLICY_STATUS)
+        self._stop = self.node.create_publisher(Bool, names.EMERGENCY_STOP, qos.EMERGENCY_STOP)
+        self.node.create_subscription(
+            ControlStatus, names.CONTROL_STATUS, self._note_status, qos.CONTROL_STATUS
+        )
+        for topic in command_topics(profile):
+            self._listen(topic, topic.target.topic)
+        self.node.create_timer(0.1, self._heartbeat)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop spinning."""
+        self._executor.shutdown()
+        self._thread.join(5.0)
+        self.node.destroy_node()
+
+    def listen_to_shadow(self) -> None:
+        """Record the shadow topics as well, under their full names."""
+        for topic in command_topics(self.profile):
+            self._listen(topic, f"control_node/shadow/{topic.target.topic}")
+
+    def _listen(self, topic: CommandTopic, name: str) -> None:
+        kind, read = message_type(topic), READERS[topic.target.type]
+        samples = self.commands.setdefault(name, [])
+
+        def note(message: Any) -> None:
+            values, joints = read(message)
+            samples.append(Sample(time.monotonic(), np.array(values), tuple(joints)))
+
+        self.node.create_subscription(kind, name, note, 100)
+
+    def _note_status(self, message: ControlStatus) -> None:
+        self.statuses.append((time.monotonic(), message))
+
+    # --- as the policy --------------------------------------------------------------------------
+
+    def _heartbeat(self) -> None:
+        if self.alive:
+            self._alive.publish(PolicyStatus(state="active", phase="executing"))
+
+    def run(self) -> None:
+        """Let chunks of the next generation move the arms."""
+        self.generation += 1
+        self.chunk_id = 0
+        self._motion.publish(
+            MotionCommand(command=MotionCommand.RUN, generation=self.generation, reason="test")
+        )
+        self.wait(lambda: self.status.generation == self.generation, "RUN to be taken")
+
+    def hold(self, reason: str = "cancelled") -> float:
+        """Stop the arms; returns when it was sent (steady s)."""
+        message = MotionCommand(
+            command=MotionCommand.HOLD, generation=self.generation, reason=reason
+        )
+        self._motion.publish(message)
+        return time.monotonic()
+
+    def chunk(self, positions: Array, dt: float = 0.02, **changes: Any) -> ActionChunk:
+        """Publish (H, J) command values, row 0 for now."""
+        self.chunk_id += 1
+        message = ActionChunk(
+            chunk_id=self.chunk_id,
+            generation=self.generation,
+            joint_names=list(self.profile.joint_ids),
+            dt=dt,
+            rows=len(positions),
+            positions=positions.ravel().tolist(),
+        )
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        for name, value in changes.items():
+            setattr(message, name, value)
+        self._chunks.publish(message)
+        return message
+
+    def emergency_stop(self) -> float:
+        """By topic; returns when it was sent."""
+        self._stop.publish(Bool(data=True))
+        return time.monotonic()
+
+    # --- what control says ----------------------------------------------------------------------
+
+    @property
+    def status(self) -> ControlStatus:
+        """The newest."""
+        return self.statuses[-1][1]
+
+    def wait(self, condition: Callable[[], Any], what: str, timeout: float = START) -> float:
+        """Until the condition holds; returns how long it took, s."""
+        begin = time.monotonic()
+        while not condition():
+            if time.monotonic() - begin > timeout:
+                last = self.statuses[-1][1] if self.statuses else None
+                raise AssertionError(f"{what}: not within {timeout} s; last status: {last}")
+            time.sleep(0.002)
+        return time.monotonic() - begin
+
+    def wait_mode(self, mode: int, cause: str = "", timeout: float = START) -> float:
+        """Until control_status shows a mode, with a cause that contains ``cause``."""
+
+        def there() -> bool:
+            return bool(
+                self.statuses and self.status.mode == mode and cause in self.status.hold_cause
+            )
+
+        return self.wait(there, f"mode {mode} {cause}", timeout)
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """Call a service."""
+        client = self.node.create_client(kind, name)
+        try:
+            assert client.wait_for_service(START), f"no service {name}"
+            future = client.call_async(request)
+            self.wait(future.done, f"answer of {name}")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def transition(self, node: str, transition: int) -> bool:
+        """Ask a node for a lifecycle transition."""
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self.call(ChangeState, f"{node}/change_state", request).success)
+
+    def state_of(self, node: str) -> str:
+        """Lifecycle state of a node."""
+        return str(self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label)
+
+    def set(self, node: str, **values: Any) -> list[str]:
+        """Set parameters; returns the reasons of those that were refused."""
+        parameters = [Parameter(key, value=value).to_parameter_msg() for key, value in values.items()]
+        request = SetParameters.Request(parameters=parameters)
+        results = self.call(SetParameters, f"{node}/set_parameters", request).results
+        return [result.reason for result in results if not result.successful]
+
+    def trigger(self, name: str) -> Any:
+        """Call a Trigger service."""
+        return self.call(Trigger, name, Trigger.Request())
+
+    def now_ns(self) -> int:
+        """ROS time."""
+        return int(Time.from_msg(self.node.get_clock().now().to_msg()).nanoseconds)
+
+
+class Rig:
+    """Robot and control_node of one profile; both end with the ``with`` block."""
+
+    def __init__(
+        self, folder: Path, robot: str = "aloha_sim", loopback: dict[str, Any] | None = None, **control: Any
+    ) -> None:
+        self.profile = load_profile(profile_path(robot, robots_dir()))
+        shared = {"robot": robot, "autostart": True}
+        self._commands = {
+            "loopback": node_command(
+                "adamoe_ros.ros.loopback_node", "LoopbackNode", {**shared, **(loopback or {})}
+            ),
+            "control": node_command(
+                "adamoe_ros.ros.control_node", "ControlNode", {**shared, **control}
+            ),
+        }
+        self._folder = folder
+        self.processes: dict[str, Process] = {}
+
+    def __enter__(self) -> Rig:
+        rclpy.init()
+        self.probe = Probe(self.profile)
+        for name, command in self._commands.items():
+            self.start(name, command)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            for process in self.processes.values():
+                process.stop()
+        finally:
+            self.probe.close()
+            rclpy.try_shutdown()
+
+    def start(self, name: str, command: list[str]) -> Process:
+        """One more process."""
+        self.processes[name] = Process(command, self._folder / f"{name}.log")
+        return self.processes[name]
+
+    @property
+    def home(self) -> Array:
+        """(J,) command values of the pose the loopback robot starts in."""
+        from adamoe_ros.contract.joint_map import state_to_command
+
+        state = np.array([value for _, arm in self.profile.ordered_arms for value in arm.home])
+        return state_to_command(self.profile).apply(state)
+
+    def holding(self) -> None:
+        """Wait until control holds, with fresh joint states."""
+        self.probe.wait_mode(ControlStatus.HOLD)
+
+    def wave(self, seconds: float, amplitude: float = 0.15, dt: float = 0.02) -> Array:
+        """(H, J) command rows: every arm joint swings around home, grippers stay."""
+        home = self.home
+        rows = np.tile(home, (round(seconds / dt), 1))
+        phase = np.arange(len(rows)) * dt
+        for column, limits in enumerate(self._limits()):
+            low, high = limits.position
+            if limits.velocity >= 0.5 and high - low > 1.0:
+                room = 1.0 if home[column] + amplitude <= high else -1.0
+                rows[:, column] += room * amplitude * (1 - np.cos(phase * 2.0)) / 2
+        return rows
+
+    def _limits(self) -> list[Any]:
+        return [limits for _, arm in self.profile.ordered_arms for limits in arm.limits]
+
+    def move(self, seconds: float = 2.0) -> None:
+        """Start a motion of some seconds and wait until the arms follow it."""
+        self.probe.run()
+        self.probe.chunk(self.wave(seconds))
+        self.probe.wait_mode(ControlStatus.RUNNING)
+
+
+def isolate() -> None:
+    """A ROS domain of this process's own, on this machine only."""
+    os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
