@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arithmetic of real-time chunking: mask, clipped guidance weight, leftover. Pure numpy.
+
+Source: arXiv 2506.07339, Algorithm 1. Symbols: H horizon, d rows consumed during inference (delay),
+s rows between the observations of two inferences, tau flow time with 0 = noise and 1 = data.
+Leftovers are normalised actions as the model made them, never clipped by the safety gate: guidance
+would learn the gate's clipping.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Rows = NDArray[np.float64]
+
+
+def soft_mask(horizon: int, delay_rows: int, executed_rows: int) -> Vector:
+    """Weight W of each row of the leftover.
+
+    1 for rows that will surely be executed (i < d); c (e^c - 1) / (e - 1) with
+    c = (H - s - i) / (H - s - d + 1) for d <= i < H - s; 0 where no old action exists.
+
+    Args:
+        horizon: H, rows of a chunk.
+        delay_rows: d, 0 <= d <= H.
+        executed_rows: s, 0 <= s <= H.
+
+    Returns:
+        (H,) float64 in 0..1, not rising.
+
+    Raises:
+        ValueError: d or s outside of 0..H.
+    """
+    if not (0 <= delay_rows <= horizon and 0 <= executed_rows <= horizon):
+        raise ValueError(f"expected 0 <= d, s <= {horizon}, got {delay_rows}, {executed_rows}")
+    rows = np.arange(horizon, dtype=np.float64)
+    existing = horizon - executed_rows
+    mask = np.zeros(horizon)
+    soft = (rows >= delay_rows) & (rows < existing)
+    c = (existing - rows[soft]) / (existing - delay_rows + 1)
+    mask[soft] = c * np.expm1(c) / np.expm1(1.0)
+    mask[:delay_rows] = 1.0
+    return mask
+
+
+def hard_mask(horizon: int, delay_rows: int) -> Vector:
+    """Weight 1 for the rows that will surely be executed, 0 for the others: (H,) float64."""
+    return (np.arange(horizon) < delay_rows).astype(np.float64)
+
+
+def guidance_weight(tau: float, beta: float) -> float:
+    """min(beta, (1 - tau) / (tau r^2)) with r^2 = (1 - tau)^2 / (tau^2 + (1 - tau)^2).
+
+    Args:
+        tau: flow time, 0 (noise) <= tau <= 1 (data).
+        beta: clip; more than the number of flow steps makes Euler's method diverge.
+
+    Raises:
+        ValueError: tau outside of 0..1 or beta negative.
+    """
+    if not 0.0 <= tau <= 1.0 or beta < 0.0:
+        raise ValueError(f"expected 0 <= tau <= 1 and beta >= 0, got {tau}, {beta}")
+    product = tau * (1.0 - tau)
+    if product == 0.0:
+        return beta
+    return min(beta, (tau**2 + (1.0 - tau) ** 2) / product)
+
+
+def leftover(previous: Rows, shift_rows: float) -> Rows:
+    """What the previous chunk still asks for, on the rows of the next one (Y of the paper).
+
+    Args:
+        previous: (H, A) normalised actions of the previous chunk, unclipped.
+        shift_rows: rows between the two observations, >= 0; need not be whole: rows between are
+            interpolated linearly, because chunks are spliced by time.
+
+    Returns:
+        (H, A) float64; past the end of the previous chunk its last row is held.
+
+    Raises:
+        ValueError: a negative shift.
+    """
+    if shift_rows < 0.0:
+        raise ValueError(f"expected shift_rows >= 0, got {shift_rows}")
+    last = len(previous) - 1
+    place = np.minimum(np.arange(len(previous)) + shift_rows, last)
+    lower = np.floor(place).astype(np.intp)
+    upper = np.minimum(lower + 1, last)
+    share = (place - lower)[:, None]
+    rows: Rows = previous[lower] + share * (previous[upper].astype(np.float64) - previous[lower])
+    return rows
+
+
+def reanchor(
+    rows: Rows,
+    relative: NDArray[np.bool_],
+    old_state: Vector,
+    new_state: Vector,
+    scale: Vector,
+) -> Rows:
+    """Chunk-relative actions, expressed relative to a newer state; others stay.
+
+    Args:
+        rows: (H, A) normalised, value = (physical - offset) / scale.
+        relative: (A,) True where the physical action is relative to the state at its chunk's start.
+        old_state, new_state: (A,) physical states of the two observations, unit of the actions.
+        scale: (A,) of the normalisation, not 0.
+
+    Returns:
+        (H, A) float64.
+    """
+    shift = np.where(relative, (old_state - new_state) / scale, 0.0)
+    moved: Rows = rows + shift
+    return moved
