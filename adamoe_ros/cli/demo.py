@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 
-from adamoe_ros.cli.demo_settings import STRATEGIES
+from adamoe_ros.control.strategies import STRATEGIES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", help="checkpoint folder (default: the one that is shipped)")
     add(
         "--strategy",
-        choices=STRATEGIES,
+        choices=tuple(STRATEGIES),
         default="async",
         help="how chunks follow each other (default: %(default)s)",
     )

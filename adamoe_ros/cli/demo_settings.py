@@ -17,7 +17,6 @@ from adamoe_ros import __version__
 from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.profile import RobotProfile
 
-STRATEGIES = ("sync", "async", "blend", "ensemble", "rtc")
 _DOMAINS = range(1, 102)  # what every platform's port range allows
 
 
@@ -41,7 +40,10 @@ class DemoSettings:
 
     def as_shown(self) -> dict[str, Any]:
         """For results and report: settings, machine and date."""
-        shown = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        shown = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(self).items()
+        }
         shown.pop("out")
         return {
             **shown,

@@ -83,12 +83,13 @@ class Samples:
 
 @dataclass
 class Episode:
-    """One goal from reset to result."""
+    """One goal from reset to result; ``start`` is s of the robot's clock, where times are 0."""
 
     index: int
     seed: int
     task: str
     instruction: str
+    start: float = 0.0
     joint_names: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     commanded: Samples = field(default_factory=Samples)

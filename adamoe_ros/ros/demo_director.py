@@ -82,7 +82,9 @@ class DemoDirector:
         deadline = time.monotonic() + seconds
         while not reached():
             if time.monotonic() > deadline:
-                raise DemoFailed(f"{what}: expected within {seconds:.0f} s, got nothing; see the logs")
+                raise DemoFailed(
+                    f"{what}: expected within {seconds:.0f} s, got nothing; see the logs"
+                )
             self.turn()
 
     def transition(self, name: str, transition: int, seconds: float) -> None:
@@ -103,7 +105,9 @@ class DemoDirector:
         deadline = time.monotonic() + _REASONS
         while time.monotonic() < deadline and not self._errors.get(name):
             self.turn()
-        raise ContractError(self._errors.get(name) or [f"{name}: refused a transition; see its log"])
+        raise ContractError(
+            self._errors.get(name) or [f"{name}: refused a transition; see its log"]
+        )
 
     def set_up(self, task: str, instruction: str, seed: int) -> str:
         """Begin an episode in the simulator.

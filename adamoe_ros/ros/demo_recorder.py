@@ -76,8 +76,8 @@ class JointRows:
         self.samples: Samples | None = None
         self._row = np.full(width, np.nan)
         self._time = time
-        for index, (topic, names, columns) in enumerate(topics):
-            places = dict(zip(names, columns, strict=True))
+        for index, (topic, joints, columns) in enumerate(topics):
+            places = dict(zip(joints, columns, strict=True))
             last = index == len(topics) - 1
             node.create_subscription(
                 JointState,
@@ -113,12 +113,16 @@ class DemoRecorder:
         self._inferred = 0
         self._seams = 0
 
-        def listen(kind: type, topic: str, callback: Callable[[Any], None], profile_: Any) -> None:
-            node.create_subscription(kind, topic, callback, profile_)
+        def listen(
+            kind: type, topic: str, callback: Callable[[Any], None], quality: QoSProfile
+        ) -> None:
+            node.create_subscription(kind, topic, callback, quality)
 
         deep = 50  # the recorder may lag behind a burst, but must not miss a status
         listen(PolicyStatus, names.POLICY_STATUS, self._on_policy, _deep(qos.POLICY_STATUS, deep))
-        listen(ControlStatus, names.CONTROL_STATUS, self._on_control, _deep(qos.CONTROL_STATUS, deep))
+        listen(
+            ControlStatus, names.CONTROL_STATUS, self._on_control, _deep(qos.CONTROL_STATUS, deep)
+        )
         listen(TaskStatus, names.TASK_STATUS, self._on_task, _deep(qos.TASK_STATUS, deep))
         listen(ActionChunk, names.ACTION_CHUNK, self._on_chunk, _deep(qos.CHUNK, deep))
         self._clock = node.get_clock()
@@ -132,7 +136,7 @@ class DemoRecorder:
     def begin(self, episode: Episode) -> None:
         """Record into this episode from now on."""
         episode.joint_names = list(self._names)
-        self._start = self._clock.now().nanoseconds / 1e9
+        self._start = episode.start = self._clock.now().nanoseconds / 1e9
         self._first = {}
         self._inferred = self.live.policy.chunks
         self._seams = self.live.control.seams

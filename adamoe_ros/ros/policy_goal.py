@@ -71,8 +71,8 @@ class GoalRun:
         return self._ended.wait(seconds)
 
 
-class Executor(Protocol):
-    """What the action needs of the policy node."""
+class Keeper(Protocol):
+    """Who decides about goals."""
 
     def begin(self, run: GoalRun) -> tuple[int, str] | None:
         """Start to act on a goal; (code, message) when it may not."""
@@ -83,9 +83,6 @@ class Executor(Protocol):
     def finish(self, run: GoalRun) -> None:
         """The goal has ended: arms hold, unless a newer goal moves them."""
 
-    def feedback(self, run: GoalRun) -> ExecuteInstruction.Feedback:
-        """Current figures."""
-
     def elapsed(self, run: GoalRun) -> float:
         """s of ROS time since the goal began."""
 
@@ -95,14 +92,20 @@ class GoalServer:
 
     Args:
         node: it is made on this node, as ``execute``.
-        executor: does the work.
+        keeper: decides.
+        feedback: current figures of a goal.
         feedback_rate: Hz, read while running.
     """
 
     def __init__(
-        self, node: Node, executor: Executor, feedback_rate: Callable[[], float]
+        self,
+        node: Node,
+        keeper: Keeper,
+        feedback: Callable[[GoalRun], ExecuteInstruction.Feedback],
+        feedback_rate: Callable[[], float],
     ) -> None:
-        self._executor = executor
+        self._keeper = keeper
+        self._feedback = feedback
         self._feedback_rate = feedback_rate
         self._runs: dict[bytes, GoalRun] = {}
         self._server = ActionServer(
@@ -124,7 +127,7 @@ class GoalServer:
     def _cancel(self, handle: ServerGoalHandle) -> CancelResponse:
         run = self._runs.get(bytes(handle.goal_id.uuid))
         if run is not None and run.end(Result.CANCELLED, "cancelled by the client"):
-            self._executor.finish(run)  # here and not in the waiting thread: the arms stop first
+            self._keeper.finish(run)  # here and not in the waiting thread: the arms stop first
         return CancelResponse.ACCEPT
 
     def _execute(self, handle: ServerGoalHandle) -> Any:
@@ -133,17 +136,17 @@ class GoalServer:
         key = bytes(handle.goal_id.uuid)
         self._runs[key] = run
         try:
-            refused = self._executor.begin(run)
+            refused = self._keeper.begin(run)
             if refused:
                 run.end(*refused)
             else:
                 self._follow(handle, run)
-                self._executor.finish(run)
+                self._keeper.finish(run)
             self._set_state(handle, run)
             return Result(
                 code=run.code,
                 message=run.message,
-                elapsed=self._executor.elapsed(run) if not refused else 0.0,
+                elapsed=self._keeper.elapsed(run) if not refused else 0.0,
                 chunks=run.chunks,
             )
         finally:
@@ -152,10 +155,10 @@ class GoalServer:
     def _follow(self, handle: ServerGoalHandle, run: GoalRun) -> None:
         due = time.monotonic()
         while not run.wait(_WATCH):
-            self._executor.watch(run)
+            self._keeper.watch(run)
             if time.monotonic() >= due:
                 due = time.monotonic() + 1.0 / self._feedback_rate()
-                handle.publish_feedback(self._executor.feedback(run))
+                handle.publish_feedback(self._feedback(run))
 
     @staticmethod
     def _set_state(handle: ServerGoalHandle, run: GoalRun) -> None:

@@ -36,9 +36,7 @@ def chunk_message(
     message.positions = array("d", chunk.positions.astype("<f8", copy=False).tobytes())
     message.committed_rows = chunk.committed_rows
     message.camera_slots = list(observation.image_stamps_ns)
-    message.camera_stamps = [
-        to_time(stamp) for stamp in observation.image_stamps_ns.values()
-    ]
+    message.camera_stamps = [to_time(stamp) for stamp in observation.image_stamps_ns.values()]
     message.state_stamp = to_time(observation.state_stamp_ns)
     message.skew = float(observation.skew_s)
     message.inference = float(inference_s)

@@ -5,18 +5,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adamoe_ros.ros.params import Parameters, param
-
-STRATEGIES = ("sync", "async", "blend", "ensemble", "rtc")
+from adamoe_ros.control.strategies import STRATEGIES
+from adamoe_ros.ros.params import ManagedParameters, param
 
 
 @dataclass(frozen=True)
-class PolicyParams(Parameters):
+class PolicyParams(ManagedParameters):
     """Parameters of policy_node, declared here and nowhere else."""
 
-    robot: str = param(
-        "", "Robot profile: the name of a shipped one or the path of a .yaml file."
-    )
+    robot: str = param("", "Robot profile: the name of a shipped one or the path of a .yaml file.")
     checkpoint: str = param("", "Checkpoint folder.")
     device: str = param(
         "auto",
@@ -30,18 +27,23 @@ class PolicyParams(Parameters):
         "Seed of the initial noise; -1: a new one at every start.",
         bounds=(-1, 2**31 - 1),
     )
-    threads: int = param(
-        0, "CPU threads of the model; 0: torch decides.", bounds=(0, 256)
-    )
+    threads: int = param(0, "CPU threads of the model; 0: torch decides.", bounds=(0, 256))
     strategy: str = param(
         "async",
         "How chunks follow each other; the same in control_node.",
-        choices=STRATEGIES,
+        choices=tuple(STRATEGIES),
     )
     execution_horizon: int = param(
         0,
         "Rows of a chunk that are used before the next replaces it; 0: half.",
         bounds=(0, 1000),
+    )
+    instruction_change: str = param(
+        "blend",
+        "What a new sentence does to the chunk that is being followed: it is used up (finish), "
+        "replaced as soon as the next is ready (blend), or dropped at once (cut).",
+        choices=("finish", "blend", "cut"),
+        dynamic=True,
     )
     inject_latency: float = param(
         0.0,

@@ -2,8 +2,8 @@
 """Paces the simulator and its cameras in two threads; knows neither ROS nor MuJoCo.
 
 The physics thread advances simulation time in equal steps and never faster than asked. Pictures are
-taken of copied states in the other thread, so a slow renderer does not stop the joints: it is waited
-for only when the next picture is due, and then the clock slows down and no frame is lost.
+taken of copied states in the other thread, so a slow renderer does not stop the joints: it is
+waited for only when the next picture is due, and then the clock slows down and no frame is lost.
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ class SimLoop:
     def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (
-            BaseException
-        ) as error:  # reported: a dead thread must not look like a quiet one
+        except BaseException as error:  # reported: a dead thread must not look like a quiet one
             self._stop.set()
             with self._handover:
                 self._handover.notify_all()

@@ -35,7 +35,7 @@ def make_recording() -> Recording:
     time = np.arange(0, 4, 0.02)
     for index in range(2):
         wave = np.sin(time[:, None] + np.arange(len(JOINTS)))
-        episode = Episode(index, 3 + index, "lift_bar", "lift the <yellow> bar", list(JOINTS))
+        episode = Episode(index, 3 + index, "lift_bar", "lift the <yellow> bar", joint_names=list(JOINTS))
         episode.stages = ["prefix", "total"]
         episode.commanded = Samples(time.tolist(), wave.tolist())
         episode.measured = Samples(time.tolist(), (wave - 0.02).tolist())

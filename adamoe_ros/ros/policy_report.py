@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What policy_node tells about itself: its status message and its diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adamoe_ros.msg import PolicyStatus
+from adamoe_ros.ros.finding import Finding, Level
+from adamoe_ros.ros.policy_engine import PolicyEngine
+from adamoe_ros.ros.policy_inputs import PolicyInputs
+from adamoe_ros.ros.policy_keeper import GoalKeeper
+from adamoe_ros.ros.policy_messages import expert_messages, to_time
+from adamoe_ros.ros.policy_params import PolicyParams
+from adamoe_ros.ros.policy_stats import LatencyWindow
+from adamoe_ros.ros.policy_worker import Inference
+
+END_TO_END = "stamp_to_chunk"  # s of ROS time, camera stamp -> chunk published
+
+
+class PolicyReport:
+    """Figures since the node was configured.
+
+    Args:
+        window: inferences that the percentiles cover.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.latency = LatencyWindow(window)
+        self.experts: Sequence[Mapping[str, Any]] = ()
+        self.chunks = 0
+
+    def note(self, made: Inference, age_s: float) -> None:
+        """One chunk was published, ``age_s`` of ROS time after its observation."""
+        self.latency.add({**made.stages, END_TO_END: age_s})
+        self.experts = made.experts
+        self.chunks += 1
+
+
+def status_message(
+    report: PolicyReport,
+    *,
+    now_ns: int,
+    state: str,
+    keeper: GoalKeeper,
+    inputs: PolicyInputs | None,
+    engine: PolicyEngine | None,
+) -> PolicyStatus:
+    """The heartbeat."""
+    stages = report.latency.stages()
+    newest = inputs.newest_ns if inputs is not None else None
+    message = PolicyStatus(
+        state=state,
+        phase=keeper.phase(),
+        instruction=keeper.instruction,
+        generation=keeper.generation,
+        chunks=report.chunks,
+        dropped_frames=inputs.unused_frames if inputs is not None else 0,
+        observation_age=(now_ns - newest) / 1e9 if newest is not None else -1.0,
+        missing=", ".join(inputs.missing()) if inputs is not None else "not configured",
+        stages=[stage.name for stage in stages],
+        latency_last=[stage.last for stage in stages],
+        latency_p50=[stage.p50 for stage in stages],
+        latency_p95=[stage.p95 for stage in stages],
+        latency_p99=[stage.p99 for stage in stages],
+        peak_memory=float(engine.peak_memory()) if engine is not None else 0.0,
+        device=engine.device if engine is not None else "",
+        experts=expert_messages(report.experts),
+    )
+    message.header.stamp = to_time(now_ns)
+    return message
+
+
+def findings(
+    report: PolicyReport,
+    inputs: PolicyInputs | None,
+    engine: PolicyEngine | None,
+    params: PolicyParams,
+) -> list[Finding]:
+    """Diagnostics: inputs and inference."""
+    if inputs is None or engine is None:
+        return [Finding("policy", Level.STALE, "not configured")]
+    missing = inputs.missing()
+    values: dict[str, object] = {}
+    for stream in inputs.health():
+        values[f"{stream.name} rate (Hz)"] = stream.rate_hz
+        values[f"{stream.name} age (s)"] = stream.age_s
+        values[f"{stream.name} delay (s)"] = stream.delay_s
+        values[f"{stream.name} received"] = stream.received
+        values[f"{stream.name} refused for their stamp"] = stream.other_clock + stream.out_of_order
+    message = f"missing: {', '.join(missing)}" if missing else "all live"
+    made = [Finding("inputs", Level.ERROR if missing else Level.OK, message, values)]
+    return [*made, _inference(report, engine)]
+
+
+def _inference(report: PolicyReport, engine: PolicyEngine) -> Finding:
+    values: dict[str, object] = {"chunks": report.chunks, "device": engine.device}
+    level, message = Level.OK, "no chunk yet" if report.chunks == 0 else "ok"
+    for stage in report.latency.stages():
+        values[f"{stage.name} p50 (s)"] = stage.p50
+        values[f"{stage.name} p99 (s)"] = stage.p99
+        if stage.name == END_TO_END and stage.p95 > engine.horizon * engine.dt_s:
+            level = Level.WARN
+            message = "chunks are older than they last: use fewer flow steps or a faster device"
+    values["peak memory (MiB)"] = engine.peak_memory() / 2**20
+    return Finding("inference", level, message, values)
