@@ -113,7 +113,7 @@ class InferenceScheduler:
 
     @property
     def execution_rows(self) -> int:
-        """s: rows between observations, d <= s <= H - d less the margin; all that are wanted in sync."""
+        """s: rows between observations, d <= s <= H - d less the margin; as wanted in sync."""
         horizon, delay = self.settings.horizon, self.delay_rows
         if self._side.start == "at_end":
             return self._wanted_rows
