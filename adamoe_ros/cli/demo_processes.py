@@ -144,7 +144,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def _mapped(pid: int) -> set[str]:
-    """Shared-memory files of Fast DDS that a process has open; it removes them when it ends well."""
+    """Shared-memory files of Fast DDS that a process has open; it removes them in the end."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     except OSError:

@@ -7,15 +7,14 @@ Runs in the process of ``adamoe demo``; imports ROS only after the environment i
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from adamoe_ros.cli.demo_environment import check_checkpoint, prepare_environment
+from adamoe_ros.cli.demo_output import write_results
 from adamoe_ros.cli.demo_processes import NodeProcesses
 from adamoe_ros.cli.demo_settings import DemoSettings, settings_from
 from adamoe_ros.cli.demo_view import Snapshot, View, make_view
@@ -99,7 +98,7 @@ class DemoRun:
         live = director.recorder.live
         director.wait_for(
             "sim_node: a camera frame of the episode",
-            lambda: live.task.seed == seed and 0 < live.task.frames,
+            lambda: live.task.seed == seed and live.task.frames > 0,
             _ACTIVATE,
         )
         for name in ("control_node", "policy_node"):
@@ -210,7 +209,9 @@ def run_demo(options: argparse.Namespace) -> int:
     settings = settings_from(options, share_dir() / "checkpoints" / "demo")
     profile = load_profile(profile_path(settings.robot, robots_dir()))
     check_checkpoint(settings.checkpoint)
-    environment = complete_environment({"ROS_DOMAIN_ID": str(settings.domain)})
+    environment = prepare_environment({"ROS_DOMAIN_ID": str(settings.domain)})
+    from adamoe_ros.ros.demo_director import DemoFailed
+
     settings.out.mkdir(parents=True, exist_ok=True)
     view = make_view()
     view.step(f"ROS_DOMAIN_ID={settings.domain}, logs in {settings.out / 'log'}")

@@ -122,8 +122,8 @@ class SimNode(Node):
         if wrong and wrong not in self._complained:
             self._complained.add(wrong)
             self.get_logger().error(
-                f"{topic.target.topic}: expected positions of {', '.join(topic.names)}, got {wrong}; "
-                "such commands are ignored"
+                f"{topic.target.topic}: expected positions of {', '.join(topic.names)}, "
+                f"got {wrong}; such commands are ignored"
             )
 
     def _on_reset(self, request: ResetTask.Request, response: ResetTask.Response) -> Any:
