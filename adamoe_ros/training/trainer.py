@@ -161,9 +161,7 @@ class Trainer:
         self.network.train()
         losses = self.objective(self.network, batch, self.step)
         losses.total.backward()
-        norm = nn.utils.clip_grad_norm_(
-            self.network.parameters(), self.config.optimiser.clip_norm
-        )
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimiser.clip_norm)
         losses.parts["grad_norm"] = norm.detach()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
