@@ -7,6 +7,7 @@ per deployment; every other value keeps the default of its declaration.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,15 +24,16 @@ _SWITCH = ["true", "false"]
 
 
 def environment() -> list[LaunchDescriptionEntity]:
-    """Fast DDS with a shared-memory segment that holds camera frames; both names of the variable.
+    """Fast DDS with a shared-memory segment that holds camera frames.
 
-    The default segment (512 kB) drops most best-effort frames of 640x480 and above.
+    The default segment (512 kB) drops most best-effort frames of 640x480 and above. The variable's
+    name changed with Kilted, which warns about the old one; without ROS_DISTRO both are set.
     """
+    distro = os.environ.get("ROS_DISTRO", "")
+    old, new = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+    variables = [old] if distro in ("humble", "jazzy") else [new] if distro else [old, new]
     profile = str(share_dir() / "config" / "fastdds.xml")
-    return [
-        SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
-        SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),
-    ]
+    return [SetEnvironmentVariable(variable, profile) for variable in variables]
 
 
 def argument(

@@ -15,30 +15,35 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rclpy
+from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.time import Time
-from rcl_interfaces.srv import SetParameters
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
 
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import CommandTopic, command_topics
-from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.command_outputs import message_type
 from adamoe_ros.ros.loopback_node import READERS
 
 START = 20.0  # s for a process to answer; generous, because the machine may be busy
 Array = np.ndarray
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 def node_command(module: str, attribute: str, parameters: dict[str, Any]) -> list[str]:
@@ -51,6 +56,19 @@ def node_command(module: str, attribute: str, parameters: dict[str, Any]) -> lis
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def wait_until(
+    condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = START
+) -> float:
+    """Until the condition holds; returns how long it took, s."""
+    begin = time.monotonic()
+    while not condition():
+        if time.monotonic() - begin > timeout:
+            text = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {timeout} s: {text}")
+        time.sleep(0.002)
+    return time.monotonic() - begin
 
 
 class Process:
@@ -94,23 +112,35 @@ class Probe:
 
     def __init__(self, profile: RobotProfile, use_sim_time: bool = False) -> None:
         self.profile = profile
+        self.context = rclpy.Context()  # its own: several rigs may live in one test session
+        rclpy.init(context=self.context)
         overrides = [Parameter("use_sim_time", value=use_sim_time)]
-        self.node = rclpy.create_node("probe", parameter_overrides=overrides)
+        self.node = rclpy.create_node("probe", context=self.context, parameter_overrides=overrides)
         self.statuses: list[tuple[float, ControlStatus]] = []
         self.commands: dict[str, list[Sample]] = {}
+        self.trajectories: dict[str, list[JointTrajectory]] = {}
+        self.diagnostics: list[DiagnosticStatus] = []
         self.generation, self.chunk_id = 1, 0
         self.alive = True  # whether the heartbeat of the policy goes on
         self._chunks = self.node.create_publisher(ActionChunk, names.ACTION_CHUNK, qos.CHUNK)
         self._motion = self.node.create_publisher(MotionCommand, names.MOTION, qos.MOTION)
-        self._alive = self.node.create_publisher(PolicyStatus, names.POLICY_STATUS, qos.POLICY_STATUS)
+        self._alive = self.node.create_publisher(
+            PolicyStatus, names.POLICY_STATUS, qos.POLICY_STATUS
+        )
         self._stop = self.node.create_publisher(Bool, names.EMERGENCY_STOP, qos.EMERGENCY_STOP)
         self.node.create_subscription(
             ControlStatus, names.CONTROL_STATUS, self._note_status, qos.CONTROL_STATUS
         )
+        self.node.create_subscription(
+            DiagnosticArray,
+            "/diagnostics",
+            lambda message: self.diagnostics.extend(message.status),
+            qos.DIAGNOSTICS,
+        )
         for topic in command_topics(profile):
             self._listen(topic, topic.target.topic)
         self.node.create_timer(0.1, self._heartbeat)
-        self._executor = SingleThreadedExecutor()
+        self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
@@ -120,6 +150,7 @@ class Probe:
         self._executor.shutdown()
         self._thread.join(5.0)
         self.node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
 
     def listen_to_shadow(self) -> None:
         """Record the shadow topics as well, under their full names."""
@@ -133,6 +164,8 @@ class Probe:
         def note(message: Any) -> None:
             values, joints = read(message)
             samples.append(Sample(time.monotonic(), np.array(values), tuple(joints)))
+            if isinstance(message, JointTrajectory):
+                self.trajectories.setdefault(name, []).append(message)
 
         self.node.create_subscription(kind, name, note, 100)
 
@@ -147,6 +180,7 @@ class Probe:
 
     def run(self) -> None:
         """Let chunks of the next generation move the arms."""
+        self.wait(self._chunks.get_subscription_count, "control to listen")
         self.generation += 1
         self.chunk_id = 0
         self._motion.publish(
@@ -162,7 +196,7 @@ class Probe:
         self._motion.publish(message)
         return time.monotonic()
 
-    def chunk(self, positions: Array, dt: float = 0.02, **changes: Any) -> ActionChunk:
+    def chunk(self, targets: Array, dt: float = 0.02, **changes: Any) -> ActionChunk:
         """Publish (H, J) command values, row 0 for now."""
         self.chunk_id += 1
         message = ActionChunk(
@@ -170,8 +204,8 @@ class Probe:
             generation=self.generation,
             joint_names=list(self.profile.joint_ids),
             dt=dt,
-            rows=len(positions),
-            positions=positions.ravel().tolist(),
+            rows=len(targets),
+            positions=targets.ravel().tolist(),
         )
         message.header.stamp = self.node.get_clock().now().to_msg()
         for name, value in changes.items():
@@ -179,9 +213,9 @@ class Probe:
         self._chunks.publish(message)
         return message
 
-    def emergency_stop(self) -> float:
+    def emergency_stop(self, pressed: bool = True) -> float:
         """By topic; returns when it was sent."""
-        self._stop.publish(Bool(data=True))
+        self._stop.publish(Bool(data=pressed))
         return time.monotonic()
 
     # --- what control says ----------------------------------------------------------------------
@@ -193,13 +227,10 @@ class Probe:
 
     def wait(self, condition: Callable[[], Any], what: str, timeout: float = START) -> float:
         """Until the condition holds; returns how long it took, s."""
-        begin = time.monotonic()
-        while not condition():
-            if time.monotonic() - begin > timeout:
-                last = self.statuses[-1][1] if self.statuses else None
-                raise AssertionError(f"{what}: not within {timeout} s; last status: {last}")
-            time.sleep(0.002)
-        return time.monotonic() - begin
+        return wait_until(condition, lambda: f"{what}; last status: {self._last()}", timeout)
+
+    def _last(self) -> ControlStatus | None:
+        return self.statuses[-1][1] if self.statuses else None
 
     def wait_mode(self, mode: int, cause: str = "", timeout: float = START) -> float:
         """Until control_status shows a mode, with a cause that contains ``cause``."""
@@ -233,7 +264,9 @@ class Probe:
 
     def set(self, node: str, **values: Any) -> list[str]:
         """Set parameters; returns the reasons of those that were refused."""
-        parameters = [Parameter(key, value=value).to_parameter_msg() for key, value in values.items()]
+        parameters = [
+            Parameter(key, value=value).to_parameter_msg() for key, value in values.items()
+        ]
         request = SetParameters.Request(parameters=parameters)
         results = self.call(SetParameters, f"{node}/set_parameters", request).results
         return [result.reason for result in results if not result.successful]
@@ -251,7 +284,12 @@ class Rig:
     """Robot and control_node of one profile; both end with the ``with`` block."""
 
     def __init__(
-        self, folder: Path, robot: str = "aloha_sim", loopback: dict[str, Any] | None = None, **control: Any
+        self,
+        folder: Path,
+        robot: str = "aloha_sim",
+        loopback: dict[str, Any] | None = None,
+        sim_probe: bool = False,
+        **control: Any,
     ) -> None:
         self.profile = load_profile(profile_path(robot, robots_dir()))
         shared = {"robot": robot, "autostart": True}
@@ -263,12 +301,11 @@ class Rig:
                 "adamoe_ros.ros.control_node", "ControlNode", {**shared, **control}
             ),
         }
-        self._folder = folder
+        self._folder, self._sim_probe = folder, sim_probe
         self.processes: dict[str, Process] = {}
 
-    def __enter__(self) -> Rig:
-        rclpy.init()
-        self.probe = Probe(self.profile)
+    def __enter__(self) -> Self:
+        self.probe = Probe(self.profile, self._sim_probe)
         for name, command in self._commands.items():
             self.start(name, command)
         return self
@@ -279,7 +316,6 @@ class Rig:
                 process.stop()
         finally:
             self.probe.close()
-            rclpy.try_shutdown()
 
     def start(self, name: str, command: list[str]) -> Process:
         """One more process."""
@@ -298,6 +334,28 @@ class Rig:
         """Wait until control holds, with fresh joint states."""
         self.probe.wait_mode(ControlStatus.HOLD)
 
+    def settle(self) -> None:
+        """Back to the beginning for the next test: holding at home, no fault, nothing recorded."""
+        probe = self.probe
+        probe.alive = True
+        probe.set("loopback_node", fault="none")
+        probe.set("control_node", max_speed_scale=1.0, start_ramp=True)
+        probe.emergency_stop(False)
+        if probe.status.mode == ControlStatus.ESTOP:
+            probe.wait(lambda: probe.trigger("reset").success, "the reset")
+        probe.run()
+        probe.chunk(self.wave(0.02), dt=0.5)
+        probe.wait(self._at_home, "the way home")
+        probe.set("control_node", start_ramp=False)
+        probe.hold("settled")
+        probe.wait_mode(ControlStatus.HOLD, "settled")
+        for recorded in (*probe.commands.values(), probe.diagnostics):
+            recorded.clear()
+
+    def _at_home(self) -> bool:
+        measured = np.array(self.probe.status.measured)
+        return measured.size > 0 and float(np.abs(measured - self.home).max()) < 0.01
+
     def wave(self, seconds: float, amplitude: float = 0.15, dt: float = 0.02) -> Array:
         """(H, J) command rows: every arm joint swings around home, grippers stay."""
         home = self.home
@@ -313,10 +371,10 @@ class Rig:
     def _limits(self) -> list[Any]:
         return [limits for _, arm in self.profile.ordered_arms for limits in arm.limits]
 
-    def move(self, seconds: float = 2.0) -> None:
+    def move(self, seconds: float = 2.0, amplitude: float = 0.15) -> None:
         """Start a motion of some seconds and wait until the arms follow it."""
         self.probe.run()
-        self.probe.chunk(self.wave(seconds))
+        self.probe.chunk(self.wave(seconds, amplitude))
         self.probe.wait_mode(ControlStatus.RUNNING)
 
 

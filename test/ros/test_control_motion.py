@@ -1,22 +1,152 @@
 # SPDX-License-Identifier: Apache-2.0
-"""control_node and a loopback robot as real processes: hold, follow, stop, shadow, speed."""
+"""control_node and a loopback robot as real processes: hold, follow, cancel, stop, reset, speed."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from control_rig import Rig
-
 from adamoe_ros.msg import ControlStatus
+from control_rig import Rig, Sample
+
+from adamoe_ros.control.limits import joint_limits
+
+TRANSPORT = 0.06  # s for a message between processes on a busy machine with two cores
 
 
-def test_first(tmp_path: Path) -> None:
-    with Rig(tmp_path) as rig:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("motion")) as rig:
         rig.holding()
-        print(rig.probe.status)
-        rig.move(2.0)
-        print(rig.probe.status)
-        sent = rig.probe.hold("cancelled")
-        rig.probe.wait_mode(ControlStatus.HOLD, "cancelled")
+        yield rig
+
+
+@pytest.fixture
+def rig(shared: Rig) -> Iterator[Rig]:
+    """Holding, at full speed, with nothing recorded."""
+    shared.settle()
+    yield shared
+
+
+def positions(samples: list[Sample]) -> np.ndarray:
+    return np.array([sample.values for sample in samples])
+
+
+def left(rig: Rig) -> list[Sample]:
+    return rig.probe.commands["follower_left/joint_commands"]
+
+
+def period(rig: Rig) -> float:
+    return 1.0 / rig.profile.command_rate
+
+
+def test_holds_the_measured_pose_at_the_command_rate_until_a_goal(rig: Rig) -> None:
+    rig.probe.wait(lambda: len(left(rig)) > 25, "commands")
+    assert rig.probe.status.mode == ControlStatus.HOLD
+    assert np.ptp(positions(left(rig)), axis=0).max() == 0.0
+    assert left(rig)[0].names == rig.profile.arms["left"].names
+    assert rig.probe.status.rate == pytest.approx(rig.profile.command_rate, rel=0.1)
+
+
+def test_follows_chunks_inside_every_limit(rig: Rig) -> None:
+    rig.move(1.5)
+    rig.probe.wait_mode(ControlStatus.HOLD, "chunk_")
+    limits = joint_limits(rig.profile)
+    moved = positions(left(rig))
+    velocity = np.diff(moved, axis=0) / period(rig)
+    acceleration = np.diff(velocity, axis=0) / period(rig)
+    assert np.ptp(moved[:, 0]) > 0.1
+    assert (moved >= limits.low[:7] - 1e-9).all()
+    assert (moved <= limits.high[:7] + 1e-9).all()
+    assert (np.abs(velocity) <= limits.velocity[:7] * (1 + 1e-6) + 1e-9).all()
+    assert (np.abs(acceleration) <= limits.acceleration[:7] * (1 + 1e-6) + 1e-6).all()
+    assert rig.probe.status.accepted_chunks >= 1
+    assert not any(rig.probe.status.position_clips)
+
+
+def test_cancel_stops_the_arms_within_a_period_of_its_arrival(rig: Rig) -> None:
+    rig.move(3.0)
+    time.sleep(0.5)
+    sent = rig.probe.hold("cancelled")
+    rig.probe.wait_mode(ControlStatus.HOLD, "cancelled")
+    rig.probe.wait(lambda: left(rig)[-1].at > sent + 0.5, "commands after the stop")
+    after = [sample for sample in left(rig) if sample.at > sent + period(rig) + TRANSPORT]
+    assert len(after) > 10
+    assert np.ptp(positions(after), axis=0).max() == 0.0
+    before = [sample for sample in left(rig) if sample.at < sent]
+    assert np.abs(before[-1].values - before[-10].values).max() > 1e-4
+
+
+def test_chunks_after_a_cancel_do_not_move_the_arms(rig: Rig) -> None:
+    rig.move(2.0)
+    rig.probe.hold("cancelled")
+    rig.probe.wait_mode(ControlStatus.HOLD, "cancelled")
+    held = left(rig)[-1].values
+    late = rig.probe.status.late_chunks
+    rig.probe.chunk(rig.wave(2.0))
+    rig.probe.wait(lambda: rig.probe.status.late_chunks > late, "the chunk to be dropped")
+    assert (left(rig)[-1].values == held).all()
+
+
+def test_after_an_emergency_stop_not_one_command_moves(rig: Rig) -> None:
+    rig.move(3.0)
+    time.sleep(0.3)
+    sent = rig.probe.emergency_stop()
+    rig.probe.wait_mode(ControlStatus.ESTOP, "emergency_stop", timeout=1.0)
+    rig.probe.chunk(rig.wave(2.0))
+    time.sleep(0.3)
+    after = [sample for sample in left(rig) if sample.at > sent + period(rig) + TRANSPORT]
+    assert after == []  # by default the stopped command is sent once, then nothing
+    rig.probe.set("control_node", max_speed_scale=0.9)
+    assert rig.probe.status.mode == ControlStatus.ESTOP
+    answer = rig.probe.trigger("reset")
+    assert not answer.success
+    assert "pressed" in answer.message
+
+
+def test_reset_needs_a_released_button_and_live_joints(rig: Rig) -> None:
+    assert rig.probe.trigger("emergency_stop").success
+    rig.probe.wait_mode(ControlStatus.ESTOP)
+    rig.probe.set("loopback_node", fault="silent")
+    rig.probe.wait(lambda: rig.probe.status.state_age > 0.3, "stale joints")
+    rig.probe.emergency_stop(False)
+    answer = rig.probe.trigger("reset")
+    assert not answer.success
+    assert "joint states" in answer.message
+    rig.probe.set("loopback_node", fault="none")
+    rig.probe.wait(lambda: rig.probe.status.state_age < 0.1, "live joints")
+    assert rig.probe.trigger("reset").success
+    rig.probe.wait_mode(ControlStatus.HOLD, "reset")
+
+
+def test_speed_scale_takes_effect_while_moving(rig: Rig) -> None:
+    rig.probe.set("control_node", max_speed_scale=0.05)
+    rig.move(1.5, amplitude=0.5)
+    rig.probe.wait_mode(ControlStatus.HOLD, "chunk_")
+    slow = np.abs(np.diff(positions(left(rig)), axis=0)).max() / period(rig)
+    assert slow <= 0.05 * 3.14 * (1 + 1e-6)
+    assert sum(rig.probe.status.velocity_clips) > 0
+
+
+def test_parameters_that_are_fixed_or_wrong_are_refused_with_a_reason(rig: Rig) -> None:
+    (reason,) = rig.probe.set("control_node", shadow=True)
+    assert "clean up the node first" in reason
+    assert rig.probe.set("control_node", max_speed_scale=float("nan"))
+    assert rig.probe.set("control_node", max_speed_scale=1.5)
+
+
+def test_diagnostics_name_the_state_and_what_to_do(rig: Rig) -> None:
+    rig.probe.trigger("emergency_stop")
+    rig.probe.wait(
+        lambda: any(
+            status.name.endswith("control_node: motion") and "reset" in status.message
+            for status in rig.probe.diagnostics
+        ),
+        "an error on /diagnostics",
+    )
+    names = {
+        status.name.split(": ")[1] for status in rig.probe.diagnostics if "control" in status.name
+    }
+    assert names == {"motion", "inputs", "gate", "chunks", "timing"}
