@@ -205,6 +205,9 @@ class ControlCore:
             if self._timeline.is_late(fitted, now_ns):
                 self._late += 1
                 return ChunkVerdict(False, late=True, reason="no row left, or superseded")
+            if self._guard_start and self._watch.measured is None:
+                self._late += 1
+                return ChunkVerdict(False, late=True, reason="no joint state to start from yet")
             self._check_start_distance(fitted, now_ns)
         except ChunkRefusedError as refusal:
             return self._refuse(str(refusal))
@@ -220,10 +223,8 @@ class ControlCore:
         return ChunkVerdict(True)
 
     def _check_start_distance(self, chunk: ActionChunk, now_ns: int) -> None:
-        if not self._guard_start:
+        if not self._guard_start or self._watch.measured is None:
             return
-        if self._watch.measured is None:
-            raise ChunkRefusedError("no joint state to start from")
         target = self._timeline.first_target(chunk, now_ns)
         far = far_joints(self.joint_ids, self.limits, target, self._watch.measured)
         self._ramping = bool(far) and self.settings.start_ramp
@@ -287,7 +288,7 @@ class ControlCore:
         if elapsed < 0:
             self._timeline.clear()
             self.metrics.interrupt()
-            self._watch.restart()
+            self._watch.went_back(now_ns)
             self._clock_jumped = self._guard_start = True
             self._chunk_ns = None
         elif elapsed > STALL_S * 1e9:
@@ -303,6 +304,8 @@ class ControlCore:
             return Cause.EMERGENCY_STOP
         if self._stop_cause:
             return self._stop_cause
+        if self._clock_jumped:
+            return Cause.CLOCK_JUMP
         if watch.state_stale(now_ns):
             return Cause.STATE_STALE
         if watch.policy_lost(now_ns):
@@ -310,7 +313,7 @@ class ControlCore:
         if watch.diverged:
             return Cause.TRACKING_ERROR
         if timeline.newest is None:
-            return Cause.CLOCK_JUMP if self._clock_jumped else Cause.NO_CHUNK
+            return Cause.NO_CHUNK
         if not timeline.exhausted(now_ns):
             return ""
         if timeline.past_end_s(now_ns) <= self.profile.watchdogs.chunk:
@@ -330,8 +333,8 @@ class ControlCore:
             speed = min(speed, settings.start_ramp_speed)
         gate.step(target, rate, self._watch.measured, speed)
         if self._ramping:
-            left = np.abs(np.clip(target, self.limits.low, self.limits.high) - gate.position)
-            self._ramping = bool((left > RAMP_ARRIVED * self.profile.gate.max_start_distance).any())
+            left = np.abs(self._timeline.goal(now_ns) - gate.position)
+            self._ramping = bool((left > RAMP_ARRIVED * self.limits.start).any())
 
     def _measure_seams(self, now_ns: int, cause: str) -> None:
         if self._timeline.newest is None:

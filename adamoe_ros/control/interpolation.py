@@ -16,7 +16,7 @@ Vector = NDArray[np.float64]
 Rows = NDArray[np.float64]
 
 # Shares of the joints' limits that a passage between curves may ask for, and its longest duration.
-PASSAGE_SHARE = 0.3
+PASSAGE_SHARE = 0.5
 LONGEST_PASSAGE_S = 0.5
 
 

@@ -175,6 +175,10 @@ class Timeline:
             return position, velocity
         return position + remaining[0], velocity + remaining[1]
 
+    def goal(self, now_ns: int) -> Vector:
+        """(J,) what the chunks ask for now, without the passage to it; needs at least one chunk."""
+        return self._mixed(now_ns)[0]
+
     def _mixed(self, now_ns: int) -> tuple[Vector, Vector]:
         weights = self._strategy.weights(self._tracks, now_ns)
         total = sum(weight.value for weight in weights)

@@ -64,6 +64,16 @@ class Watchdogs:
         """The policy is alive."""
         self.policy_ns = now_ns
 
+    def went_back(self, now_ns: int) -> None:
+        """The clock went back: what was stamped with later times says nothing any more."""
+        if self.state_ns is not None and self.state_ns > now_ns:
+            self.measured = self.state_ns = None
+            self._fresh = False
+        if self.policy_ns is not None and self.policy_ns > now_ns:
+            self.policy_ns = None
+        self._heard_ns = min(self._heard_ns, now_ns)
+        self._diverging_since_ns = None
+
     def look(self, now_ns: int, command: Vector) -> None:
         """Once per tick, before the questions below."""
         if self._fresh:
