@@ -11,6 +11,7 @@ cannot stop it, and the core sees ROS time. With ``use_sim_time`` ticks follow `
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -23,6 +24,7 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.status import Mode
+from adamoe_ros.control.workspace import load_workspace
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.command_outputs import CommandOutputs
@@ -71,8 +73,10 @@ class ControlNode(ManagedNode[ControlParams]):
 
     def setup(self) -> None:
         """Profile, core, topics."""
-        profile = load_profile(profile_path(self.params.robot, robots_dir()))
-        self._core = ControlCore(profile, self.params.settings())
+        path = profile_path(self.params.robot, robots_dir())
+        profile = load_profile(path)
+        inside = load_workspace(profile, path.parent)
+        self._core = ControlCore(profile, self.params.settings(), inside)
         self._monitor = TickMonitor(self._core.period_s)
         self._diagnostics.hardware_id = profile.name
         ahead = self.params.trajectory_time or 2.0 * self._core.period_s
@@ -84,7 +88,8 @@ class ControlNode(ManagedNode[ControlParams]):
         """Begin to command: hold where the arms are."""
         core, now = self._need_core(), self._now()
         core.activate(now, self._fresh_state(now).positions)
-        self._monitor = TickMonitor(core.period_s)
+        log = Path(self.params.tick_log) if self.params.tick_log else None
+        self._monitor = TickMonitor(core.period_s, log=log)
         clock = None if self._sim_time else _STEADY
         self._ticker = self.create_timer(core.period_s, self._tick, clock=clock)
 
@@ -116,6 +121,7 @@ class ControlNode(ManagedNode[ControlParams]):
         if self._ticker is not None:
             self.destroy_timer(self._ticker)
             self._ticker = None
+            self._monitor.save()
         if self._core is not None:
             self._send_standing()
             self._core.deactivate()

@@ -68,6 +68,10 @@ class ControlParams(ManagedParameters):
         0, "SCHED_FIFO priority of the control process; 0: normal scheduling.", bounds=(0, 99)
     )
     lock_memory: bool = param(False, "Keep the process in memory (mlockall).")
+    tick_log: str = param(
+        "",
+        "File (.npy) that gets the steady times of all ticks, s, when the node stops; empty: none.",
+    )
 
     def settings(self) -> ControlSettings:
         """What the control core takes of them."""

@@ -6,6 +6,8 @@ Timers of rclpy skip missed periods silently, so the node counts them itself.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 LATE = 1.5  # periods after the tick before; later than that, periods were missed
@@ -17,9 +19,12 @@ class TickMonitor:
     Args:
         period_s: intended spacing, s.
         window: ticks that rate and jitter cover.
+        log: file (.npy) for the times of all ticks, written by ``save``; None: they are not kept.
     """
 
-    def __init__(self, period_s: float, window: int = 1000) -> None:
+    def __init__(self, period_s: float, window: int = 1000, log: Path | None = None) -> None:
+        self._log = log
+        self._times: list[float] = []
         self.period_s = period_s
         self.ticks = 0
         self.missed = 0
@@ -37,8 +42,16 @@ class TickMonitor:
             if spacing > LATE * self.period_s:
                 self.missed += round(spacing / self.period_s) - 1
             self._spacing[self.ticks % len(self._spacing)] = spacing
+        if self._log is not None:
+            self._times.append(now_s)
         self._last = now_s
         self.ticks += 1
+
+    def save(self) -> None:
+        """Write the log, where there is one."""
+        if self._log is not None and self._times:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            np.save(self._log, np.array(self._times))
 
     def pause(self) -> None:
         """The next tick follows a wanted pause: its spacing does not count."""

@@ -38,6 +38,7 @@ from adamoe_ros.contract.topics import CommandTopic, command_topics
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.command_outputs import message_type
 from adamoe_ros.ros.loopback_node import READERS
+from adamoe_ros.streams.messages import stamp_ns
 
 START = 20.0  # s for a process to answer; generous, because the machine may be busy
 Array = np.ndarray
@@ -100,9 +101,10 @@ class Process:
 
 @dataclass(frozen=True)
 class Sample:
-    """One command message: receipt (steady s), stamp of the receipt does not matter, values."""
+    """One command message: receipt (steady s), header stamp (ns, 0 without a header), values."""
 
     at: float
+    stamp_ns: int
     values: Array
     names: tuple[str, ...]
 
@@ -163,7 +165,9 @@ class Probe:
 
         def note(message: Any) -> None:
             values, joints = read(message)
-            samples.append(Sample(time.monotonic(), np.array(values), tuple(joints)))
+            header = getattr(message, "header", None)
+            stamp = stamp_ns(header.stamp) if header else 0
+            samples.append(Sample(time.monotonic(), stamp, np.array(values), tuple(joints)))
             if isinstance(message, JointTrajectory):
                 self.trajectories.setdefault(name, []).append(message)
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from adamoe_ros.ros.ticks import TickMonitor
@@ -42,3 +45,11 @@ def test_the_window_forgets() -> None:
         monitor.tick(1.0 + 0.01 * (index + 1))
     assert monitor.jitter(1.0) == pytest.approx(0.0, abs=1e-9)
     assert monitor.missed == 99
+
+
+def test_the_log_keeps_every_time(tmp_path: Path) -> None:
+    monitor = TickMonitor(0.01, window=2, log=tmp_path / "sub" / "ticks.npy")
+    for now in (0.0, 0.01, 0.02, 0.03):
+        monitor.tick(now)
+    monitor.save()
+    assert np.load(tmp_path / "sub" / "ticks.npy").tolist() == [0.0, 0.01, 0.02, 0.03]
