@@ -47,12 +47,15 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-def node_command(module: str, attribute: str, parameters: dict[str, Any]) -> list[str]:
+def node_command(
+    module: str, attribute: str, parameters: dict[str, Any], namespace: str = ""
+) -> list[str]:
     """Command line of one of this package's nodes, as its installed script runs it."""
     code = f"import sys; from adamoe_ros.ros.runner import main; sys.exit(main('{module}', '{attribute}'))"
     pairs = [f"{key}:={_text(value)}" for key, value in parameters.items()]
     options = [word for pair in pairs for word in ("-p", pair)]
-    return [sys.executable, "-c", code, "--ros-args", *options]
+    place = ["-r", f"__ns:=/{namespace}"] if namespace else []
+    return [sys.executable, "-c", code, "--ros-args", *options, *place]
 
 
 def _text(value: Any) -> str:
@@ -112,12 +115,19 @@ class Sample:
 class Probe:
     """Publishes what a policy publishes, records what control publishes."""
 
-    def __init__(self, profile: RobotProfile, use_sim_time: bool = False) -> None:
+    def __init__(
+        self, profile: RobotProfile, use_sim_time: bool = False, namespace: str = ""
+    ) -> None:
         self.profile = profile
         self.context = rclpy.Context()  # its own: several rigs may live in one test session
         rclpy.init(context=self.context)
         overrides = [Parameter("use_sim_time", value=use_sim_time)]
-        self.node = rclpy.create_node("probe", context=self.context, parameter_overrides=overrides)
+        self.node = rclpy.create_node(
+            "probe",
+            context=self.context,
+            namespace=namespace,
+            parameter_overrides=overrides,
+        )
         self.statuses: list[tuple[float, ControlStatus]] = []
         self.commands: dict[str, list[Sample]] = {}
         self.trajectories: dict[str, list[JointTrajectory]] = {}
@@ -293,23 +303,27 @@ class Rig:
         robot: str = "aloha_sim",
         loopback: dict[str, Any] | None = None,
         sim_probe: bool = False,
+        namespace: str = "",
         **control: Any,
     ) -> None:
         self.profile = load_profile(profile_path(robot, robots_dir()))
         shared = {"robot": robot, "autostart": True}
         self._commands = {
             "loopback": node_command(
-                "adamoe_ros.ros.loopback_node", "LoopbackNode", {**shared, **(loopback or {})}
+                "adamoe_ros.ros.loopback_node",
+                "LoopbackNode",
+                {**shared, **(loopback or {})},
+                namespace,
             ),
             "control": node_command(
-                "adamoe_ros.ros.control_node", "ControlNode", {**shared, **control}
+                "adamoe_ros.ros.control_node", "ControlNode", {**shared, **control}, namespace
             ),
         }
-        self._folder, self._sim_probe = folder, sim_probe
+        self._folder, self._sim_probe, self._namespace = folder, sim_probe, namespace
         self.processes: dict[str, Process] = {}
 
     def __enter__(self) -> Self:
-        self.probe = Probe(self.profile, self._sim_probe)
+        self.probe = Probe(self.profile, self._sim_probe, self._namespace)
         for name, command in self._commands.items():
             self.start(name, command)
         return self

@@ -109,6 +109,21 @@ def test_shadow_publishes_beside_the_robot_and_moves_nothing(tmp_path: Path) -> 
         assert np.array(rig.probe.status.measured) == pytest.approx(rig.home)
 
 
+def test_robots_in_two_namespaces_do_not_hear_each_other(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    with Rig(folders[0], namespace="a") as one, Rig(folders[1], namespace="b") as other:
+        one.holding()
+        other.holding()
+        one.move(2.0)
+        one.probe.emergency_stop()
+        one.probe.wait_mode(ControlStatus.ESTOP)
+        assert other.probe.status.mode == ControlStatus.HOLD
+        assert other.probe.status.accepted_chunks == 0
+        assert np.array(other.probe.status.measured) == pytest.approx(other.home)
+
+
 def test_ticks_follow_simulation_time(tmp_path: Path) -> None:
     """At a quarter of real time the command rate is a quarter; a jump back holds, a new chunk moves."""
     with Rig(tmp_path, loopback={"use_sim_time": True}, use_sim_time=True, sim_probe=True) as rig:
