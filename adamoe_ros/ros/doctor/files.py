@@ -8,14 +8,17 @@ import struct
 from pathlib import Path
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.manifest import CheckpointManifest, load_manifest
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.ros.doctor.report import Report
+from adamoe_ros.ros.policy_checks import mismatches
+from adamoe_ros.ros.policy_params import PolicyParams
 
 _FILES = ("config.json", "model.safetensors", "norm_stats.json", "manifest.json")
+_MATCH = "match"
+_ANY_HORIZON = 1  # only parameters that differ from their defaults are compared with it
 _WORKSPACE = 1.25  # device memory needed per byte of weights: activations, caches, graphs
 
 
@@ -120,38 +123,29 @@ def _device_memory() -> int | None:
 
 
 def check_match(report: Report, profile: RobotProfile, manifest: CheckpointManifest) -> None:
-    """Checkpoint against profile: joints, cameras, state source, rates."""
-    area = "match"
-    try:
-        build_joint_map(profile, manifest)
-        report.add(area, "joints", "ok", "roles, embodiment and grippers fit")
-    except ContractError as error:
-        for line in error.problems:
-            report.add(area, "joints", "fail", line)
-    _check_cameras(report, profile, manifest)
-    if manifest.state_source not in (None, profile.state_source):
-        text = f"trained on {manifest.state_source} state, the profile gives {profile.state_source}"
-        report.add(area, "state", "fail", f"{text}; set state_source in the profile")
-    rate = manifest.control_rate_hz
-    if rate and profile.command_rate < rate:
-        text = f"commands at {profile.command_rate:g} Hz, rows at {rate:g} Hz; raise command_rate"
-        report.add(area, "rates", "fail", text)
-    elif rate:
-        text = f"rows at {rate:g} Hz, interpolated to {profile.command_rate:g} Hz"
-        report.add(area, "rates", "ok", text)
-
-
-def _check_cameras(report: Report, profile: RobotProfile, manifest: CheckpointManifest) -> None:
-    undeclared = [slot for slot in manifest.camera_slots if slot not in profile.cameras]
-    for slot in undeclared:
-        do = "add it under 'cameras', or declare 'absent: true' there (it is masked then)"
-        report.add(
-            "match", slot, "fail", f"the checkpoint sees it, the profile has no such slot; {do}"
-        )
+    """Checkpoint against profile, by the checks of policy_node; and what is worth knowing beside."""
+    lines = mismatches(profile, manifest, _ANY_HORIZON, PolicyParams())
+    for line in lines:
+        report.add(_MATCH, profile.name, "fail", line)
+    if not lines:
+        report.add(_MATCH, profile.name, "ok", "joints, grippers, cameras and state source fit")
     for slot, camera in profile.cameras.items():
         if slot not in manifest.camera_slots:
-            report.add("match", slot, "warn", "the checkpoint does not look at it; it is not used")
+            report.add(_MATCH, slot, "warn", "the checkpoint does not look at it; it is not used")
         elif camera.absent:
-            report.add("match", slot, "warn", "declared absent: the checkpoint was trained with it")
+            report.add(_MATCH, slot, "warn", "declared absent: the checkpoint was trained with it")
         else:
-            report.add("match", slot, "ok", f"from {camera.topic}")
+            report.add(_MATCH, slot, "ok", f"from {camera.topic}")
+    _check_rates(report, profile, manifest)
+
+
+def _check_rates(report: Report, profile: RobotProfile, manifest: CheckpointManifest) -> None:
+    rate = manifest.control_rate_hz
+    if not rate:
+        return
+    if profile.command_rate < rate:
+        text = f"commands at {profile.command_rate:g} Hz, rows at {rate:g} Hz; raise command_rate"
+        report.add(_MATCH, "rates", "fail", text)
+        return
+    text = f"rows at {rate:g} Hz, interpolated to {profile.command_rate:g} Hz"
+    report.add(_MATCH, "rates", "ok", text)

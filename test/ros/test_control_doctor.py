@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``adamoe doctor --live`` against a robot that is fine, and against one that is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_rig import Rig
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp("doctor")
+    with Rig(folder, robot="franka_dual", loopback={"cameras": True}) as made:
+        made.holding()
+        yield made
+
+
+def diagnose(folder: Path, *options: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit code, and the checks by name."""
+    out = folder / "doctor.json"
+    words = ["doctor", "--robot", "franka_dual", "--live", "--seconds", "2", "--json", str(out)]
+    command = [sys.executable, "-m", "adamoe_ros.cli.main", *words, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    document = json.loads(out.read_text())
+    assert document["exit_code"] == done.returncode
+    return done.returncode, {check["name"]: check for check in document["checks"]}
+
+
+def test_a_good_robot_passes(rig: Rig, tmp_path: Path) -> None:
+    _, checks = diagnose(tmp_path)
+    failed = [check["name"] for check in checks.values() if check["outcome"] == "fail"]
+    # a machine whose cores are both busy really has such gaps; everything else must be fine
+    assert [name for name in failed if not name.endswith(" gaps")] == []
+    assert checks["/left/franka/joint_states joints"]["outcome"] == "ok"
+    assert "100 % open" in checks["/left/franka_gripper/joint_states fr3_finger_joint1"]["text"]
+    assert checks["cam_high image"]["text"] == "640x480 rgb8"
+    command = checks["/left/joint_trajectory_controller/joint_trajectory command"]
+    assert command["outcome"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "text"),
+    [
+        ("silent", "/left/franka/joint_states", "start the driver"),
+        ("missing_joint", "/left/franka/joint_states joints", "missing fr3_joint7"),
+        ("nan", "/left/franka/joint_states values", "check the unit"),
+    ],
+)
+def test_a_broken_driver_is_named(
+    rig: Rig, tmp_path: Path, fault: str, name: str, text: str
+) -> None:
+    rig.probe.set("loopback_node", fault=fault)
+    code, checks = diagnose(tmp_path)
+    rig.probe.set("loopback_node", fault="none")
+    assert code == 1
+    assert checks[name]["outcome"] == "fail"
+    assert text in checks[name]["text"]
+
+
+def test_a_second_master_on_the_command_topic_is_found(rig: Rig, tmp_path: Path) -> None:
+    from trajectory_msgs.msg import JointTrajectory
+
+    topic = "/left/joint_trajectory_controller/joint_trajectory"
+    publisher = rig.probe.node.create_publisher(JointTrajectory, topic, 1)
+    code, checks = diagnose(tmp_path)
+    rig.probe.node.destroy_publisher(publisher)
+    assert code == 1
+    assert "two masters" in checks[f"{topic} command"]["text"]
+
+
+def test_with_the_wrong_namespace_everything_is_missing(rig: Rig, tmp_path: Path) -> None:
+    code, checks = diagnose(tmp_path, "--namespace", "elsewhere")
+    assert code == 1
+    assert checks["/elsewhere/left/franka/joint_states publisher"]["outcome"] == "fail"
