@@ -138,7 +138,7 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
         return JointState(name=names, position=values)
 
     def _camera(self, camera: Camera) -> tuple[Publisher, Image]:
-        publisher = self.create_publisher(Image, camera.topic, qos.COMMAND)
+        publisher = self.create_publisher(Image, camera.topic or "", qos.COMMAND)
         ramp = np.linspace(0, 255, camera.width, dtype=np.uint8)
         pixels = np.broadcast_to(ramp[None, :, None], (camera.height, camera.width, 3))
         message = Image(height=camera.height, width=camera.width, encoding=camera.encoding)
