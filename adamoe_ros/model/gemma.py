@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gemma blocks, used twice: the prefix (image and prompt tokens) and the action expert.
+
+Each has its own weights; the expert's tokens attend to the prefix's keys and values as well as to
+their own, which is pi0's joint attention: the prefix never sees the expert's tokens.
+Shapes: B batch, T tokens, S keys, D width, K key heads, G query heads per key head, C head width.
+May import: torch, model.moe.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adamoe_ros.model.config import MoEConfig, PrefixConfig
+from adamoe_ros.model.moe import FeedForward, MoEFeedForward, Routing
+
+KeysValues = tuple[Tensor, Tensor]  # each (B, K, S, C); keys are rotated already
+Rotation = tuple[Tensor, Tensor]  # cos and sin, each (B or 1, 1, T, C / 2) float32
+_ROPE_BASE = 10_000.0
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * (1 + w) in float32; w = 0 is the identity, as Gemma stores it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., D) -> (..., D) in the dtype of x."""
+        y = x.float()
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-6)
+        return (y * (1 + self.weight.float())).to(x.dtype)
+
+
+def rotation(positions: Tensor, head_dim: int) -> Rotation:
+    """Cosines and sines of rotary embedding for positions (B or 1, T)."""
+    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32)
+    frequencies = _ROPE_BASE ** (-exponents / head_dim)
+    angles = positions.float()[:, None, :, None] * frequencies
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, table: Rotation) -> Tensor:
+    """Apply rotary embedding to x (B, heads, T, C); the halves of C form the pairs."""
+    (cos, sin), (a, b) = table, x.float().chunk(2, -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
+
+
+def blocked(valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive mask of a boolean one. Finite, so that a query without any key stays finite."""
+    zeros = torch.zeros_like(valid, dtype=dtype)
+    return zeros.masked_fill(~valid, torch.finfo(dtype).min)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention without biases (pi0: eight query heads share one key head)."""
+
+    def __init__(self, width: int, config: PrefixConfig) -> None:
+        super().__init__()
+        self.kv_heads, self.head_dim = config.kv_heads, config.head_dim
+        inner, shared = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        self.q = nn.Linear(width, inner, bias=False)
+        self.k = nn.Linear(width, shared, bias=False)
+        self.v = nn.Linear(width, shared, bias=False)
+        self.o = nn.Linear(inner, width, bias=False)
+
+    def keys_values(self, x: Tensor, table: Rotation) -> KeysValues:
+        """Keys and values of tokens x (B, T, D)."""
+        keys = self.k(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        values = self.v(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        return rotate(keys, table), values
+
+    def forward(self, x: Tensor, table: Rotation, seen: KeysValues, mask: Tensor | None) -> Tensor:
+        """Attend from x (B, T, D) to ``seen`` (S keys).
+
+        The G query heads of one key head are laid end to end as G * T query rows.
+
+        Args: mask: additive, (B or 1, 1, 1 or T, S), or None: everything is visible.
+        """
+        batch, length, _ = x.shape
+        query = rotate(self.q(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2), table)
+        query = query.reshape(batch, self.kv_heads, -1, self.head_dim)  # (B, K, G * T, C)
+        if mask is not None and mask.shape[2] > 1:
+            mask = mask.repeat(1, 1, query.shape[2] // length, 1)
+        mixed = F.scaled_dot_product_attention(query, *seen, attn_mask=mask)
+        mixed = mixed.reshape(batch, -1, length, self.head_dim).transpose(1, 2)
+        return self.o(mixed.flatten(2))
+
+
+class GemmaLayer(nn.Module):
+    """x + Attention(norm(x)), then x + FeedForward(norm(x))."""
+
+    def __init__(self, width: int, mlp: int, heads: PrefixConfig, moe: MoEConfig) -> None:
+        super().__init__()
+        self.attn_norm, self.ffn_norm = RMSNorm(width), RMSNorm(width)
+        self.attn = Attention(width, heads)
+        dense = moe.variant == "dense"
+        self.ffn = FeedForward(width, mlp) if dense else MoEFeedForward(width, mlp, moe)
+
+
+class GemmaStack(nn.Module):
+    """Layers and final norm of one expert."""
+
+    def __init__(self, width: int, mlp: int, heads: PrefixConfig, moe: MoEConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(GemmaLayer(width, mlp, heads, moe) for _ in range(heads.depth))
+        self.norm = RMSNorm(width)
+
+    def forward(
+        self,
+        x: Tensor,
+        table: Rotation,
+        past: list[KeysValues] | None = None,
+        mask: Tensor | None = None,
+        trace: list[Routing] | None = None,
+    ) -> Tensor:
+        """Run tokens x (B, T, D) that see ``past`` and each other where ``mask`` allows.
+
+        Returns: (B, T, D) after the final norm.
+        """
+        for number, layer in enumerate(self.layers):
+            h = layer.attn_norm(x)
+            seen = layer.attn.keys_values(h, table)
+            if past is not None:
+                seen = _joined(past[number], seen)
+            x = x + layer.attn(h, table, seen, mask)
+            x = x + layer.ffn(layer.ffn_norm(x), trace)
+        return self.norm(x)
+
+    def keys_values(
+        self,
+        x: Tensor,
+        table: Rotation,
+        past: list[KeysValues] | None = None,
+        mask: Tensor | None = None,
+    ) -> list[KeysValues]:
+        """Per layer, what later tokens can see of ``past`` and x together.
+
+        Of the last layer nothing but keys and values is ever read, so the rest is not computed.
+        """
+        cache: list[KeysValues] = []
+        for number, layer in enumerate(self.layers):
+            h = layer.attn_norm(x)
+            seen = layer.attn.keys_values(h, table)
+            if past is not None:
+                seen = _joined(past[number], seen)
+            cache.append(seen)
+            if number + 1 < len(self.layers):
+                x = x + layer.attn(h, table, seen, mask)
+                x = x + layer.ffn(layer.ffn_norm(x))
+        return cache
+
+
+def _joined(past: KeysValues, new: KeysValues) -> KeysValues:
+    return torch.cat([past[0], new[0]], 2), torch.cat([past[1], new[1]], 2)

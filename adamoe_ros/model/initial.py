@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""First weights of a policy that is trained from scratch. May import: torch, model."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+ROUTER_STD = 0.006
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    """Fill every parameter in place, in name order, from one CPU generator.
+
+    Matrices and convolutions: normal, variance 1 / fan-in. Router and scale adapter: 0.006, drawn
+    independently (the authors' code draws both from one key). Biases and RMS weights 0, layer norms 1.
+    """
+    norms = {id(m.weight) for m in model.modules() if isinstance(m, nn.LayerNorm)}
+    for name, parameter in sorted(model.named_parameters()):
+        if id(parameter) in norms:
+            parameter.fill_(1.0)
+        elif name.endswith((".router.weight", ".scale_adapter.weight")):
+            _normal(parameter, ROUTER_STD, generator)
+        elif parameter.dim() == 1:
+            parameter.zero_()
+        elif name in ("embed.weight", "vision.pos_embed", "vision.stem.view_embed"):
+            _normal(parameter, 1 / math.sqrt(parameter.shape[1]), generator)
+        elif ".experts." in name:
+            _normal(parameter, 1 / math.sqrt(parameter.shape[2]), generator)
+        elif name == "vision.stem.keypoint_maps":
+            _normal(parameter, 4 / math.sqrt(parameter.shape[2]), generator)
+        else:
+            gain = 2.0 if parameter.dim() == 4 and "stem" in name else 1.0  # before a ReLU
+            _normal(parameter, math.sqrt(gain / parameter[0].numel()), generator)
+
+
+def _normal(parameter: Tensor, std: float, generator: torch.Generator) -> None:
+    values = torch.randn(parameter.shape, generator=generator).mul_(std)
+    parameter.copy_(values)

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy as one network: images, prompt, state -> action chunk, by flow matching.
+
+    prefix = [image tokens of each view | object token (small policies) | prompt tokens]
+    suffix = [state token | action tokens]
+    prefix sees prefix; state sees prefix and itself; actions see everything.
+
+So the prefix and the state token are computed once per chunk, and each flow step runs the action
+tokens only. Training runs the whole suffix at once under a mask; both give the same velocities.
+Shapes: B batch, V views, L prompt tokens, H rows, A action width, S state width, T action tokens.
+May import: torch, model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adamoe_ros.model.config import ModelConfig, MoEConfig
+from adamoe_ros.model.flow import (
+    Guidance,
+    KnownRows,
+    integrate_flow,
+    noisy_actions,
+    time_embedding,
+)
+from adamoe_ros.model.gemma import GemmaStack, KeysValues, blocked, rotation
+from adamoe_ros.model.layout import PrefixLayout, prefix_layout
+from adamoe_ros.model.moe import Routing
+from adamoe_ros.model.siglip import VisionEncoder
+from adamoe_ros.model.statistics import MoEStatistics, moe_statistics
+from adamoe_ros.model.stem import ObjectHead
+
+
+@dataclass(frozen=True)
+class PrefixCache:
+    """What the suffix needs of images, prompt and - where encoded - the state token.
+
+    Attributes:
+        layers: keys and values (B, K, P, C) of each layer.
+        mask: additive (B, 1, 1, P), or None: every key is valid.
+        length: (B,) int64 valid tokens; the next token's position.
+        objects: (B, 3 * aux_positions) float32 normalised positions, or None.
+    """
+
+    layers: list[KeysValues]
+    mask: Tensor | None
+    length: Tensor
+    objects: Tensor | None
+
+
+@dataclass(frozen=True)
+class PolicyLoss:
+    """Losses of a batch.
+
+    Attributes:
+        flow: scalar, mean squared velocity error over rows and action dimensions.
+        rows: (B, H) the same before the mean over rows; 0 where the row was given (time 0).
+        objects: scalar mean squared error of the object positions, or None.
+        moe: statistics over all suffix tokens, or None (dense).
+    """
+
+    flow: Tensor
+    rows: Tensor
+    objects: Tensor | None
+    moe: MoEStatistics | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sampled chunk.
+
+    Attributes:
+        actions: (B, H, A) float32, normalised.
+        objects: (B, 3 * aux_positions) float32 normalised positions, or None.
+        routing: one list per flow step of one ``Routing`` per layer over the B * T action tokens;
+            empty unless asked for. With guidance, one per evaluation of the network.
+    """
+
+    actions: Tensor
+    objects: Tensor | None
+    routing: list[list[Routing]]
+
+    def selected(self) -> Tensor:
+        """(steps, layers, B, T, k) int64 selected experts; needs ``trace=True`` when sampling."""
+        steps = [torch.stack([layer.selected for layer in step]) for step in self.routing]
+        batch = len(self.actions)
+        return torch.stack(steps).unflatten(2, (batch, -1))
+
+    def statistics(self) -> MoEStatistics | None:
+        """Statistics over the tokens of all steps, or None (dense, or not traced)."""
+        return moe_statistics([_merged(layer) for layer in zip(*self.routing, strict=True)])
+
+
+class AdaMoEPolicy(nn.Module):
+    """pi0 whose action expert may have mixture-of-experts feed-forward layers.
+
+    Parameters are left uninitialised where torch does not (experts): call ``initialise`` for
+    training from scratch, or load a state dict. Build under ``torch.device("meta")`` to know the
+    shapes without allocating.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        prefix, width = config.prefix, config.expert.width
+        patch = config.action_patch * config.action_dim
+        self.vision = VisionEncoder(config.vision, config.num_views, prefix.width)
+        self.embed = nn.Embedding(prefix.vocab, prefix.width)
+        self.prefix = GemmaStack(prefix.width, prefix.mlp, prefix, MoEConfig())
+        self.expert = GemmaStack(width, config.expert.mlp, prefix, config.moe)
+        self.state_proj = nn.Linear(config.state_dim, width)
+        self.action_in_proj = nn.Linear(patch, width)
+        self.action_time_mlp_in = nn.Linear(2 * width, width)
+        self.action_time_mlp_out = nn.Linear(width, width)
+        self.action_out_proj = nn.Linear(width, patch)
+        if config.aux_positions:
+            self.aux = ObjectHead(config)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the blocks and of the residual stream."""
+        return self.embed.weight.dtype
+
+    def encode_prefix(
+        self,
+        images: Tensor,
+        image_mask: Tensor,
+        token_ids: Tensor,
+        token_mask: Tensor,
+        state: Tensor,
+        layout: PrefixLayout | None = None,
+    ) -> PrefixCache:
+        """Run images and prompt once.
+
+        Args:
+            images: (B, V, 3, height, width) in [-1, 1]; absent ones are never read.
+            image_mask: (B, V) bool. token_mask: (B, L) bool. Best kept on the CPU (``layout``).
+            token_ids: (B, L) int64.
+            state: (B, S) normalised; read by the object head only.
+            layout: of the two masks, where it is known already.
+        """
+        if layout is None:
+            layout = self.layout(image_mask, token_mask)
+        x, objects = self._prefix_tokens(images, token_ids, token_mask, state, layout)
+        mask, length = None, layout.length.to(x.device)
+        positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
+        if layout.padded:
+            mask = blocked((positions < length.unsqueeze(1))[:, None, None], x.dtype)
+        table = rotation(positions, self.config.prefix.head_dim)
+        return PrefixCache(self.prefix.keys_values(x, table, mask=mask), mask, length, objects)
+
+    def layout(self, image_mask: Tensor, token_mask: Tensor) -> PrefixLayout:
+        """Which prefix tokens exist; see ``PrefixLayout``."""
+        extra = 1 if self.config.aux_positions else 0
+        return prefix_layout(image_mask, token_mask, self.config.vision.tokens, extra)
+
+    def _prefix_tokens(
+        self,
+        images: Tensor,
+        token_ids: Tensor,
+        token_mask: Tensor,
+        state: Tensor,
+        layout: PrefixLayout,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, P, prefix width) packed tokens, and the object positions."""
+        batch, views = images.shape[:2]
+        places = layout.image_index.to(images.device)
+        tokens, points = self.vision(images.flatten(0, 1)[places], places % views)
+        prompt = self.embed(token_ids[:, : layout.prompt]) * math.sqrt(self.config.prefix.width)
+        parts = [tokens, prompt]
+        if layout.views is None:
+            full = tokens.new_zeros(batch * views, *tokens.shape[1:])
+            parts[0] = full.index_copy(0, places, tokens)
+        parts[0] = parts[0].reshape(batch, -1, self.config.prefix.width)
+        objects = None
+        if points is not None and self.config.aux_positions:
+            seen = points.new_zeros(batch * views, *points.shape[1:]).index_copy(0, places, points)
+            said = token_mask[:, : layout.prompt, None].to(prompt)
+            mean = (prompt * said).sum(1) / said.sum(1).clamp(min=1)
+            objects, token = self.aux(seen.reshape(batch, -1), state, mean)
+            parts.insert(1, token)
+        x = torch.cat(parts, 1)
+        if layout.token_index is not None:
+            index = layout.token_index.to(x.device).unsqueeze(-1)
+            x = x.gather(1, index.expand(-1, -1, x.shape[-1]))
+        return x, objects
+
+    def encode_state(self, cache: PrefixCache, state: Tensor) -> PrefixCache:
+        """Add the state token's keys and values: it never sees actions, so once is enough."""
+        x = self._project(self.state_proj, state).unsqueeze(1)
+        mask = _widened(cache.mask, 1)
+        table = rotation(cache.length.unsqueeze(1), self.config.prefix.head_dim)
+        layers = self.expert.keys_values(x, table, cache.layers, mask)
+        return PrefixCache(layers, mask, cache.length + 1, cache.objects)
+
+    def action_tokens(self, x_t: Tensor, time: Tensor) -> Tensor:
+        """Noisy actions (B, H, A) and flow time (B, H) -> (B, T, expert width)."""
+        patch = self.config.action_patch
+        actions = self._project(
+            self.action_in_proj, x_t.reshape(len(x_t), -1, patch * x_t.shape[2])
+        )
+        when = time_embedding(time, self.config.expert.width)
+        when = when.unflatten(1, (-1, patch)).mean(2).to(actions.dtype)
+        h = self.action_time_mlp_in(torch.cat([actions, when], -1))
+        return self.action_time_mlp_out(F.silu(h)).to(self.dtype)
+
+    def velocity(
+        self, cache: PrefixCache, x_t: Tensor, time: Tensor, trace: list[Routing] | None = None
+    ) -> Tensor:
+        """Velocity of one flow step from a cache that holds the state token.
+
+        Args:
+            cache: of ``encode_state``; not changed.
+            x_t: (B, H, A). time: (B,) or (B, H), 1 = noise, 0 = data.
+            trace: receives one ``Routing`` per layer over the B * T action tokens.
+
+        Returns: (B, H, A) float32.
+        """
+        x = self.action_tokens(x_t, _per_row(time, x_t))
+        positions = cache.length.unsqueeze(1) + torch.arange(x.shape[1], device=x.device)
+        table = rotation(positions, self.config.prefix.head_dim)
+        mask = _widened(cache.mask, x.shape[1])
+        out = self.expert(x, table, cache.layers, mask, trace)
+        return self._project(self.action_out_proj, out).float().reshape(x_t.shape)
+
+    def velocity_joint(
+        self,
+        prefix: PrefixCache,
+        state: Tensor,
+        x_t: Tensor,
+        time: Tensor,
+        trace: list[Routing] | None = None,
+    ) -> Tensor:
+        """Velocity with state and action tokens in one pass (training).
+
+        Args:    prefix: of ``encode_prefix``. state: (B, S). The rest as in ``velocity``.
+        Returns: (B, H, A) float32.
+        """
+        token = self._project(self.state_proj, state).unsqueeze(1)
+        x = torch.cat([token.to(self.dtype), self.action_tokens(x_t, _per_row(time, x_t))], 1)
+        places = torch.arange(x.shape[1], device=x.device)
+        visible = (places.unsqueeze(1) > 0) | (places == 0)  # the state token sees no action
+        inner = blocked(visible[None, None], x.dtype)
+        size = prefix.layers[0][0].shape[2]
+        outer = prefix.mask if prefix.mask is not None else inner.new_zeros(1, 1, 1, size)
+        rows = (len(outer), 1, x.shape[1], -1)
+        mask = torch.cat([outer.expand(rows), inner.expand(rows)], -1)
+        table = rotation(prefix.length.unsqueeze(1) + places, self.config.prefix.head_dim)
+        out = self.expert(x, table, prefix.layers, mask, trace)[:, 1:]
+        return self._project(self.action_out_proj, out).float().reshape(x_t.shape)
+
+    def loss(
+        self,
+        images: Tensor,
+        image_mask: Tensor,
+        token_ids: Tensor,
+        token_mask: Tensor,
+        state: Tensor,
+        actions: Tensor,
+        noise: Tensor,
+        time: Tensor,
+        objects: Tensor | None = None,
+        collect: bool = True,
+    ) -> PolicyLoss:
+        """Flow-matching loss of a batch; the mean covers all action dimensions, padding included.
+
+        Args:
+            images ... state: as in ``encode_prefix``.
+            actions, noise: (B, H, A) normalised actions, unit normal noise.
+            time: (B,) or (B, H). Rows with time exactly 0 are given clean and not counted.
+            objects: (B, 3 * aux_positions) normalised targets, where known.
+            collect: gather the statistics of the routers.
+        """
+        prefix = self.encode_prefix(images, image_mask, token_ids, token_mask, state)
+        time = _per_row(time, actions)
+        x_t, target = noisy_actions(actions.float(), noise.float(), time)
+        trace: list[Routing] | None = [] if collect else None
+        velocity = self.velocity_joint(prefix, state, x_t, time, trace)
+        predicted = time > 0
+        rows = (velocity - target).square().mean(-1) * predicted
+        located = None
+        if objects is not None and prefix.objects is not None:
+            located = F.mse_loss(prefix.objects, objects.float())
+        flow = rows.sum() / predicted.sum().clamp(min=1)
+        return PolicyLoss(flow, rows, located, moe_statistics(trace or []))
+
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> PolicyLoss:
+        """``loss``, for wrappers that only know ``forward``."""
+        return self.loss(*args, **kwargs)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        images: Tensor,
+        image_mask: Tensor,
+        token_ids: Tensor,
+        token_mask: Tensor,
+        state: Tensor,
+        noise: Tensor,
+        steps: int | None = None,
+        known: KnownRows | None = None,
+        guidance: Guidance | None = None,
+        trace: bool = False,
+    ) -> Sample:
+        """Sample a chunk.
+
+        Args:
+            images ... state: as in ``encode_prefix``.
+            noise: (B, H, A), unit normal. steps: Euler steps, None: ``config.flow_steps``.
+            known, guidance: see ``integrate_flow``.
+            trace: keep the routers' decisions.
+        """
+        cache = self.encode_prefix(images, image_mask, token_ids, token_mask, state)
+        return self.sample_from(
+            self.encode_state(cache, state), noise, steps, known, guidance, trace
+        )
+
+    @torch.no_grad()
+    def sample_from(
+        self,
+        cache: PrefixCache,
+        noise: Tensor,
+        steps: int | None = None,
+        known: KnownRows | None = None,
+        guidance: Guidance | None = None,
+        trace: bool = False,
+    ) -> Sample:
+        """``sample`` after ``encode_prefix`` and ``encode_state``."""
+        routing: list[list[Routing]] = []
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            if trace:
+                routing.append([])
+            return self.velocity(cache, x, t, routing[-1] if trace else None)
+
+        count = self.config.flow_steps if steps is None else steps
+        actions = integrate_flow(velocity, noise, count, known, guidance)
+        return Sample(actions, cache.objects, routing)
+
+    def _project(self, linear: nn.Linear, x: Tensor) -> Tensor:
+        """A suffix projection in its own dtype, which may differ from the blocks'."""
+        return linear(x.to(linear.weight.dtype)).to(self.dtype)
+
+
+def _per_row(time: Tensor, actions: Tensor) -> Tensor:
+    """(B,) or (B, H) -> (B, H) float32."""
+    time = time.float()
+    return time if time.dim() == 2 else time.unsqueeze(1).expand(actions.shape[:2])
+
+
+def _widened(mask: Tensor | None, keys: int) -> Tensor | None:
+    """Append keys that are always visible."""
+    return None if mask is None else F.pad(mask, (0, keys))
+
+
+def _merged(parts: tuple[Routing, ...]) -> Routing:
+    return Routing(
+        torch.cat([p.logits for p in parts]),
+        torch.cat([p.probabilities for p in parts]),
+        torch.cat([p.selected for p in parts]),
+        torch.cat([p.scales for p in parts]),
+    )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutional image stem and object-position head of small policies trained from scratch.
+
+Patches of a few thousand demonstrations do not teach a transformer where things are; expected
+coordinates of feature maps (spatial softmax) do. May import: torch, model.config.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adamoe_ros.model.config import ModelConfig, VisionConfig
+
+
+class ConvStem(nn.Module):
+    """Image -> a coarse grid of tokens, and one token that carries the key points' coordinates.
+
+    Convolutions are shared by the views, key points are not. Strides: 2, 4, 4 (key points), 8, 24.
+    """
+
+    def __init__(self, config: VisionConfig, num_views: int) -> None:
+        super().__init__()
+        a, b, c, d = config.stem_channels
+        self.conv1 = nn.Conv2d(3, a, 5, stride=2, padding=2)
+        self.conv2 = nn.Conv2d(a, b, 3, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(b, c, 3, padding=1)
+        self.conv4 = nn.Conv2d(c, d, 3, stride=2, padding=1)
+        self.grid = nn.Conv2d(d, config.width, 3, stride=3)
+        self.view_embed = nn.Parameter(torch.zeros(num_views, config.width))
+        self.keypoints = config.keypoints
+        if self.keypoints:
+            self.keypoint_maps = nn.Parameter(torch.zeros(num_views, self.keypoints, c))
+            self.keypoint_token = nn.Linear(2 * self.keypoints, config.width)
+
+    def forward(self, images: Tensor, views: Tensor) -> tuple[Tensor, Tensor | None]:
+        """images (N, 3, H, W), views (N,) -> tokens (N, T, width), key points (N, P, 2) or None.
+
+        Key points are (x, y) in [-1, 1], left to right and top to bottom.
+        """
+        x = images.to(self.conv1.weight.dtype, memory_format=torch.channels_last)
+        fine = F.relu(self.conv3(F.relu(self.conv2(F.relu(self.conv1(x))))))
+        grid = self.grid(F.relu(self.conv4(fine))).flatten(2).transpose(1, 2)
+        points = None
+        if self.keypoints:
+            points = self._locate(fine, self.keypoint_maps[views])
+            token = self.keypoint_token(points.flatten(1)).unsqueeze(1)
+            grid = torch.cat([token, grid], 1)
+        return grid + self.view_embed[views].unsqueeze(1), points
+
+    @staticmethod
+    def _locate(features: Tensor, maps: Tensor) -> Tensor:
+        """Expected coordinates of softmax maps: (N, C, h, w), (N, P, C) -> (N, P, 2)."""
+        height, width = features.shape[-2:]
+        weights = (maps @ features.flatten(2)).float().softmax(-1).unflatten(-1, (height, width))
+        across = torch.linspace(-1, 1, width, device=features.device)
+        down = torch.linspace(-1, 1, height, device=features.device)
+        x, y = weights.sum(-2) @ across, weights.sum(-1) @ down
+        return torch.stack([x, y], -1).to(features.dtype)
+
+
+class ObjectHead(nn.Module):
+    """Object positions from key points, state and prompt, and a prefix token made of them.
+
+    The prompt scales the hidden units, so that words can choose whose position it is. The token
+    is made of the detached prediction: only the position loss teaches where the objects are.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        seen = config.num_views * config.vision.keypoints * 2 + config.state_dim
+        width, hidden = config.prefix.width, 2 * config.prefix.width
+        self.inner = nn.Linear(seen, hidden)
+        self.prompt = nn.Linear(width, hidden)
+        self.inner2 = nn.Linear(hidden, hidden)
+        self.positions = nn.Linear(hidden, 3 * config.aux_positions)
+        self.token_in = nn.Linear(3 * config.aux_positions, width)
+        self.token_out = nn.Linear(width, width)
+
+    def forward(self, points: Tensor, state: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict positions.
+
+        Args:
+            points: (B, V * P * 2) key points, 0 for an absent view.
+            state: (B, S).
+            prompt: (B, prefix width) mean of the prompt's embeddings.
+
+        Returns:
+            (B, 3 * aux_positions) float32 normalised positions, (B, 1, prefix width) token.
+        """
+        dtype = self.inner.weight.dtype
+        h = F.gelu(self.inner(torch.cat([points.to(dtype), state.to(dtype)], -1)))
+        h = F.gelu(self.inner2(h * (1 + self.prompt(prompt.to(dtype)))))
+        found = self.positions(h)
+        token = self.token_out(F.silu(self.token_in(found.detach())))
+        return found.float(), token.unsqueeze(1)
