@@ -105,7 +105,10 @@ class ControlCore:
         Raises:
             ContractError: a joint is outside of its position limits by more than 5 % of its range;
                 or the pose is outside of the workspace. Nothing is published then.
+            ValueError: it is active already.
         """
+        if self._active:
+            raise ValueError("active already")
         pose = self._to_command.apply(measured)
         check_start_pose(self.joint_ids, self.limits, pose, self._inside)
         self._restart(now_ns)

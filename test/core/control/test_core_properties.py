@@ -156,6 +156,8 @@ class Scene:
             self.stopped()
             self.frozen = None
         elif event == "activate":
+            core.deactivate()
+            self.last = None
             core.activate(self.now, HOME)
             if not core.estop.latched:
                 self.relatched()
