@@ -136,6 +136,20 @@ class ManagedNode(LifecycleNode, Generic[P]):
         if not self._closed:
             self._end()
 
+    def callback_failed(self, error: Exception) -> None:
+        """A callback raised: say it, and stop working rather than go on with half of the work.
+
+        rclpy before Kilted raises on a transition that the state does not have; that is the
+        caller's mistake and changes nothing.
+        """
+        if type(error).__name__ == "RCLError" and "transition" in str(error):
+            self.get_logger().error(f"transition refused in state {self.state_name}: {error}")
+            return
+        text = "".join(traceback.format_exception(error))
+        self.get_logger().fatal(f"a callback failed by a bug in adamoe_ros:\n{text}")
+        if self.active:
+            self.trigger_deactivate()
+
     def close(self) -> None:
         """``halt``, then destroy the node. May be called twice."""
         if self._closed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from adamoe_ros.ros.lifecycle import ManagedNode
 
+_LINGER = 0.3  # s
 _WAKE = 0.1  # s; a waiting executor does not notice a signal by itself
 
 
@@ -86,7 +88,8 @@ def run_node(
         node = make()
         spinner.add_node(node)
         while not stop and node.state_name != "finalized":
-            spinner.spin_once(timeout_sec=_WAKE)
+            _turn(node, spinner)
+        _linger(spinner, 0.0 if stop else _LINGER)
     except ContractError as error:
         for line in error.problems:
             print(line, file=sys.stderr)
@@ -99,6 +102,21 @@ def run_node(
             node.close()
         rclpy.try_shutdown()
     return 0
+
+
+def _turn(node: ManagedNode, spinner: Executor) -> None:
+    """Serve what is ready; an exception of a callback is the node's to judge, not the process's end."""
+    try:
+        spinner.spin_once(timeout_sec=_WAKE)
+    except Exception as error:  # noqa: BLE001 - arms may be moving: it has to go on
+        node.callback_failed(error)
+
+
+def _linger(spinner: Executor, seconds: float) -> None:
+    """Let the answer to a shutdown request leave before the participant does."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        spinner.spin_once(timeout_sec=left)
 
 
 def main(module: str, attribute: str, threads: int = 1) -> int:

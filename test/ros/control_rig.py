@@ -272,6 +272,12 @@ class Probe:
         request = ChangeState.Request(transition=Transition(id=transition))
         return bool(self.call(ChangeState, f"{node}/change_state", request).success)
 
+    def ask_transition(self, node: str, transition: int) -> None:
+        """Ask without waiting for the answer."""
+        client = self.node.create_client(ChangeState, f"{node}/change_state")
+        assert client.wait_for_service(START)
+        client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+
     def state_of(self, node: str) -> str:
         """Lifecycle state of a node."""
         return str(self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label)
