@@ -39,13 +39,16 @@ class KnownRows:
 def time_embedding(time: Tensor, width: int) -> Tensor:
     """Sines, then cosines, of time at width / 2 periods from 0.004 to 4.
 
+    In float32, with openpi's JAX order of operations: at the shortest period the angle reaches
+    1571 rad, where one rounding moves the sine by 1e-4.
+
     Args:    time: (...,) flow time.
-    Returns: (..., width) float32; computed in float64, as the torch ports of pi0 do.
+    Returns: (..., width) float32.
     """
-    fraction = torch.linspace(0, 1, width // 2, dtype=torch.float64, device=time.device)
+    fraction = torch.linspace(0, 1, width // 2, dtype=torch.float32, device=time.device)
     period = _MIN_PERIOD * (_MAX_PERIOD / _MIN_PERIOD) ** fraction
-    angle = 2 * math.pi * time.double().unsqueeze(-1) / period
-    return torch.cat([angle.sin(), angle.cos()], -1).float()
+    angle = time.float().unsqueeze(-1) * (1.0 / period * 2 * math.pi)
+    return torch.cat([angle.sin(), angle.cos()], -1)
 
 
 def noisy_actions(actions: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:

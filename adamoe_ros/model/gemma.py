@@ -9,6 +9,9 @@ May import: torch, model.moe.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -97,8 +100,30 @@ class GemmaLayer(nn.Module):
         super().__init__()
         self.attn_norm, self.ffn_norm = RMSNorm(width), RMSNorm(width)
         self.attn = Attention(width, heads)
-        dense = moe.variant == "dense"
-        self.ffn = FeedForward(width, mlp) if dense else MoEFeedForward(width, mlp, moe)
+        self.ffn: FeedForward | MoEFeedForward = (
+            FeedForward(width, mlp) if moe.variant == "dense" else MoEFeedForward(width, mlp, moe)
+        )
+
+    def see(self, x: Tensor, table: Rotation, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
+        """Normed x, and the keys and values that x sees: ``past``, then its own."""
+        h = self.attn_norm(x)
+        keys, values = self.attn.keys_values(h, table)
+        if past is not None:
+            keys, values = torch.cat([past[0], keys], 2), torch.cat([past[1], values], 2)
+        return h, (keys, values)
+
+    def forward(
+        self,
+        x: Tensor,
+        table: Rotation,
+        past: KeysValues | None,
+        mask: Tensor | None,
+        trace: list[Routing] | None = None,
+    ) -> tuple[Tensor, KeysValues]:
+        """x (B, T, D) -> (B, T, D), and what later tokens can see."""
+        h, seen = self.see(x, table, past)
+        x = x + self.attn(h, table, seen, mask)
+        return x + self.ffn(self.ffn_norm(x), trace), seen
 
 
 class GemmaStack(nn.Module):
@@ -121,13 +146,8 @@ class GemmaStack(nn.Module):
 
         Returns: (B, T, D) after the final norm.
         """
-        for number, layer in enumerate(self.layers):
-            h = layer.attn_norm(x)
-            seen = layer.attn.keys_values(h, table)
-            if past is not None:
-                seen = _joined(past[number], seen)
-            x = x + layer.attn(h, table, seen, mask)
-            x = x + layer.ffn(layer.ffn_norm(x), trace)
+        for layer, before in self._with_past(past):
+            x, _ = layer(x, table, before, mask, trace)
         return self.norm(x)
 
     def keys_values(
@@ -142,17 +162,15 @@ class GemmaStack(nn.Module):
         Of the last layer nothing but keys and values is ever read, so the rest is not computed.
         """
         cache: list[KeysValues] = []
-        for number, layer in enumerate(self.layers):
-            h = layer.attn_norm(x)
-            seen = layer.attn.keys_values(h, table)
-            if past is not None:
-                seen = _joined(past[number], seen)
+        *inner, last = self._with_past(past)
+        for layer, before in inner:
+            x, seen = layer(x, table, before, mask)
             cache.append(seen)
-            if number + 1 < len(self.layers):
-                x = x + layer.attn(h, table, seen, mask)
-                x = x + layer.ffn(layer.ffn_norm(x))
-        return cache
+        layer, before = last
+        return [*cache, layer.see(x, table, before)[1]]
 
-
-def _joined(past: KeysValues, new: KeysValues) -> KeysValues:
-    return torch.cat([past[0], new[0]], 2), torch.cat([past[1], new[1]], 2)
+    def _with_past(
+        self, past: list[KeysValues] | None
+    ) -> Iterator[tuple[GemmaLayer, KeysValues | None]]:
+        for number, layer in enumerate(self.layers):
+            yield cast(GemmaLayer, layer), past[number] if past is not None else None

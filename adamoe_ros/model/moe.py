@@ -115,13 +115,14 @@ class MoEFeedForward(nn.Module):
             self.scale_adapter = nn.Linear(seen, config.num_experts, bias=False)
 
     def route(self, x: Tensor) -> Routing:
-        """Select and weigh experts for tokens x (N, D)."""
-        x = x.to(_ROUTER_DTYPES[self.config.router_dtype])
-        logits = F.linear(x, self.router.weight.to(x.dtype))
-        probabilities = logits.softmax(-1)
-        ranked = probabilities.sort(dim=-1, descending=True, stable=True).indices
-        selected = ranked[:, : self.config.top_k]
-        scales = self._scales(x, probabilities).gather(1, selected)
+        """Select and weigh experts for tokens x (N, D), in the router's dtype under autocast too."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(_ROUTER_DTYPES[self.config.router_dtype])
+            logits = F.linear(x, self.router.weight.to(x.dtype))
+            probabilities = logits.softmax(-1)
+            ranked = probabilities.sort(dim=-1, descending=True, stable=True).indices
+            selected = ranked[:, : self.config.top_k]
+            scales = self._scales(x, probabilities).gather(1, selected)
         return Routing(logits, probabilities, selected, scales)
 
     def _scales(self, x: Tensor, probabilities: Tensor) -> Tensor:

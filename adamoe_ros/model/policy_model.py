@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -176,7 +177,7 @@ class AdaMoEPolicy(nn.Module):
         if layout.views is None:
             full = tokens.new_zeros(batch * views, *tokens.shape[1:])
             parts[0] = full.index_copy(0, places, tokens)
-        parts[0] = parts[0].reshape(batch, -1, self.config.prefix.width)
+        parts[0] = parts[0].reshape(batch, -1 if len(places) else 0, self.config.prefix.width)
         objects = None
         if points is not None and self.config.aux_positions:
             seen = points.new_zeros(batch * views, *points.shape[1:]).index_copy(0, places, points)
@@ -289,7 +290,7 @@ class AdaMoEPolicy(nn.Module):
         flow = rows.sum() / predicted.sum().clamp(min=1)
         return PolicyLoss(flow, rows, located, moe_statistics(trace or []))
 
-    def forward(self, *args: Tensor, **kwargs: Tensor) -> PolicyLoss:
+    def forward(self, *args: Any, **kwargs: Any) -> PolicyLoss:
         """``loss``, for wrappers that only know ``forward``."""
         return self.loss(*args, **kwargs)
 
