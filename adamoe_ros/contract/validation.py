@@ -20,7 +20,12 @@ def validation_lines(where: str, error: ValidationError) -> list[str]:
         where: file or section that was read; put before each key.
     """
     lines = []
-    for finding in error.errors():
+    findings = error.errors()
+    for finding in findings:
+        place = finding["loc"]
+        inner = (other["loc"] for other in findings if len(other["loc"]) > len(place))
+        if finding["type"] == "too_short" and any(loc[: len(place)] == place for loc in inner):
+            continue  # pydantic counts only valid items: what is wrong with the others is said
         key = ".".join(str(part) for part in finding["loc"]) or "(top level)"
         kind = finding["type"]
         if kind == "missing":
