@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from adamoe_ros.cli.main import main
@@ -20,6 +23,7 @@ from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
 from adamoe_ros.ros.doctor.system import segment_size
+from adamoe_ros.ros.doctor.views import save_views
 
 SIM = load_profile(profile_path("aloha_sim", robots_dir()))
 LEFT = state_topics(SIM)[0]
@@ -154,3 +158,35 @@ def test_command_line_json_and_exit_codes(
     assert "aloha_sim" in capsys.readouterr().out
     assert main(["doctor", "--live", "--save-views", str(tmp_path), "--seconds", "0"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_views_are_written_as_decoded(tmp_path: Path) -> None:
+    camera = SIM.cameras["cam_high"]
+    pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    message = SimpleNamespace(
+        height=480,
+        width=640,
+        encoding=camera.encoding,
+        is_bigendian=0,
+        step=1920,
+        data=pixels.tobytes(),
+    )
+    report = Report()
+    save_views(report, SIM, {"cam_high": message}, tmp_path / "views")
+    assert [check.outcome for check in report.checks] == ["ok", "unchecked", "unchecked"]
+    data = (tmp_path / "views" / "cam_high.png").read_bytes()
+    assert struct.unpack(">II", data[16:24]) == (640, 480)
+    start = data.index(b"IDAT") + 4
+    (length,) = struct.unpack(">I", data[start - 8 : start - 4])
+    rows = np.frombuffer(zlib.decompress(data[start : start + length]), np.uint8).reshape(480, -1)
+    assert (rows[:, 1:].reshape(480, 640, 3) == pixels).all()
+
+
+def test_an_image_that_cannot_be_read_fails_with_the_reason(tmp_path: Path) -> None:
+    message = SimpleNamespace(
+        height=480, width=640, encoding="16UC1", is_bigendian=0, step=1280, data=b"1"
+    )
+    report = Report()
+    save_views(report, SIM, {"cam_high": message}, tmp_path)
+    assert report.exit_code == 1
+    assert "16UC1" in report.checks[0].text
