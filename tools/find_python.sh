@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Prints a Python that can run adamoe_ros (3.10 ... 3.13, with venv). PYTHON=... names one.
+set -u
+
+fits() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+version() { "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null || echo "nothing that runs"; }
+
+if [ -n "${PYTHON:-}" ]; then
+  path=$(command -v "$PYTHON") && fits "$path" && { echo "$path"; exit 0; }
+  echo "setup: PYTHON=$PYTHON: expected Python 3.10 to 3.13 with venv, got $(version "$PYTHON"); pass another, e.g. make setup PYTHON=/usr/bin/python3.12" >&2
+  exit 2
+fi
+
+# With a ROS sourced only its own interpreter can load rclpy.
+names="python3 python3.12 python3.11 python3.13 python3.10"
+[ -n "${AMENT_PREFIX_PATH:-}" ] && [ -n "${ROS_DISTRO:-}" ] && names="/usr/bin/python3 python3"
+for name in $names; do
+  for path in $(type -ap "$name"); do
+    fits "$path" && { echo "$path"; exit 0; }
+  done
+done
+echo "setup: expected Python 3.10 to 3.13 with venv, got $(version python3); install one (Debian, Ubuntu: apt-get install python3 python3-venv) or pass PYTHON=/path/to/python3" >&2
+exit 2
