@@ -7,7 +7,7 @@ May import: contract, numpy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -75,7 +75,7 @@ class EpisodeSettings:
     max_ticks: int = 500
     settle_ticks: int = 25
     blind: bool = False
-    plan: ExecutionPlan = ExecutionPlan()
+    plan: ExecutionPlan = field(default_factory=ExecutionPlan)
 
 
 def run_episode(

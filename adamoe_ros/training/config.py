@@ -46,7 +46,9 @@ class BalanceConfig(_Section):
     """Load-balancing loss. ``authors``: (1/E) sum f P; ``switch``: E sum f P."""
 
     form: Literal["authors", "switch"] = "authors"
-    start: float = Field(0.01, ge=0)  # coefficient up to and including step `switch_after`
+    start: float = Field(
+        0.01, ge=0
+    )  # coefficient up to and including step `switch_after`
     end: float = Field(0.005, ge=0)
     switch_after: int = Field(500, ge=0)
 
@@ -55,8 +57,12 @@ class LossConfig(_Section):
     """Weights of what is added to the flow-matching loss."""
 
     balance: BalanceConfig = BalanceConfig()
-    z_weight: float = Field(0.0, ge=0)  # 1e-4 in the authors' code, where it is only logged
-    object_weight: float = Field(0.3, ge=0)  # auxiliary object positions, normalised units
+    z_weight: float = Field(
+        0.0, ge=0
+    )  # 1e-4 in the authors' code, where it is only logged
+    object_weight: float = Field(
+        0.3, ge=0
+    )  # auxiliary object positions, normalised units
 
 
 class AugmentConfig(_Section):
@@ -102,8 +108,13 @@ class TrainingConfig(_Section):
     seed: int = 0
     steps: int = Field(30_000, gt=0)
     batch_size: int = Field(32, gt=0)
+    flow_draws: int = Field(
+        1, gt=0
+    )  # flow times and noises per sample: images are encoded once
     ema_decay: float = Field(0.99, ge=0, lt=1)
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights: float32
+    precision: Literal["float32", "bfloat16"] = (
+        "float32"  # of the forward pass; weights: float32
+    )
     device: str = "auto"
     threads: int = Field(0, ge=0)  # of torch; 0: torch's own choice
     log_every: int = Field(50, gt=0)
@@ -145,15 +156,22 @@ def _read_tree(path: Path | None) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ContractError(
             problem(
-                str(path), "a training YAML file", "no file", "see config/training for examples"
+                str(path),
+                "a training YAML file",
+                "no file",
+                "see config/training for examples",
             )
         ) from error
     except yaml.YAMLError as error:
         reason = str(error).replace("\n", " ")
-        raise ContractError(problem(str(path), "valid YAML", reason, "correct it")) from error
+        raise ContractError(
+            problem(str(path), "valid YAML", reason, "correct it")
+        ) from error
     if tree is not None and not isinstance(tree, dict):
         raise ContractError(
-            problem(str(path), "keys and values", type(tree).__name__, "see config/training")
+            problem(
+                str(path), "keys and values", type(tree).__name__, "see config/training"
+            )
         )
     return tree or {}
 
@@ -163,14 +181,21 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ContractError(
-            problem("--set", "key.key=value", repr(override), "for example --set steps=2000")
+            problem(
+                "--set", "key.key=value", repr(override), "for example --set steps=2000"
+            )
         )
     node = tree
     for part in parts[:-1]:
         child = node.setdefault(part, {})
         if not isinstance(child, dict):
             raise ContractError(
-                problem(f"--set {key}", f"a section at {part!r}", repr(child), "shorten the key")
+                problem(
+                    f"--set {key}",
+                    f"a section at {part!r}",
+                    repr(child),
+                    "shorten the key",
+                )
             )
         node = child
     node[parts[-1]] = yaml.safe_load(text)

@@ -31,11 +31,19 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(beside, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # torch.save reports a full disk as RuntimeError
         beside.unlink(missing_ok=True)
         line = str(error).splitlines()[0]
         raise ContractError(
-            problem(str(path), "room to save it", line, "free the disk; then continue the run")
+            problem(
+                str(path),
+                "room to save it",
+                line,
+                "free the disk; then continue the run",
+            )
         ) from error
 
 
@@ -54,7 +62,9 @@ def load_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ContractError(
-            problem(str(path), "the state of a run", "no file", "start without --resume")
+            problem(
+                str(path), "the state of a run", "no file", "start without --resume"
+            )
         ) from error
     except Exception as error:  # torch raises many kinds for a damaged file
         line = str(error).splitlines()[0]

@@ -7,6 +7,7 @@ averaged weights, optimiser and the step, nothing else. May import: torch, contr
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,7 +98,10 @@ class Trainer:
         """
         path = self.folder / STATE_FILE
         state = load_state(path)
-        if state.get("samples") != len(self.source) or state.get("seed") != self.config.seed:
+        if (
+            state.get("samples") != len(self.source)
+            or state.get("seed") != self.config.seed
+        ):
             raise ContractError(
                 problem(
                     str(path),
@@ -113,7 +117,12 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError) as error:
             line = str(error).splitlines()[0]
             raise ContractError(
-                problem(str(path), "the state of this network", line, "use the run's own settings")
+                problem(
+                    str(path),
+                    "the state of this network",
+                    line,
+                    "use the run's own settings",
+                )
             ) from error
         self.step = int(state["step"])
 
@@ -157,11 +166,15 @@ class Trainer:
         start = time.monotonic()
         batch = self.source.batch(self._order.indices(self.step))
         progress.waited(time.monotonic() - start)
-        set_learning_rates(self.optimiser, self.config.optimiser, self.step, self.config.steps)
+        set_learning_rates(
+            self.optimiser, self.config.optimiser, self.step, self.config.steps
+        )
         self.network.train()
         losses = self.objective(self.network, batch, self.step)
         losses.total.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimiser.clip_norm)
+        norm = nn.utils.clip_grad_norm_(
+            self.network.parameters(), self.config.optimiser.clip_norm
+        )
         losses.parts["grad_norm"] = norm.detach()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -172,7 +185,7 @@ class Trainer:
     def _values(self, losses: StepLosses) -> dict[str, float]:
         values = {name: float(part) for name, part in losses.parts.items()}
         total = float(losses.total.detach())
-        if total != total or total in (float("inf"), float("-inf")):
+        if not math.isfinite(total):
             raise ContractError(
                 problem(
                     f"step {self.step}",
@@ -185,7 +198,11 @@ class Trainer:
 
     def _evaluation_due(self, done: int, end: int) -> bool:
         every = self.config.evaluation.every_steps
-        return self.evaluate is not None and every > 0 and (done % every == 0 or done == end)
+        return (
+            self.evaluate is not None
+            and every > 0
+            and (done % every == 0 or done == end)
+        )
 
     def _run_evaluation(self, log: JsonLines, progress: Progress) -> None:
         if self.evaluate is None:

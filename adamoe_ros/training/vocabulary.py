@@ -15,7 +15,7 @@ SPECIAL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>")  # numbers 0 ... 3
 
 # Every word of the bimanual suite's sentences and of usual ways to say them, so that a policy
 # trained on one task can learn the others without a new embedding table.
-SUITE_WORDS = """
+_SUITE_WORDS = """
 lift raise pick up grasp take hold hand over give pass push slide move put place stack insert
 the a an with from to on in into onto of and both one each other at
 red green blue yellow white black colour color coloured
@@ -23,14 +23,14 @@ bar cube block box peg socket hole zone line centre center middle table plate cu
 left right arm arms hand hands gripper side
 stop wait open close turn rotate
 . , ! ? : ;
-""".split()
+"""
 
 
 def build_tokenizer(sentences: Iterable[str] = ()) -> Tokenizer:
     """The suite's words, then any further ones of the given sentences in sorted order."""
     splitter = pre_tokenizers.BertPreTokenizer()
     lower = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    words = dict.fromkeys(SUITE_WORDS)
+    words = dict.fromkeys(_SUITE_WORDS.split())
     found: set[str] = set()
     for sentence in sentences:
         pieces = splitter.pre_tokenize_str(lower.normalize_str(sentence))

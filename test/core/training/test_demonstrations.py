@@ -14,9 +14,13 @@ from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
 _SLOTS, _ROLES = ("cam_high", "cam_left_wrist"), ("left_0", "left_gripper")
 
 
-def _episode(first: float, length: int = 9, every: int = 4, task: str = "lift") -> Episode:
+def _episode(
+    first: float, length: int = 9, every: int = 4, task: str = "lift"
+) -> Episode:
     steps = np.arange(0, length, every)
-    actions = first + np.stack([np.arange(length), -np.arange(length)], 1).astype(np.float32)
+    actions = first + np.stack([np.arange(length), -np.arange(length)], 1).astype(
+        np.float32
+    )
     return Episode(
         images=np.full((len(steps), 2, 4, 4, 3), int(first), dtype=np.uint8),
         steps=steps,
@@ -36,7 +40,11 @@ def test_chunks_follow_the_frame_and_hold_at_the_end() -> None:
     data = _set(_episode(0), _episode(100, task="push"))
     assert len(data) == 6
     batch = data.batch(np.array([1, 2, 3]))
-    assert batch.actions[:, :, 0].tolist() == [[4, 5, 6, 7], [8, 8, 8, 8], [100, 101, 102, 103]]
+    assert batch.actions[:, :, 0].tolist() == [
+        [4, 5, 6, 7],
+        [8, 8, 8, 8],
+        [100, 101, 102, 103],
+    ]
     assert batch.state[:, 0].tolist() == [4.5, 8.5, 100.5]
     assert batch.images[2].min() == 100
     assert batch.instructions == ("do lift", "do lift", "do push")

@@ -27,7 +27,9 @@ def test_learning_rate_of_openpi() -> None:
 
 
 def test_balance_coefficient_covers_501_steps() -> None:
-    values = [balance_coefficient(BalanceConfig(), step) for step in (0, 500, 501, 90_000)]
+    values = [
+        balance_coefficient(BalanceConfig(), step) for step in (0, 500, 501, 90_000)
+    ]
     assert values == [0.01, 0.01, 0.005, 0.005]
 
 
@@ -48,7 +50,9 @@ def test_order_depends_on_seed_and_step_only() -> None:
     for step in range(9):
         straight.indices(step)
     assert np.array_equal(straight.indices(9), ShuffledOrder(37, 8, seed=1).indices(9))
-    assert not np.array_equal(straight.indices(9), ShuffledOrder(37, 8, seed=2).indices(9))
+    assert not np.array_equal(
+        straight.indices(9), ShuffledOrder(37, 8, seed=2).indices(9)
+    )
 
 
 def test_balanced_order_evens_out_tasks() -> None:

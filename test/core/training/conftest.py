@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network and a data set that train within seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adamoe_ros.model.config import ModelConfig, preset
+from adamoe_ros.model.initial import initialise
+from adamoe_ros.model.policy_model import AdaMoEPolicy
+from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
+from adamoe_ros.training.objective import FlowObjective, Standardiser
+from adamoe_ros.training.statistics import column_statistics
+from adamoe_ros.training.trainer import Trainer
+from adamoe_ros.training.vocabulary import build_tokenizer
+
+SMALL_CHANGES = {
+    "vision.image_size": [24, 24],
+    "vision.stem_channels": [4, 6, 8, 8],
+    "vision.keypoints": 4,
+    "vision.width": 16,
+    "vision.mlp": 16,
+    "prefix.width": 16,
+    "prefix.depth": 2,
+    "prefix.mlp": 16,
+    "prefix.head_dim": 8,
+    "expert.width": 24,
+    "expert.mlp": 16,
+    "action_dim": 4,
+    "state_dim": 4,
+    "num_views": 2,
+    "horizon": 6,
+    "action_patch": 3,
+    "aux_positions": 1,
+    "prompt_length": 8,
+}
+
+
+@pytest.fixture
+def model_config() -> ModelConfig:
+    """The demo's architecture, cut down to a few thousand parameters."""
+    return preset("small").changed(SMALL_CHANGES)
+
+
+@pytest.fixture
+def demonstrations() -> DemonstrationSet:
+    """Four short episodes of two tasks with smooth random motion."""
+    rng = np.random.default_rng(0)
+
+    def episode(number: int) -> Episode:
+        actions = np.cumsum(rng.normal(0, 0.1, (12, 4)), 0).astype(np.float32)
+        steps = np.arange(0, 12, 4)
+        return Episode(
+            images=rng.integers(0, 256, (3, 2, 24, 24, 3), dtype=np.uint8),
+            steps=steps,
+            state=actions[steps] + 0.01,
+            actions=actions,
+            objects=rng.normal(0, 0.1, (3, 3)).astype(np.float32),
+            instruction=("lift the bar", "push the red cube")[number % 2],
+            task=("lift", "push")[number % 2],
+            seed=number,
+        )
+
+    return DemonstrationSet(
+        [episode(n) for n in range(4)],
+        ("cam_high", "cam_left_wrist"),
+        ("left_0", "left_gripper", "right_0", "right_gripper"),
+        control_rate_hz=50.0,
+        rows=6,
+    )
+
+
+@pytest.fixture
+def make_trainer(
+    model_config: ModelConfig, demonstrations: DemonstrationSet
+) -> Callable[..., Trainer]:
+    """Trainer of a freshly initialised network in a folder."""
+
+    def make(config: TrainingConfig, folder: Path, **model_changes: object) -> Trainer:
+        torch.set_num_threads(1)
+        sizes = model_config.changed(model_changes)
+        network = AdaMoEPolicy(sizes)
+        initialise(network, torch.Generator().manual_seed(config.seed))
+        data = demonstrations
+        objects = data.objects()
+        assert objects is not None
+        objective = FlowObjective(
+            config,
+            Standardiser(column_statistics(data.states()), 1e-6, sizes.state_dim),
+            Standardiser(column_statistics(data.action_rows()), 1e-6, sizes.action_dim),
+            Standardiser(column_statistics(objects), 1e-6, None),
+            build_tokenizer(data.sentences()),
+            sizes.prompt_length,
+            torch.device("cpu"),
+        )
+        return Trainer(config, network, objective, data, folder)
+
+    return make
