@@ -130,6 +130,18 @@ def test_speed_scale_takes_effect_while_moving(rig: Rig) -> None:
     assert sum(rig.probe.status.velocity_clips) > 0
 
 
+def test_a_far_first_row_is_approached_slowly_when_asked(rig: Rig) -> None:
+    far = rig.home
+    far[0] += 0.8
+    rig.probe.set("control_node", start_ramp=True)
+    rig.probe.run()
+    rig.probe.chunk(np.tile(far, (2, 1)), dt=3.0)
+    rig.probe.wait(lambda: abs(rig.probe.status.measured[0] - far[0]) < 0.01, "the approach")
+    speed = np.abs(np.diff(positions(left(rig)), axis=0)).max() / period(rig)
+    assert speed <= 0.2 * 3.14 * (1 + 1e-6)  # start_ramp_speed of the joint's limit
+    assert rig.probe.status.rejected_chunks == 0
+
+
 def test_parameters_that_are_fixed_or_wrong_are_refused_with_a_reason(rig: Rig) -> None:
     (reason,) = rig.probe.set("control_node", shadow=True)
     assert "clean up the node first" in reason
