@@ -2,7 +2,7 @@
 """The control core: everything ``control_node`` decides, without ROS. Imports: numpy, contract.
 
 Called from one thread, with the time in ns of one clock (ROS time). ``tick``, once per control
-period, gives exactly one command. Two ways of stopping (doc/decisions/control-stops.md):
+period, gives exactly one command. Two ways of stopping (doc/decisions/010-control-stops.md):
 
 * somebody stops (cancel, emergency stop, deactivate): the last published command stays, from that
   tick on; a new RUN is needed;
@@ -13,7 +13,6 @@ period, gives exactly one command. Two ways of stopping (doc/decisions/control-s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from adamoe_ros.control.gate import Gate
 from adamoe_ros.control.limits import joint_limits, measured_to_command
 from adamoe_ros.control.metrics import SeamMetrics
 from adamoe_ros.control.settings import AT_LAST_ROW, Cause, ControlSettings
-from adamoe_ros.control.start_check import check_start_pose, far_joints
+from adamoe_ros.control.start_check import TOO_FAR, check_start_pose, far_joints
 from adamoe_ros.control.status import ChunkVerdict, ControlSnapshot, Mode, TickResult
 from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.control.timeline import Timeline
@@ -232,10 +231,7 @@ class ControlCore:
         far = far_joints(self.joint_ids, self.limits, target, self._watch.measured)
         self._ramping = bool(far) and self.settings.start_ramp
         if far and not self._ramping:
-            raise ChunkRefusedError(
-                f"starts too far from the measured pose: {far}; move the arms there, "
-                "raise gate.max_start_distance, or set start_ramp"
-            )
+            raise ChunkRefusedError(TOO_FAR.format(far))
 
     def _refuse(self, reason: str) -> ChunkVerdict:
         self._rejected += 1
@@ -278,7 +274,7 @@ class ControlCore:
             publish=self._publishes(mode),
             mode=mode,
             hold_cause=cause,
-            chunk_id=self._chunk_id,
+            chunk_id=self._timeline.chunk_id,
             row=self._timeline.row(now_ns),
             changed=changed,
         )
@@ -346,21 +342,12 @@ class ControlCore:
             self._timeline.count_wait(now_ns)
         self.metrics.repeated_rows = self._timeline.repeated_rows
         self.metrics.skipped_rows = self._timeline.skipped_rows
-        self.metrics.tick(self.gate.position, bool(cause), self._command_age_s(now_ns))
+        self.metrics.tick(self.gate.position, bool(cause), self._timeline.age_s(now_ns))
 
     def _publishes(self, mode: Mode) -> bool:
         if mode is Mode.ESTOP:
             return self.settings.estop_output
         return mode is Mode.RUNNING or self.settings.hold_output or not self.gate.at_rest
-
-    @property
-    def _chunk_id(self) -> int:
-        newest = self._timeline.newest
-        return newest.chunk.chunk_id if newest else 0
-
-    def _command_age_s(self, now_ns: int) -> float:
-        newest = self._timeline.newest
-        return (now_ns - newest.chunk.stamp_ns) / 1e9 if newest else -1.0
 
     # --- what is known ---------------------------------------------------------------------------
 
@@ -380,9 +367,9 @@ class ControlCore:
             commanded=self.gate.position.copy() if self._commanded else none,
             measured=none if measured is None else measured.copy(),
             generation=self._generation,
-            chunk_id=self._chunk_id,
+            chunk_id=self._timeline.chunk_id,
             row=self._timeline.row(now_ns),
-            command_age=self._command_age_s(now_ns),
+            command_age=self._timeline.age_s(now_ns),
             state_age=self._watch.state_age_s(now_ns),
             chunk_age=-1.0 if self._chunk_ns is None else (now_ns - self._chunk_ns) / 1e9,
             policy_age=self._watch.policy_age_s(now_ns),
@@ -406,7 +393,4 @@ class ControlCore:
 
     def change(self, **values: float | bool) -> None:
         """Change settings that may change while active (ValueError: another one)."""
-        fixed = set(values) - {"max_speed_scale", "start_ramp", "start_ramp_speed"}
-        if fixed:
-            raise ValueError(f"fixed while active: {', '.join(sorted(fixed))}")
-        self.settings = replace(self.settings, **values)  # type: ignore[arg-type]
+        self.settings = self.settings.changed(**values)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class ControlSettings:
     start_ramp_speed: float = 0.2
     hold_output: bool = True
     estop_output: bool = False
+
+    def changed(self, **values: float | bool) -> ControlSettings:
+        """A copy with other values of what may change while active (ValueError: of another)."""
+        fixed = set(values) - {"max_speed_scale", "start_ramp", "start_ramp_speed"}
+        if fixed:
+            raise ValueError(f"fixed while active: {', '.join(sorted(fixed))}")
+        return replace(self, **values)  # type: ignore[arg-type]
 
 
 class Cause:

@@ -13,6 +13,10 @@ from adamoe_ros.control.limits import JointLimits
 
 Vector = NDArray[np.float64]
 
+TOO_FAR = (
+    "starts too far from the measured pose: {}; move the arms there, "
+    "raise gate.max_start_distance, or set start_ramp"
+)
 OUTSIDE_SHARE = 0.05  # of the position range by which a start pose may be outside of it
 
 

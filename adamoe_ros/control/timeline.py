@@ -157,6 +157,17 @@ class Timeline:
             return -1
         return int(min(max(newest.curve.row_at(now_ns), 0.0), newest.chunk.rows - 1))
 
+    @property
+    def chunk_id(self) -> int:
+        """Of the newest chunk; 0 without one."""
+        newest = self.newest
+        return newest.chunk.chunk_id if newest else 0
+
+    def age_s(self, now_ns: int) -> float:
+        """s since the observation behind the newest chunk; negative without one."""
+        newest = self.newest
+        return (now_ns - newest.chunk.stamp_ns) / 1e9 if newest else -1.0
+
     def count_wait(self, now_ns: int) -> None:
         """Count the rows repeated while the last one is held; once per tick that follows it."""
         newest = self.newest

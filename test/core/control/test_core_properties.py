@@ -227,7 +227,7 @@ class Scene:
         self.rows_seen = (result.chunk_id, result.row)
 
 
-@examples(quick=600, full=60_000)
+@examples(quick=400, full=60_000)
 @given(
     seed=st.integers(0, 2**32 - 1),
     strategy=st.sampled_from(sorted(STRATEGIES)),
@@ -246,7 +246,7 @@ def test_any_script_stays_inside_the_limits(
         scene.tick()
 
 
-@examples(quick=200, full=5_000)
+@examples(quick=120, full=5_000)
 @given(
     seed=st.integers(0, 2**32 - 1),
     strategy=st.sampled_from(sorted(STRATEGIES)),

@@ -48,7 +48,7 @@ def wild_targets(rng: np.random.Generator, limits: JointLimits, kind: str) -> np
     return np.where(bad, rng.choice([np.nan, np.inf, -np.inf], (TICKS, JOINTS)), targets)
 
 
-@examples(quick=400, full=25_000)
+@examples(quick=250, full=25_000)
 @given(
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from(["walk", "jumps", "ends", "huge", "bad"]),
@@ -91,7 +91,7 @@ def test_no_command_leaves_the_limits(
         judge.see(gate.position)
 
 
-@examples(quick=300, full=5_000)
+@examples(quick=100, full=5_000)
 @given(seed=st.integers(0, 2**32 - 1), rate_hz=st.sampled_from([10.0, 50.0, 100.0, 1000.0]))
 def test_braking_comes_to_rest_in_the_computed_distance(seed: int, rate_hz: float) -> None:
     rng = np.random.default_rng(seed)
@@ -109,7 +109,7 @@ def test_braking_comes_to_rest_in_the_computed_distance(seed: int, rate_hz: floa
     np.testing.assert_allclose(rest + speed * period, gap, rtol=1e-9)
 
 
-@examples(quick=200, full=5_000)
+@examples(quick=30, full=5_000)
 @given(seed=st.integers(0, 2**32 - 1), rate_hz=st.sampled_from([50.0, 100.0, 200.0]))
 def test_a_resting_target_is_reached_without_overshoot(seed: int, rate_hz: float) -> None:
     rng = np.random.default_rng(seed)

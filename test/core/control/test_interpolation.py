@@ -31,7 +31,7 @@ def sampled(curve: ChunkCurve, count: int) -> tuple[np.ndarray, np.ndarray, np.n
     return times, np.array([p for p, _ in both]), np.array([v for _, v in both])
 
 
-@examples(quick=50, full=2_000)
+@examples(quick=25, full=2_000)
 @given(seed=st.integers(0, 2**32 - 1), dt_ms=st.sampled_from([10, 20, 33, 60]))
 def test_curve_is_smooth_and_does_not_overshoot(seed: int, dt_ms: int) -> None:
     rows = rows_of(seed)
