@@ -20,7 +20,7 @@ VelocityFn = Callable[[Tensor, Tensor], Tensor]
 """(x (B, H, A), t (B, H)) -> velocity (B, H, A), all float32."""
 
 Guidance = Callable[[VelocityFn, Tensor, Tensor], Tensor]
-"""(velocity function, x, t) -> the velocity to integrate; may differentiate through the function."""
+"""(velocity function, x, t) -> the velocity to integrate; it may differentiate the function."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
     """Fill every parameter in place, in name order, from one CPU generator.
 
     Matrices and convolutions: normal, variance 1 / fan-in. Router and scale adapter: 0.006, drawn
-    independently (the authors' code draws both from one key). Biases and RMS weights 0, layer norms 1.
+    independently (the authors' code draws both from one key). Biases and RMS weights: 0; layer
+    norms: 1.
     """
     norms = {id(m.weight) for m in model.modules() if isinstance(m, nn.LayerNorm)}
     for name, parameter in sorted(model.named_parameters()):

@@ -115,7 +115,7 @@ class MoEFeedForward(nn.Module):
             self.scale_adapter = nn.Linear(seen, config.num_experts, bias=False)
 
     def route(self, x: Tensor) -> Routing:
-        """Select and weigh experts for tokens x (N, D), in the router's dtype under autocast too."""
+        """Select and weigh experts for tokens x (N, D), in the router's dtype despite autocast."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(_ROUTER_DTYPES[self.config.router_dtype])
             logits = F.linear(x, self.router.weight.to(x.dtype))

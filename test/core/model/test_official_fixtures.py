@@ -42,6 +42,6 @@ def test_loss_and_router_statistics(case):
     if loss.moe is not None:
         balance, z = loss.moe.load_balancing.mean(), loss.moe.z_loss.mean() * 1e-4
         squares = loss.moe.activation_square_sum.mean()
-        assert balance.item() == pytest.approx(data["info/load_balancing_loss"], abs=1e-6)
-        assert z.item() == pytest.approx(data["info/z_loss"], abs=1e-6)
-        assert squares.item() == pytest.approx(data["info/activation_square_sum"], abs=1e-6)
+        assert balance.item() == pytest.approx(data["info/load_balancing_loss"], rel=2e-6)
+        assert z.item() == pytest.approx(data["info/z_loss"], rel=2e-6)
+        assert squares.item() == pytest.approx(data["info/activation_square_sum"], rel=2e-6)
