@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +151,18 @@ def test_joints_of_a_chunk_are_mapped_by_name(rig: Rig) -> None:
     assert np.array(rig.probe.status.commanded) == pytest.approx(rows[-1], abs=0.02)
 
 
+def refusals_are(rig: Rig, count: int) -> bool:
+    return rig.probe.status.rejected_chunks == count
+
+
 def test_refusals_in_a_row_end_the_motion_until_the_next_goal(rig: Rig) -> None:
     rig.move(6.0)
     bad = {"positions": np.full(rig.wave(1.0).size, np.nan).tolist()}
-    for _ in range(rig.profile.gate.rejected_chunks_to_abort):
+    before = rig.probe.status.rejected_chunks
+    for count in range(1, rig.profile.gate.rejected_chunks_to_abort + 1):
         rig.probe.chunk(rig.wave(1.0), **bad)
+        refused = partial(refusals_are, rig, before + count)
+        rig.probe.wait(refused, "a refusal")  # one by one: only the newest two chunks are kept
     rig.probe.wait_mode(ControlStatus.HOLD, "rejected_chunks", timeout=2.0)
     rig.probe.chunk(rig.wave(1.0))
     assert_still(rig)
