@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.joint_map import profile_roles
-from adamoe_ros.contract.profile_io import known_profiles, load_profile, profile_path
-from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.contract.profile_io import known_profiles, load_profile, profile_path, read_yaml
+from adamoe_ros.contract.resources import robots_dir, share_dir
 from adamoe_ros.contract.topics import command_topics, state_topics
 
 ASKED_FOR = {
@@ -140,3 +141,32 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path.write_text((robots_dir() / "aloha_sim.yaml").read_text() + "\nname: again\n")
     with pytest.raises(ContractError, match="stands twice"):
         load_profile(path)
+
+
+@pytest.fixture(scope="module")
+def schema() -> jsonschema.Draft202012Validator:
+    document = json.loads((share_dir() / "config" / "robot_profile.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(document)
+    return jsonschema.Draft202012Validator(document)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_editors_schema_accepts_every_profile(
+    schema: jsonschema.Draft202012Validator, name: str
+) -> None:
+    raw = read_yaml(robots_dir() / f"{name}.yaml")
+    assert [error.message for error in schema.iter_errors(raw)] == []
+
+
+def test_the_editors_schema_sees_unknown_and_missing_keys(
+    schema: jsonschema.Draft202012Validator,
+) -> None:
+    wrong = document()
+    wrong["colour"] = "red"
+    del wrong["arms"]["left"]["home"]
+    messages = " ".join(error.message for error in schema.iter_errors(wrong))
+    assert "colour" in messages
+    assert "'home' is a required property" in messages
+    partial = {"extends": "aloha_sim", "name": "x", "arms": {"left": {"home": [0.0]}}}
+    assert schema.is_valid(partial)
+    assert not schema.is_valid({**partial, "colour": "red"})
