@@ -47,8 +47,9 @@ setup(
     extras_require={
         "policy": requirements("policy.txt"),
         "sim": requirements("sim.txt"),
+        "data": requirements("data.txt"),
         "convert": requirements("convert.txt"),
         "dev": requirements("dev.txt"),
     },
-    entry_points={"console_scripts": ["adamoe = adamoe_ros.cli.main:main"]},
+    entry_points={"console_scripts": ["adamoe = adamoe_ros.cli.entry:main"]},
 )

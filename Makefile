@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# make demo | test | check | setup | interfaces | clean; each does all its own set-up.
+#
+# PYTHON=python3.12      interpreter of .venv (3.10 ... 3.13); default: the first that fits
+# TORCH_INDEX=URL        package index for torch alone, e.g. https://download.pytorch.org/whl/cpu where
+#                        there is no NVIDIA GPU (200 MB instead of 3 GB)
+# MUJOCO_GL=egl|osmesa   use this OpenGL instead of looking for one that works
+# ARGS="..."             arguments of 'adamoe demo' or of pytest
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix clean
+
+# no other environment's Python, user site or wheels may leak into ours
+unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
+export PYTHONNOUSERSITE := 1
+VENV := .venv/bin
+PYTEST := python -m pytest $(ARGS)
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+setup:  ## make .venv, build the interfaces, install the adamoe command
+	@python=$$(tools/find_python.sh)
+	"$$python" tools/bootstrap.py $(SETUP_FLAGS)
+
+interfaces: setup  ## the same; builds anew only what changed in msg/, srv/, action/
+
+demo: SETUP_FLAGS := --quiet
+demo: setup  ## two simulated arms under the policy, with a report in out/demo
+	@exec $(VENV)/adamoe demo $(ARGS)
+
+check: SETUP_FLAGS := --quiet
+check: setup  ## linters and types
+	@source tools/env.sh
+	ruff check .
+	ruff format --check .
+	mypy
+
+test: check test-core test-ros  ## everything: check, then tests without ROS, then with real nodes
+
+test-core: SETUP_FLAGS := --quiet
+test-core: setup  ## tests that need no ROS, in an environment that hides it
+	@tools/without_ros.sh $(PYTEST) test/core
+
+test-ros: SETUP_FLAGS := --quiet
+test-ros: setup  ## tests with real nodes in real processes
+	@source tools/env.sh
+	$(PYTEST) test/ros
+
+test-matrix: SETUP_FLAGS := --quiet
+test-matrix: setup  ## the torch-free layers on every other Python that is installed
+	@tools/test_matrix.sh
+
+clean:  ## remove everything that was made
+	@tools/clean.sh
