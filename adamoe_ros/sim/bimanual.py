@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated robot with one task: set targets, advance, measure, judge, copy the state.
+
+Vectors are (14,) in the order and units of config/robots/aloha_sim.yaml. May import: mujoco, numpy.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.sim.robot import HOME, DualArm
+from adamoe_ros.sim.scene import base_spec
+from adamoe_ros.sim.tasks import make_task
+
+Vector = NDArray[np.float64]
+TIMESTEP = 0.002  # s
+CONTROL_RATE = 50.0  # Hz
+SUBSTEPS = round(1 / CONTROL_RATE / TIMESTEP)
+
+
+class BimanualSim:
+    """Two arms and the objects of a task.
+
+    Args:
+        task: name in the registry.
+        instruction: sentence; None: the task's usual one.
+
+    Attributes:
+        targets: (14,) what the actuators are told; written by ``set_targets``.
+        model, data: MuJoCo's own.
+    """
+
+    def __init__(self, task: str = "lift_bar", instruction: str | None = None) -> None:
+        self.task = make_task(task)
+        self.instruction = instruction or self.task.instructions[0]
+        spec = base_spec()
+        self.task.add_objects(spec)
+        self.model = spec.compile()
+        self.model.opt.timestep = TIMESTEP
+        self.data = mujoco.MjData(self.model)
+        self.robot = DualArm(self.model)
+        self._limits = self.robot.limits()
+        self.targets = HOME.copy()
+        self.seed = -1
+
+    def reset(self, seed: int) -> None:
+        """A new episode; placement follows from the seed, the arms are at home."""
+        self.seed = seed
+        mujoco.mj_resetData(self.model, self.data)
+        self.robot.place(self.data, HOME)
+        self.task.place(self.model, self.data, np.random.default_rng(seed))
+        self.set_targets(HOME)
+        self.advance(SUBSTEPS)  # objects touch the table, forces settle
+
+    def set_targets(self, targets: Vector) -> None:
+        """Take (14,) targets, clipped to the joints' limits; held until the next ones."""
+        self.targets = np.clip(targets, self._limits[:, 0], self._limits[:, 1])
+        self.robot.command(self.data, self.targets)
+
+    def advance(self, substeps: int = SUBSTEPS) -> None:
+        """Physics steps of 2 ms."""
+        mujoco.mj_step(self.model, self.data, substeps)
+
+    def measured(self) -> tuple[Vector, Vector]:
+        """(14,) positions and (14,) velocities."""
+        return self.robot.measured(self.data)
+
+    def goal_points(self) -> Vector:
+        """The task's auxiliary target, m; training data only, never for a policy."""
+        mujoco.mj_kinematics(self.model, self.data)
+        return self.task.goal_points(self.model, self.data)
+
+    def success(self) -> bool:
+        """Judgement of the task, now."""
+        return self.task.success(self.model, self.data)
+
+    def plan(self) -> Vector:
+        """(T, 14) targets of the scripted expert, from the present state."""
+        mujoco.mj_kinematics(self.model, self.data)
+        return self.task.plan(self.model, self.data, self.robot)
+
+    def state(self) -> Vector:
+        """(N,) copy of every generalised position, for pictures and replay."""
+        return np.array(self.data.qpos)
+
+    def set_state(self, state: Vector) -> None:
+        """Put back what ``state`` gave; velocities 0."""
+        self.data.qpos[:] = state
+        self.data.qvel[:] = 0
+        mujoco.mj_forward(self.model, self.data)

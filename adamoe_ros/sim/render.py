@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of a scene; one GL context per object, used from the thread that made it.
+
+May import: mujoco, numpy, sim.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.sim.scene import CAMERAS
+
+
+class CameraRenderer:
+    """Renders the robot's cameras without shadows (a tenth of the time in software).
+
+    Args:
+        model: compiled scene.
+        width, height: px.
+    """
+
+    def __init__(self, model: mujoco.MjModel, width: int = 640, height: int = 480) -> None:
+        self._renderer = mujoco.Renderer(model, height, width)
+        self.shadows = False
+
+    def picture(self, data: Any, camera: str) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB of one camera of the scene."""
+        self._renderer.update_scene(data, camera)
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = int(self.shadows)
+        return np.array(self._renderer.render())
+
+    def slots(self, data: Any) -> dict[str, NDArray[np.uint8]]:
+        """Camera slot -> picture, for every slot of the robot."""
+        return {slot: self.picture(data, camera) for slot, camera in CAMERAS.items()}
+
+    def close(self) -> None:
+        """Give the GL context back."""
+        self._renderer.close()
