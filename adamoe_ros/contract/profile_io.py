@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.validation import validation_lines
 
 
@@ -75,7 +76,14 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = document.pop("extends", None)
     if base is None:
         return document
-    return merge(_resolve(path.parent / f"{base}.yaml", (*chain, path)), document)
+    return merge(_resolve(_base_path(path, str(base)), (*chain, path)), document)
+
+
+def _base_path(path: Path, base: str) -> Path:
+    """File of an extended profile: beside the one that extends it, else the shipped one."""
+    beside, shipped = path.parent / f"{base}.yaml", robots_dir() / f"{base}.yaml"
+    own = beside.is_file() and beside != path
+    return beside if own or not shipped.is_file() else shipped
 
 
 def known_profiles(folder: Path) -> list[str]:

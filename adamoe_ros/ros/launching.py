@@ -118,14 +118,14 @@ def node(
     respawn: bool = False,
 ) -> Node:
     """One node of this package in the launch file's namespace, with its overrides."""
-    params_file = _text(context, "params_file")
+    params_file, level = _text(context, "params_file"), _text(context, "log_level")
     return Node(
         package=PACKAGE,
         executable=executable,
         name=executable,
         namespace=_text(context, "namespace"),
         parameters=[parameters, *([params_file] if params_file else [])],
-        ros_arguments=["--log-level", f"{executable}:={_text(context, 'log_level')}"],
+        ros_arguments=["--log-level", f"{_logger(context, executable)}:={level}"],
         output="screen",
         emulate_tty=True,
         respawn=respawn,
@@ -157,6 +157,12 @@ def _robot_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if _on(context, "policy"):
         nodes.append(node("policy_node", policy, context, respawn=_on(context, "respawn")))
     return nodes
+
+
+def _logger(context: LaunchContext, executable: str) -> str:
+    """Name of a node's logger: namespace and name with dots."""
+    namespace = _text(context, "namespace").strip("/").replace("/", ".")
+    return f"{namespace}.{executable}" if namespace else executable
 
 
 def _text(context: LaunchContext, name: str) -> str:

@@ -78,9 +78,7 @@ def test_a_bug_in_a_callback_stops_the_work_and_not_the_process(worker: Worker) 
 def test_a_transition_the_state_does_not_have_changes_nothing(worker: Worker) -> None:
     client = worker.create_client(ChangeState, "worker/change_state")
     client.wait_for_service(5.0)
-    client.call_async(
-        ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVATE))
-    )
+    client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVATE)))
     spin(worker)
     assert worker.calls == []
     assert worker.state_name == "unconfigured"

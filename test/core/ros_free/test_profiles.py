@@ -136,6 +136,17 @@ def test_extends_in_a_circle_is_refused(tmp_path: Path) -> None:
         load_profile(tmp_path / "a.yaml")
 
 
+def test_a_users_own_file_extends_a_shipped_profile(tmp_path: Path) -> None:
+    path = tmp_path / "ur5_dual.yaml"  # even under the same name
+    path.write_text("extends: ur5_dual\nname: lab_3\ncommand_rate: 50.0\n")
+    profile = load_profile(path)
+    assert (profile.name, profile.command_rate) == ("lab_3", 50.0)
+    assert profile.arms["right"].joints[0].name == "right_shoulder_pan_joint"
+    path.write_text("extends: no_such_robot\nname: lab_3\n")
+    with pytest.raises(ContractError, match=r"no_such_robot.yaml: expected a YAML file"):
+        load_profile(path)
+
+
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text((robots_dir() / "aloha_sim.yaml").read_text() + "\nname: again\n")
