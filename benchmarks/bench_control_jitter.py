@@ -29,7 +29,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "test" / "ros"))  # the processes and the probe are the tests'
 
-from control_rig import Rig, isolate
+from control_rig import Rig, isolate  # noqa: E402
 
 PRIORITY = 80
 LOAD = """

@@ -83,7 +83,10 @@ def _watch(service: object, modes: list[int], seconds: float) -> None:
     rclpy.init(context=context)
     node = rclpy.create_node("watcher", namespace=NAMESPACE, context=context)
     node.create_subscription(
-        ControlStatus, names.CONTROL_STATUS, lambda status: modes.append(status.mode), qos.CONTROL_STATUS
+        ControlStatus,
+        names.CONTROL_STATUS,
+        lambda status: modes.append(status.mode),
+        qos.CONTROL_STATUS,
     )
     executor = rclpy.executors.SingleThreadedExecutor(context=context)
     executor.add_node(node)

@@ -54,7 +54,7 @@ class ControlInputs:
         self._listener = listener
         self.reader = JointStateReader(profile)
         make = node.create_subscription
-        self._subscriptions: list[Subscription] = [
+        self._subscriptions: list[Subscription[Any]] = [
             make(
                 JointState,
                 topic.source.topic,

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.timer import Timer
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.node import Node
 
 from adamoe_ros.ros import qos
 from adamoe_ros.ros.finding import Finding, Level
-
 
 __all__ = ["Diagnostics", "Finding", "Level"]
 

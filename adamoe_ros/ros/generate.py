@@ -31,7 +31,7 @@ NODES: dict[str, tuple[str, str]] = {
 def declaration(node: str) -> type[Parameters]:
     """The parameter class of a node."""
     module, name = NODES[node]
-    made = getattr(importlib.import_module(module), name)
+    made: type[Parameters] = getattr(importlib.import_module(module), name)
     if not issubclass(made, Parameters):
         raise TypeError(f"{module}.{name} is not a Parameters class")
     return made

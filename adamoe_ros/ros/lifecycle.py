@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from adamoe_ros.contract.errors import ContractError
@@ -170,7 +170,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
         except ContractError as error:
             self._log(what, error.problems)
             return False
-        except Exception:  # noqa: BLE001 - a bug of ours must not end the process mid-motion
+        except Exception:
             self.get_logger().fatal(
                 f"{what} failed by a bug in adamoe_ros:\n{traceback.format_exc()}"
             )

@@ -61,7 +61,7 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
     def __init__(self) -> None:
         super().__init__("loopback_node", LoopbackParams)
         self._entities: list[Any] = []
-        self._images: list[tuple[Publisher, Image]] = []
+        self._images: list[tuple[Publisher[Any], Image]] = []
 
     def setup(self) -> None:
         """Make publishers and subscriptions of the profile."""
@@ -137,7 +137,7 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
             values = [value + _OFFSET for value in values]
         return JointState(name=names, position=values)
 
-    def _camera(self, camera: Camera) -> tuple[Publisher, Image]:
+    def _camera(self, camera: Camera) -> tuple[Publisher[Any], Image]:
         publisher = self.create_publisher(Image, camera.topic or "", qos.COMMAND)
         ramp = np.linspace(0, 255, camera.width, dtype=np.uint8)
         pixels = np.broadcast_to(ramp[None, :, None], (camera.height, camera.width, 3))

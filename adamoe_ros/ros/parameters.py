@@ -57,7 +57,7 @@ class LiveParameters(Generic[P]):
             )
         node.add_on_set_parameters_callback(self._set)
 
-    def _set(self, changes: list[Parameter]) -> SetParametersResult:
+    def _set(self, changes: list[Parameter[Any]]) -> SetParametersResult:
         known = {item.name: item for item in self.values.declarations()}
         ours = {change.name: change.value for change in changes if change.name in known}
         if not ours:
@@ -95,7 +95,7 @@ def _overrides(node: Node) -> dict[str, Any]:
     rclpy keeps them for ``declare_parameter`` only, and there an unknown name is ignored and an
     integer for a float is an exception; both need the whole set, which has no public accessor.
     """
-    given: dict[str, Parameter] = node._parameter_overrides
+    given: dict[str, Parameter[Any]] = node._parameter_overrides
     return {
         name: parameter.value for name, parameter in given.items() if not name.startswith(_FOREIGN)
     }

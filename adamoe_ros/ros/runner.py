@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.contract.errors import ContractError
 
@@ -59,7 +59,7 @@ class Stop:
 
 
 def run_node(
-    make: Callable[[], ManagedNode],
+    make: Callable[[], ManagedNode[Any]],
     argv: Sequence[str] | None = None,
     executor: Callable[[], Executor] | None = None,
 ) -> int:
@@ -83,7 +83,7 @@ def run_node(
         signal_handler_options=SignalHandlerOptions.NO,
     )
     spinner = executor() if executor else SingleThreadedExecutor()
-    node: ManagedNode | None = None
+    node: ManagedNode[Any] | None = None
     try:
         node = make()
         spinner.add_node(node)
@@ -104,11 +104,11 @@ def run_node(
     return 0
 
 
-def _turn(node: ManagedNode, spinner: Executor) -> None:
+def _turn(node: ManagedNode[Any], spinner: Executor) -> None:
     """Serve what is ready; an exception of a callback is the node's to judge, not the process's end."""
     try:
         spinner.spin_once(timeout_sec=_WAKE)
-    except Exception as error:  # noqa: BLE001 - arms may be moving: it has to go on
+    except Exception as error:
         node.callback_failed(error)
 
 

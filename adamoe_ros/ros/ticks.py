@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 LATE = 1.5  # periods after the tick before; later than that, periods were missed
 
@@ -71,8 +72,8 @@ class TickMonitor:
             return 0.0
         return float(np.quantile(np.abs(spacing - self.period_s), quantile))
 
-    def _recent(self, count: int) -> np.ndarray:
+    def _recent(self, count: int) -> NDArray[np.float64]:
         size = len(self._spacing)
         places = np.arange(self.ticks - min(count, size), self.ticks) % size
-        spacing = self._spacing[places]
-        return spacing[~np.isnan(spacing)]
+        spacing: NDArray[np.float64] = self._spacing[places]
+        return np.asarray(spacing[~np.isnan(spacing)])

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import rclpy
-from adamoe_ros.msg import ActionChunk, MotionCommand, PolicyStatus
 
 from adamoe_ros.contract.joint_map import state_to_command
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.msg import ActionChunk, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
 
 GENERATION, DT, ROWS = 1000, 0.02, 50

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rclpy
-from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -35,6 +34,7 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import CommandTopic, command_topics
+from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.command_outputs import message_type
 from adamoe_ros.ros.loopback_node import READERS

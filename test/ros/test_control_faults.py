@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adamoe_ros.msg import ControlStatus
 from control_rig import Rig
+
+from adamoe_ros.msg import ControlStatus
 
 SLACK = (
     0.5  # s beyond the documented time: status rate, transport and a busy machine with two cores

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adamoe_ros.msg import ControlStatus
 from builtin_interfaces.msg import Time as TimeMessage
 from control_rig import Process, Rig, node_command, wait_until
 from lifecycle_msgs.msg import Transition
 from rosgraph_msgs.msg import Clock
 
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.msg import ControlStatus
 from adamoe_ros.ros import qos
 
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from adamoe_ros.msg import ControlStatus
 from control_rig import Rig, Sample
 
 from adamoe_ros.control.limits import joint_limits
+from adamoe_ros.msg import ControlStatus
 
 TRANSPORT = 0.06  # s for a message between processes on a busy machine with two cores
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adamoe_ros.msg import ControlStatus
 from control_rig import Process, Rig, node_command, wait_until
 
 from adamoe_ros.contract.profile_io import known_profiles, load_profile
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import command_topics
 from adamoe_ros.control.limits import joint_limits
+from adamoe_ros.msg import ControlStatus
 
 
 def needs_interbotix(robot: str) -> bool:
