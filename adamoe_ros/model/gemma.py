@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adamoe_ros.model.config import MoEConfig, PrefixConfig
+from adamoe_ros.model.layers import Linear
 from adamoe_ros.model.moe import FeedForward, MoEFeedForward, Routing
 
 KeysValues = tuple[Tensor, Tensor]  # each (B, K, S, C); keys are rotated already
@@ -65,10 +66,10 @@ class Attention(nn.Module):
         super().__init__()
         self.kv_heads, self.head_dim = config.kv_heads, config.head_dim
         inner, shared = config.heads * config.head_dim, config.kv_heads * config.head_dim
-        self.q = nn.Linear(width, inner, bias=False)
-        self.k = nn.Linear(width, shared, bias=False)
-        self.v = nn.Linear(width, shared, bias=False)
-        self.o = nn.Linear(inner, width, bias=False)
+        self.q = Linear(width, inner, bias=False)
+        self.k = Linear(width, shared, bias=False)
+        self.v = Linear(width, shared, bias=False)
+        self.o = Linear(inner, width, bias=False)
 
     def keys_values(self, x: Tensor, table: Rotation) -> KeysValues:
         """Keys and values of tokens x (B, T, D)."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adamoe_ros.model.config import MoEConfig
+from adamoe_ros.model.layers import Linear
 
 _ROUTER_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -32,9 +33,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.gate = Linear(width, hidden, bias=False)
+        self.up = Linear(width, hidden, bias=False)
+        self.down = Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor, trace: list[Routing] | None = None) -> Tensor:
         """x (..., D) -> (..., D); a dense layer leaves no trace."""
@@ -109,10 +110,10 @@ class MoEFeedForward(nn.Module):
         self.static_shapes = False
         self.shared = FeedForward(width, hidden)
         self.experts = Experts(config.num_experts, width, hidden)
-        self.router = nn.Linear(width, config.num_experts, bias=False)
+        self.router = Linear(width, config.num_experts, bias=False)
         if config.variant != "vanilla":
             seen = width + (config.num_experts if config.variant == "csmoe" else 0)
-            self.scale_adapter = nn.Linear(seen, config.num_experts, bias=False)
+            self.scale_adapter = Linear(seen, config.num_experts, bias=False)
 
     def route(self, x: Tensor) -> Routing:
         """Select and weigh experts for tokens x (N, D), in the router's dtype despite autocast."""

@@ -30,6 +30,7 @@ from adamoe_ros.model.flow import (
     time_embedding,
 )
 from adamoe_ros.model.gemma import GemmaStack, KeysValues, blocked, rotation
+from adamoe_ros.model.layers import Embedding, Linear
 from adamoe_ros.model.layout import PrefixLayout, prefix_layout
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.siglip import VisionEncoder
@@ -100,9 +101,8 @@ class Sample:
 class AdaMoEPolicy(nn.Module):
     """pi0 whose action expert may have mixture-of-experts feed-forward layers.
 
-    Parameters are left uninitialised where torch does not (experts): call ``initialise`` for
-    training from scratch, or load a state dict. Build under ``torch.device("meta")`` to know the
-    shapes without allocating.
+    Parameters are left uninitialised: call ``initialise`` to train from scratch, or load a state
+    dict. Build under ``torch.device("meta")`` to know the shapes without allocating.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -111,14 +111,14 @@ class AdaMoEPolicy(nn.Module):
         prefix, width = config.prefix, config.expert.width
         patch = config.action_patch * config.action_dim
         self.vision = VisionEncoder(config.vision, config.num_views, prefix.width)
-        self.embed = nn.Embedding(prefix.vocab, prefix.width)
+        self.embed = Embedding(prefix.vocab, prefix.width)
         self.prefix = GemmaStack(prefix.width, prefix.mlp, prefix, MoEConfig())
         self.expert = GemmaStack(width, config.expert.mlp, prefix, config.moe)
-        self.state_proj = nn.Linear(config.state_dim, width)
-        self.action_in_proj = nn.Linear(patch, width)
-        self.action_time_mlp_in = nn.Linear(2 * width, width)
-        self.action_time_mlp_out = nn.Linear(width, width)
-        self.action_out_proj = nn.Linear(width, patch)
+        self.state_proj = Linear(config.state_dim, width)
+        self.action_in_proj = Linear(patch, width)
+        self.action_time_mlp_in = Linear(2 * width, width)
+        self.action_time_mlp_out = Linear(width, width)
+        self.action_out_proj = Linear(width, patch)
         if config.aux_positions:
             self.aux = ObjectHead(config)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adamoe_ros.model.config import VisionConfig
+from adamoe_ros.model.layers import Conv2d, Linear
 from adamoe_ros.model.stem import ConvStem
 
 
@@ -20,8 +21,8 @@ class VisionAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.k = nn.Linear(width, width), nn.Linear(width, width)
-        self.v, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.q, self.k = Linear(width, width), Linear(width, width)
+        self.v, self.out = Linear(width, width), Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, T, W) -> (N, T, W)."""
@@ -37,7 +38,7 @@ class VisionMLP(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.fc1, self.fc2 = Linear(width, hidden), Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, T, W) -> (N, T, W)."""
@@ -72,13 +73,13 @@ class VisionEncoder(nn.Module):
     def __init__(self, config: VisionConfig, num_views: int, out_width: int) -> None:
         super().__init__()
         if config.stem == "patch":
-            self.patch_embed = nn.Conv2d(3, config.width, config.patch, stride=config.patch)
+            self.patch_embed = Conv2d(3, config.width, config.patch, stride=config.patch)
         else:
             self.stem = ConvStem(config, num_views)
         self.pos_embed = nn.Parameter(torch.zeros(config.tokens, config.width))
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        self.head = nn.Linear(config.width, out_width)
+        self.head = Linear(config.width, out_width)
 
     def forward(self, images: Tensor, views: Tensor) -> tuple[Tensor, Tensor | None]:
         """Encode images.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adamoe_ros.model.config import ModelConfig, VisionConfig
+from adamoe_ros.model.layers import Conv2d, Linear
 
 
 class ConvStem(nn.Module):
@@ -23,16 +24,16 @@ class ConvStem(nn.Module):
     def __init__(self, config: VisionConfig, num_views: int) -> None:
         super().__init__()
         a, b, c, d = config.stem_channels
-        self.conv1 = nn.Conv2d(3, a, 5, stride=2, padding=2)
-        self.conv2 = nn.Conv2d(a, b, 3, stride=2, padding=1)
-        self.conv3 = nn.Conv2d(b, c, 3, padding=1)
-        self.conv4 = nn.Conv2d(c, d, 3, stride=2, padding=1)
-        self.grid = nn.Conv2d(d, config.width, 3, stride=3)
+        self.conv1 = Conv2d(3, a, 5, stride=2, padding=2)
+        self.conv2 = Conv2d(a, b, 3, stride=2, padding=1)
+        self.conv3 = Conv2d(b, c, 3, padding=1)
+        self.conv4 = Conv2d(c, d, 3, stride=2, padding=1)
+        self.grid = Conv2d(d, config.width, 3, stride=3)
         self.view_embed = nn.Parameter(torch.zeros(num_views, config.width))
         self.keypoints = config.keypoints
         if self.keypoints:
             self.keypoint_maps = nn.Parameter(torch.zeros(num_views, self.keypoints, c))
-            self.keypoint_token = nn.Linear(2 * self.keypoints, config.width)
+            self.keypoint_token = Linear(2 * self.keypoints, config.width)
 
     def forward(self, images: Tensor, views: Tensor) -> tuple[Tensor, Tensor | None]:
         """images (N, 3, H, W), views (N,) -> tokens (N, T, width), key points (N, P, 2) or None.
@@ -71,12 +72,12 @@ class ObjectHead(nn.Module):
         super().__init__()
         seen = config.num_views * config.vision.keypoints * 2 + config.state_dim
         width, hidden = config.prefix.width, 2 * config.prefix.width
-        self.inner = nn.Linear(seen, hidden)
-        self.prompt = nn.Linear(width, hidden)
-        self.inner2 = nn.Linear(hidden, hidden)
-        self.positions = nn.Linear(hidden, 3 * config.aux_positions)
-        self.token_in = nn.Linear(3 * config.aux_positions, width)
-        self.token_out = nn.Linear(width, width)
+        self.inner = Linear(seen, hidden)
+        self.prompt = Linear(width, hidden)
+        self.inner2 = Linear(hidden, hidden)
+        self.positions = Linear(hidden, 3 * config.aux_positions)
+        self.token_in = Linear(3 * config.aux_positions, width)
+        self.token_out = Linear(width, width)
 
     def forward(self, points: Tensor, state: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
         """Predict positions.
