@@ -3,8 +3,15 @@
 # Prints a Python that can run adamoe_ros (3.10 ... 3.13, with venv). PYTHON=... names one.
 set -u
 
-fits() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
-version() { "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null || echo "nothing that runs"; }
+fits() {
+  local code='import sys, venv, ensurepip; print("fits" if (3, 10) <= sys.version_info[:2] <= (3, 13) else "no")'
+  [ "$("$1" -c "$code" 2>/dev/null)" = fits ]
+}
+version() {
+  local text
+  text=$("$1" -c 'import platform; print(platform.python_version())' 2>/dev/null)
+  echo "${text:-none that runs}"
+}
 
 if [ -n "${PYTHON:-}" ]; then
   path=$(command -v "$PYTHON") && fits "$path" && { echo "$path"; exit 0; }
