@@ -35,7 +35,7 @@ def test_wrong_values_are_all_named():
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "7", None])
 def test_sizes_must_be_whole_numbers(value):
-    with pytest.raises(ContractError, match="config.horizon"):
+    with pytest.raises(ContractError, match=r"config\.horizon"):
         tiny().changed({"horizon": value})
 
 

@@ -78,28 +78,25 @@ def test_positions_are_learned_from_pictures_and_words_choose_the_object():
         wanted[:, :2] = place[torch.arange(count), word]
         inputs = {
             "images": images,
-            "image_mask": torch.ones(count, 3, dtype=torch.bool),
+            "image_mask": torch.tensor([[True, False, False]]).expand(count, -1),
             "token_ids": tokens,
             "token_mask": torch.arange(config.prompt_length).expand(count, -1) < 2,
             "state": torch.zeros(count, config.state_dim),
         }
         return inputs, wanted
 
-    for _ in range(60):
-        inputs, wanted = batch(16)
-        layout = model.layout(inputs["image_mask"], inputs["token_mask"])
-        _, found = model._prefix_tokens(
-            inputs["images"], inputs["token_ids"], inputs["token_mask"], inputs["state"], layout
-        )
+    def locate(count):
+        inputs, wanted = batch(count)
+        return model.encode_prefix(**inputs).objects, wanted
+
+    for _ in range(40):
+        found, wanted = locate(16)
         loss = (found - wanted).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    print(loss)
-    inputs, wanted = batch(64)
     with torch.no_grad():
-        found = model.encode_prefix(**inputs).objects
+        found, wanted = locate(64)
     error = (found - wanted)[:, :2].abs().mean()
-    other = (found - wanted)[:, :2].roll(1, 0).abs().mean()
-    print(error, other)
-    assert error < 0.2
+    print(error)
+    assert error < 0.1  # guessing: 0.4; the wrong object: 0.55
