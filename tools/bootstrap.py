@@ -58,7 +58,9 @@ class Bootstrap:
         index = os.environ.get("TORCH_INDEX", "")
         self.steps.step("torch", "installing torch", digest([packages, index]), self._torch)
         self.steps.step("packages", "installing Python packages", packages, self._packages)
-        what = "ROS 2 Kilted wheels" if self.source.wheels else f"build tools for {self.source.distro}"
+        what = (
+            "ROS 2 Kilted wheels" if self.source.wheels else f"build tools for {self.source.distro}"
+        )
         self.steps.step("ros", f"installing {what}", packages, self._ros)
         self.steps.step("build", "building the interfaces", self._build_key(packages), self._build)
         wanted = os.environ.get("MUJOCO_GL", "")

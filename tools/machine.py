@@ -65,7 +65,9 @@ def lacks(folder: Path, min_free: int = MIN_FREE) -> list[str]:
 def diagnose_pip(output: str) -> str | None:
     """The line for a person behind pip's output; None where it is not one of the usual reasons."""
     if "No space left on device" in output:
-        return "disk: pip found no space left; make room (or set TMPDIR and PIP_CACHE_DIR elsewhere)"
+        return (
+            "disk: pip found no space left; make room (or set TMPDIR and PIP_CACHE_DIR elsewhere)"
+        )
     if any(text in output for text in _NETWORK):
         return (
             "network: the package index could not be reached; check the connection, "
@@ -82,5 +84,7 @@ def diagnose_build(output: str) -> str | None:
     if "No space left on device" in output:
         return "disk: the compiler found no space left; make room"
     if "ModuleNotFoundError: No module named 'em'" in output or "catkin_pkg" in output:
-        return "build: the ROS that is sourced lacks python3-empy or python3-catkin-pkg; install them"
+        return (
+            "build: the ROS that is sourced lacks python3-empy or python3-catkin-pkg; install them"
+        )
     return None

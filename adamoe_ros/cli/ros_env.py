@@ -46,7 +46,9 @@ def source_root() -> Path | None:
 def find_overlay(root: Path) -> Overlay | None:
     """What colcon built under ``root/install``, isolated or merged; None when nothing is there."""
     for prefix in (root / "install" / PACKAGE, root / "install"):
-        if not (prefix / "share" / "ament_index" / "resource_index" / "packages" / PACKAGE).exists():
+        if not (
+            prefix / "share" / "ament_index" / "resource_index" / "packages" / PACKAGE
+        ).exists():
             continue
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         for pattern in (f"lib/{version}/*-packages", f"local/lib/{version}/*-packages"):
@@ -66,7 +68,10 @@ def read_setup(prefix: Path) -> dict[str, dict[str, str]]:
 
 
 def complete(
-    environment: Mapping[str, str], root: Path | None, prefix: Path, setup: Mapping[str, dict[str, str]]
+    environment: Mapping[str, str],
+    root: Path | None,
+    prefix: Path,
+    setup: Mapping[str, dict[str, str]],
 ) -> dict[str, str]:
     """The environment with everything that nodes need; what a user set stays.
 
@@ -87,7 +92,9 @@ def complete(
     overlay = find_overlay(root) if root else None
     if overlay:
         made["AMENT_PREFIX_PATH"] = _join(str(overlay.prefix), made.get("AMENT_PREFIX_PATH", ""))
-        made["LD_LIBRARY_PATH"] = _join(str(overlay.prefix / "lib"), made.get("LD_LIBRARY_PATH", ""))
+        made["LD_LIBRARY_PATH"] = _join(
+            str(overlay.prefix / "lib"), made.get("LD_LIBRARY_PATH", "")
+        )
         # the checkout first: its modules are the ones being edited, the overlay adds the interfaces
         made["PYTHONPATH"] = _join(f"{root}:{overlay.python}", made.get("PYTHONPATH", ""))
     made.setdefault("PYTHONNOUSERSITE", "1")

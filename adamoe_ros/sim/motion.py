@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ def through(points: Sequence[tuple[int, Vector]]) -> Vector:
         (last tick - first tick, J).
     """
     parts = []
-    for (start, before), (end, after) in zip(points, points[1:], strict=False):
+    for (start, before), (end, after) in pairwise(points):
         share = (np.arange(end - start) / max(1, end - start))[:, None]
         smooth = share * share * (3 - 2 * share)
         parts.append(before + (after - before) * smooth)

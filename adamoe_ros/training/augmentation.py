@@ -54,9 +54,7 @@ def jitter_colours(
 
     unit = images.add(1).mul_(0.5 * factor(config.brightness))
     if config.contrast:
-        unit = torch.lerp(
-            unit.mean((2, 3, 4), keepdim=True), unit, factor(config.contrast)
-        )
+        unit = torch.lerp(unit.mean((2, 3, 4), keepdim=True), unit, factor(config.contrast))
     if config.saturation:
         weights = torch.tensor(_GREY).to(images).view(1, 1, 3, 1, 1)
         grey = (unit * weights).sum(2, keepdim=True)

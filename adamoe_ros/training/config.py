@@ -46,9 +46,7 @@ class BalanceConfig(_Section):
     """Load-balancing loss. ``authors``: (1/E) sum f P; ``switch``: E sum f P."""
 
     form: Literal["authors", "switch"] = "authors"
-    start: float = Field(
-        0.01, ge=0
-    )  # coefficient up to and including step `switch_after`
+    start: float = Field(0.01, ge=0)  # coefficient up to and including step `switch_after`
     end: float = Field(0.005, ge=0)
     switch_after: int = Field(500, ge=0)
 
@@ -57,12 +55,8 @@ class LossConfig(_Section):
     """Weights of what is added to the flow-matching loss."""
 
     balance: BalanceConfig = BalanceConfig()
-    z_weight: float = Field(
-        0.0, ge=0
-    )  # 1e-4 in the authors' code, where it is only logged
-    object_weight: float = Field(
-        0.3, ge=0
-    )  # auxiliary object positions, normalised units
+    z_weight: float = Field(0.0, ge=0)  # 1e-4 in the authors' code, where it is only logged
+    object_weight: float = Field(0.3, ge=0)  # auxiliary object positions, normalised units
 
 
 class AugmentConfig(_Section):
@@ -75,9 +69,20 @@ class AugmentConfig(_Section):
     state_noise: float = Field(0.0, ge=0)  # standard deviation, normalised units
 
 
+class GenerateConfig(_Section):
+    """Demonstrations that are made when the data folder has none."""
+
+    task: str = "lift_bar"
+    episodes: int = Field(300, gt=0)
+    first_seed: int = 100_000
+    every: int = Field(10, gt=0)  # control ticks between kept frames
+    noise: tuple[float, ...] = (0.0, 0.008, 0.0, 0.014)  # rad, of the execution, in turn
+
+
 class DataConfig(_Section):
     """What is trained on."""
 
+    generate: GenerateConfig | None = None
     folder: Path = Path("out/demonstrations")
     episodes: int | None = Field(None, gt=0)  # None: all
     balanced_tasks: bool = False  # every task equally often, however many frames it has
@@ -108,13 +113,9 @@ class TrainingConfig(_Section):
     seed: int = 0
     steps: int = Field(30_000, gt=0)
     batch_size: int = Field(32, gt=0)
-    flow_draws: int = Field(
-        1, gt=0
-    )  # flow times and noises per sample: images are encoded once
+    flow_draws: int = Field(1, gt=0)  # flow times and noises per sample: images are encoded once
     ema_decay: float = Field(0.99, ge=0, lt=1)
-    precision: Literal["float32", "bfloat16"] = (
-        "float32"  # of the forward pass; weights: float32
-    )
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights: float32
     device: str = "auto"
     threads: int = Field(0, ge=0)  # of torch; 0: torch's own choice
     log_every: int = Field(50, gt=0)
@@ -164,14 +165,10 @@ def _read_tree(path: Path | None) -> dict[str, Any]:
         ) from error
     except yaml.YAMLError as error:
         reason = str(error).replace("\n", " ")
-        raise ContractError(
-            problem(str(path), "valid YAML", reason, "correct it")
-        ) from error
+        raise ContractError(problem(str(path), "valid YAML", reason, "correct it")) from error
     if tree is not None and not isinstance(tree, dict):
         raise ContractError(
-            problem(
-                str(path), "keys and values", type(tree).__name__, "see config/training"
-            )
+            problem(str(path), "keys and values", type(tree).__name__, "see config/training")
         )
     return tree or {}
 
@@ -181,9 +178,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ContractError(
-            problem(
-                "--set", "key.key=value", repr(override), "for example --set steps=2000"
-            )
+            problem("--set", "key.key=value", repr(override), "for example --set steps=2000")
         )
     node = tree
     for part in parts[:-1]:

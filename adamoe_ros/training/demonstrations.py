@@ -77,25 +77,19 @@ class DemonstrationSet:
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """The samples with these numbers."""
-        places = [
-            (self.episodes[self._episode[i]], int(self._frame[i])) for i in indices
-        ]
+        places = [(self.episodes[self._episode[i]], int(self._frame[i])) for i in indices]
         objects = [e.objects[f] for e, f in places if e.objects is not None]
         return Batch(
             images=np.stack([episode.images[frame] for episode, frame in places]),
             state=np.stack([episode.state[frame] for episode, frame in places]),
-            actions=np.stack(
-                [self._chunk(episode, frame) for episode, frame in places]
-            ),
+            actions=np.stack([self._chunk(episode, frame) for episode, frame in places]),
             instructions=tuple(episode.instruction for episode, _ in places),
             objects=np.stack(objects) if len(objects) == len(places) else None,
         )
 
     def _chunk(self, episode: Episode, frame: int) -> NDArray[np.float32]:
         first = int(episode.steps[frame])
-        wanted = np.minimum(
-            np.arange(first, first + self._rows), len(episode.actions) - 1
-        )
+        wanted = np.minimum(np.arange(first, first + self._rows), len(episode.actions) - 1)
         return episode.actions[wanted]
 
     def states(self) -> NDArray[np.float32]:
@@ -113,9 +107,7 @@ class DemonstrationSet:
 
     def tasks(self) -> NDArray[np.int64]:
         """(N,) task number of each sample."""
-        numbers = np.array(
-            [self._names.index(episode.task) for episode in self.episodes]
-        )
+        numbers = np.array([self._names.index(episode.task) for episode in self.episodes])
         return numbers[self._episode]
 
     def sentences(self) -> tuple[str, ...]:
@@ -128,9 +120,7 @@ def _check(
 ) -> None:
     problems = Problems()
     if not episodes:
-        problems.add(
-            "demonstrations", "at least one episode", "none", "generate some first"
-        )
+        problems.add("demonstrations", "at least one episode", "none", "generate some first")
     for number, episode in enumerate(episodes):
         where = f"demonstrations: episode {number}"
         cameras = episode.images.shape[1] if episode.images.ndim == 5 else 0

@@ -36,9 +36,7 @@ class Standardiser:
         width: of the result, at least D; None: D.
     """
 
-    def __init__(
-        self, statistics: dict[str, list[float]], eps: float, width: int | None
-    ) -> None:
+    def __init__(self, statistics: dict[str, list[float]], eps: float, width: int | None) -> None:
         self.mean = np.asarray(statistics["mean"], dtype=np.float32)
         self.scale = np.asarray(statistics["std"], dtype=np.float32) + np.float32(eps)
         self._padding = (width or len(self.mean)) - len(self.mean)
@@ -87,15 +85,11 @@ class FlowObjective:
         state += self._config.augment.state_noise * torch.from_numpy(
             rng.standard_normal(state.shape, dtype=np.float32)
         )
-        actions = self._actions(batch.actions).repeat_interleave(
-            self._config.flow_draws, 0
-        )
+        actions = self._actions(batch.actions).repeat_interleave(self._config.flow_draws, 0)
         noise = torch.randn(actions.shape, generator=generator)
         time = flow_times(len(actions), generator)
         images = self._images(batch.images, rng)
-        token_ids, token_mask = encode_prompts(
-            self._tokenizer, batch.instructions, self._length
-        )
+        token_ids, token_mask = encode_prompts(self._tokenizer, batch.instructions, self._length)
         wanted = batch.objects is not None and self._objects is not None
         objects = self._objects(batch.objects) if wanted else None  # type: ignore[misc, arg-type]
         on = self._device
@@ -116,9 +110,7 @@ class FlowObjective:
             losses: PolicyLoss = run(**inputs)
         return self._combine(losses, step)
 
-    def _images(
-        self, images: NDArray[np.uint8], rng: np.random.Generator
-    ) -> torch.Tensor:
+    def _images(self, images: NDArray[np.uint8], rng: np.random.Generator) -> torch.Tensor:
         moved = shift_images(images, self._config.augment.shift, rng)
         pixels = torch.from_numpy(moved).to(self._device)
         unit = pixels.movedim(-1, -3).float().div_(127.5).sub_(1)
@@ -133,11 +125,7 @@ class FlowObjective:
             parts["objects"] = losses.objects.detach()
         if losses.moe is not None:
             switch = weights.balance.form == "switch"
-            per_layer = (
-                losses.moe.load_balancing_switch
-                if switch
-                else losses.moe.load_balancing
-            )
+            per_layer = losses.moe.load_balancing_switch if switch else losses.moe.load_balancing
             balance = per_layer.mean()
             total = total + balance_coefficient(weights.balance, step) * balance
             parts["balance"] = balance.detach()
@@ -158,7 +146,7 @@ class MultipleDraws:
 
     def __init__(self, network: nn.Module) -> None:
         if not isinstance(network, AdaMoEPolicy):
-            raise ValueError("several draws need the plain network")  # noqa: TRY004
+            raise ValueError("several draws need the plain network")
         self._network = network
 
     def __call__(
@@ -175,9 +163,7 @@ class MultipleDraws:
     ) -> PolicyLoss:
         """Losses as ``AdaMoEPolicy.loss`` returns them, over B * draws chunks."""
         draws = len(actions) // len(state)
-        once = self._network.encode_prefix(
-            images, image_mask, token_ids, token_mask, state
-        )
+        once = self._network.encode_prefix(images, image_mask, token_ids, token_mask, state)
 
         def spread(x: torch.Tensor) -> torch.Tensor:
             return x.repeat_interleave(draws, 0)
@@ -191,9 +177,7 @@ class MultipleDraws:
         times = time.unsqueeze(1).expand(actions.shape[:2])
         x_t, target = noisy_actions(actions, noise, times)
         trace: list[Routing] = []
-        velocity = self._network.velocity_joint(
-            prefix, spread(state), x_t, times, trace
-        )
+        velocity = self._network.velocity_joint(prefix, spread(state), x_t, times, trace)
         rows = (velocity - target).square().mean(-1)
         located = None
         if objects is not None and once.objects is not None:

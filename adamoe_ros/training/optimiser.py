@@ -27,15 +27,11 @@ def parameter_groups(network: nn.Module) -> dict[str, list[nn.Parameter]]:
     for layer in network.modules():
         if not isinstance(layer, MoEFeedForward):
             continue
-        routing = [layer.router] + [
-            m for n, m in layer.named_children() if n == "scale_adapter"
-        ]
+        routing = [layer.router] + [m for n, m in layer.named_children() if n == "scale_adapter"]
         for name, modules in (("experts", [layer.experts]), ("router", routing)):
             for parameter in (p for module in modules for p in module.parameters()):
                 if owner.setdefault(id(parameter), name) != name:
-                    raise ValueError(
-                        f"a parameter is both {owner[id(parameter)]} and {name}"
-                    )
+                    raise ValueError(f"a parameter is both {owner[id(parameter)]} and {name}")
     groups: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
     for parameter in network.parameters():
         if parameter.requires_grad:

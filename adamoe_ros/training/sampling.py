@@ -33,17 +33,13 @@ class ShuffledOrder:
         positions = np.arange(step * self._batch, (step + 1) * self._batch)
         epochs, places = np.divmod(positions, self._count)
         self._epochs = {e: self._permutation(int(e)) for e in np.unique(epochs)}
-        return np.array(
-            [self._epochs[e][p] for e, p in zip(epochs, places, strict=True)]
-        )
+        return np.array([self._epochs[e][p] for e, p in zip(epochs, places, strict=True)])
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         known = self._epochs.get(epoch)
         if known is not None:
             return known
-        return np.random.default_rng((self._seed, _ORDER, epoch)).permutation(
-            self._count
-        )
+        return np.random.default_rng((self._seed, _ORDER, epoch)).permutation(self._count)
 
 
 class BalancedOrder:

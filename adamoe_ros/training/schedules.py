@@ -21,9 +21,7 @@ def learning_rate(group: GroupConfig, step: int, steps: int) -> float:
         start = group.peak_lr / (warmup + 1)
         return start + (group.peak_lr - start) * step / warmup
     share = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return group.final_lr + (group.peak_lr - group.final_lr) * 0.5 * (
-        1 + math.cos(math.pi * share)
-    )
+    return group.final_lr + (group.peak_lr - group.final_lr) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def balance_coefficient(balance: BalanceConfig, step: int) -> float:

@@ -62,9 +62,7 @@ def load_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ContractError(
-            problem(
-                str(path), "the state of a run", "no file", "start without --resume"
-            )
+            problem(str(path), "the state of a run", "no file", "start without --resume")
         ) from error
     except Exception as error:  # torch raises many kinds for a damaged file
         line = str(error).splitlines()[0]

@@ -98,10 +98,7 @@ class Trainer:
         """
         path = self.folder / STATE_FILE
         state = load_state(path)
-        if (
-            state.get("samples") != len(self.source)
-            or state.get("seed") != self.config.seed
-        ):
+        if state.get("samples") != len(self.source) or state.get("seed") != self.config.seed:
             raise ContractError(
                 problem(
                     str(path),
@@ -166,15 +163,11 @@ class Trainer:
         start = time.monotonic()
         batch = self.source.batch(self._order.indices(self.step))
         progress.waited(time.monotonic() - start)
-        set_learning_rates(
-            self.optimiser, self.config.optimiser, self.step, self.config.steps
-        )
+        set_learning_rates(self.optimiser, self.config.optimiser, self.step, self.config.steps)
         self.network.train()
         losses = self.objective(self.network, batch, self.step)
         losses.total.backward()
-        norm = nn.utils.clip_grad_norm_(
-            self.network.parameters(), self.config.optimiser.clip_norm
-        )
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimiser.clip_norm)
         losses.parts["grad_norm"] = norm.detach()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -198,11 +191,7 @@ class Trainer:
 
     def _evaluation_due(self, done: int, end: int) -> bool:
         every = self.config.evaluation.every_steps
-        return (
-            self.evaluate is not None
-            and every > 0
-            and (done % every == 0 or done == end)
-        )
+        return self.evaluate is not None and every > 0 and (done % every == 0 or done == end)
 
     def _run_evaluation(self, log: JsonLines, progress: Progress) -> None:
         if self.evaluate is None:

@@ -12,9 +12,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from adamoe_ros.data.recording import Episode, Recording
 from adamoe_ros.evaluation.report import sections_motion, sections_policy
 from adamoe_ros.evaluation.report.html import badge, card, milliseconds, percent, table, tile
-from adamoe_ros.data.recording import Episode, Recording
 from adamoe_ros.evaluation.report.summary import episode_results, results
 
 

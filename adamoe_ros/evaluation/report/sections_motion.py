@@ -7,9 +7,9 @@ from html import escape
 
 import numpy as np
 
+from adamoe_ros.data.recording import Episode
 from adamoe_ros.evaluation.report import svg
 from adamoe_ros.evaluation.report.html import card, figure, legend, number, table
-from adamoe_ros.data.recording import Episode
 from adamoe_ros.evaluation.report.summary import CLIP_KINDS, clip_totals, seam_figures
 
 _RUNNING = 2  # ControlStatus.RUNNING

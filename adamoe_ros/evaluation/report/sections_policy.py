@@ -8,9 +8,9 @@ from html import escape
 
 import numpy as np
 
+from adamoe_ros.data.recording import Episode
 from adamoe_ros.evaluation.report import svg
 from adamoe_ros.evaluation.report.html import card, figure, legend, milliseconds, table
-from adamoe_ros.data.recording import Episode
 from adamoe_ros.evaluation.report.summary import spread, stage_latencies
 
 _SMALL = svg.Frame(width=340, height=140, left=34)

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adamoe_ros.evaluation.report import svg
-from adamoe_ros.evaluation.report.page import report_page
 from adamoe_ros.data.recording import (
     ChunkRecord,
     ControlRecord,
@@ -23,6 +21,8 @@ from adamoe_ros.data.recording import (
     Seam,
     read_recording,
 )
+from adamoe_ros.evaluation.report import svg
+from adamoe_ros.evaluation.report.page import report_page
 from adamoe_ros.evaluation.report.summary import episode_results, results, spread
 
 JOINTS = [f"{side}/{name}" for side in ("left", "right") for name in ("waist", "elbow", "gripper")]
@@ -35,7 +35,9 @@ def make_recording() -> Recording:
     time = np.arange(0, 4, 0.02)
     for index in range(2):
         wave = np.sin(time[:, None] + np.arange(len(JOINTS)))
-        episode = Episode(index, 3 + index, "lift_bar", "lift the <yellow> bar", joint_names=list(JOINTS))
+        episode = Episode(
+            index, 3 + index, "lift_bar", "lift the <yellow> bar", joint_names=list(JOINTS)
+        )
         episode.stages = ["prefix", "total"]
         episode.commanded = Samples(time.tolist(), wave.tolist())
         episode.measured = Samples(time.tolist(), (wave - 0.02).tolist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -127,4 +128,4 @@ def test_every_does_not_drift() -> None:
     every = Every(30.0, START)
     hits = [step for step in range(1000) if every(START + step * 10_000_000)]
     assert len(hits) == 300
-    assert max(b - a for a, b in zip(hits[:-1], hits[1:], strict=True)) <= 4
+    assert max(b - a for a, b in pairwise(hits)) <= 4

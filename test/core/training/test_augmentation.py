@@ -12,9 +12,7 @@ from adamoe_ros.training.sampling import augment_rng
 
 
 def _pictures(count: int = 6) -> np.ndarray:
-    return np.random.default_rng(0).integers(
-        0, 256, (count, 2, 20, 30, 3), dtype=np.uint8
-    )
+    return np.random.default_rng(0).integers(0, 256, (count, 2, 20, 30, 3), dtype=np.uint8)
 
 
 def test_shift_moves_the_interior_without_changing_it() -> None:
@@ -25,9 +23,7 @@ def test_shift_moves_the_interior_without_changing_it() -> None:
             (dy, dx)
             for dy in range(-2, 3)
             for dx in range(-3, 4)
-            if np.array_equal(
-                after[:, 3:17, 4:26], before[:, 3 + dy : 17 + dy, 4 + dx : 26 + dx]
-            )
+            if np.array_equal(after[:, 3:17, 4:26], before[:, 3 + dy : 17 + dy, 4 + dx : 26 + dx])
         ]
         assert len(places) == 1  # all cameras of a sample move together
     assert not np.array_equal(images, moved)
@@ -51,7 +47,5 @@ def test_colours_stay_in_range_and_differ_per_sample() -> None:
 
 def test_grey_keeps_its_hue() -> None:
     images = torch.full((3, 1, 3, 4, 4), 0.2)
-    out = jitter_colours(
-        images.clone(), AugmentConfig(saturation=0.5), augment_rng(0, 1)
-    )
+    out = jitter_colours(images.clone(), AugmentConfig(saturation=0.5), augment_rng(0, 1))
     assert torch.allclose(out, images, atol=1e-5)

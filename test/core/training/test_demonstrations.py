@@ -14,13 +14,9 @@ from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
 _SLOTS, _ROLES = ("cam_high", "cam_left_wrist"), ("left_0", "left_gripper")
 
 
-def _episode(
-    first: float, length: int = 9, every: int = 4, task: str = "lift"
-) -> Episode:
+def _episode(first: float, length: int = 9, every: int = 4, task: str = "lift") -> Episode:
     steps = np.arange(0, length, every)
-    actions = first + np.stack([np.arange(length), -np.arange(length)], 1).astype(
-        np.float32
-    )
+    actions = first + np.stack([np.arange(length), -np.arange(length)], 1).astype(np.float32)
     return Episode(
         images=np.full((len(steps), 2, 4, 4, 3), int(first), dtype=np.uint8),
         steps=steps,

@@ -27,9 +27,7 @@ def test_learning_rate_of_openpi() -> None:
 
 
 def test_balance_coefficient_covers_501_steps() -> None:
-    values = [
-        balance_coefficient(BalanceConfig(), step) for step in (0, 500, 501, 90_000)
-    ]
+    values = [balance_coefficient(BalanceConfig(), step) for step in (0, 500, 501, 90_000)]
     assert values == [0.01, 0.01, 0.005, 0.005]
 
 
@@ -50,9 +48,7 @@ def test_order_depends_on_seed_and_step_only() -> None:
     for step in range(9):
         straight.indices(step)
     assert np.array_equal(straight.indices(9), ShuffledOrder(37, 8, seed=1).indices(9))
-    assert not np.array_equal(
-        straight.indices(9), ShuffledOrder(37, 8, seed=2).indices(9)
-    )
+    assert not np.array_equal(straight.indices(9), ShuffledOrder(37, 8, seed=2).indices(9))
 
 
 def test_balanced_order_evens_out_tasks() -> None:
@@ -64,7 +60,7 @@ def test_balanced_order_evens_out_tasks() -> None:
 
 def test_flow_times_follow_beta() -> None:
     times = flow_times(200_000, flow_generator(0, 0))
-    assert 0.001 <= float(times.min()) and float(times.max()) <= 1.0
+    assert float(times.min()) >= 0.001 and float(times.max()) <= 1.0
     # Beta(1.5, 1): mean 0.6, variance 0.6 * 0.4 / 3.5 = 0.0686
     assert float(times.mean()) == pytest.approx(0.999 * 0.6 + 0.001, abs=2e-3)
     assert float(times.var()) == pytest.approx(0.0686, abs=1e-3)

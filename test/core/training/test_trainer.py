@@ -54,20 +54,14 @@ def test_groups_partition_all_parameters(name: str) -> None:
 def test_dense_network_has_only_base() -> None:
     with torch.device("meta"):
         network = AdaMoEPolicy(
-            preset("tiny").changed(
-                {"moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0}
-            )
+            preset("tiny").changed({"moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0})
         )
     groups = parameter_groups(network)
     assert not groups["experts"] and not groups["router"] and groups["base"]
 
 
-def test_kill_and_resume_is_bit_equal(
-    make_trainer: MakeTrainer, tmp_path: Path
-) -> None:
-    config = _config(
-        "steps=20", "save_every=8", "augment={state_noise: 0.1, brightness: 0.2}"
-    )
+def test_kill_and_resume_is_bit_equal(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    config = _config("steps=20", "save_every=8", "augment={state_noise: 0.1, brightness: 0.2}")
     straight = make_trainer(config, tmp_path / "straight")
     straight.run()
 
@@ -84,14 +78,9 @@ def test_kill_and_resume_is_bit_equal(
             getattr(t, module) if module == "network" else t.average.module
             for t in (straight, again)
         )
-        for (name, a), b in zip(
-            left.named_parameters(), right.parameters(), strict=True
-        ):
+        for (name, a), b in zip(left.named_parameters(), right.parameters(), strict=True):
             assert torch.equal(a, b), name
-    logs = [
-        read_lines(tmp_path / folder / LOG_FILE)[-1]
-        for folder in ("straight", "killed")
-    ]
+    logs = [read_lines(tmp_path / folder / LOG_FILE)[-1] for folder in ("straight", "killed")]
     assert logs[0]["loss"] == logs[1]["loss"] and logs[0]["step"] == 20
 
 
@@ -102,12 +91,8 @@ def test_resume_refuses_other_data(make_trainer: MakeTrainer, tmp_path: Path) ->
 
 
 def test_tiny_data_is_overfitted(make_trainer: MakeTrainer, tmp_path: Path) -> None:
-    rates = [
-        f"optimiser.{group}.peak_lr=5e-3" for group in ("base", "experts", "router")
-    ]
-    config = _config(
-        "steps=200", "batch_size=12", "flow_draws=6", "log_every=10", *rates
-    )
+    rates = [f"optimiser.{group}.peak_lr=5e-3" for group in ("base", "experts", "router")]
+    config = _config("steps=200", "batch_size=12", "flow_draws=6", "log_every=10", *rates)
     make_trainer(config, tmp_path, **{"expert.width": 64, "expert.mlp": 64}).run()
     rows = read_lines(tmp_path / LOG_FILE)
     assert rows[-1]["objects"] < 1e-2 * rows[0]["objects"]
@@ -128,19 +113,13 @@ def test_several_draws_equal_the_networks_own_loss(
 
     alone = trainer.objective(Spy(), batch, 0)
     losses = MultipleDraws(trainer.network)(**captured)
-    assert float(losses.flow.detach()) == pytest.approx(
-        float(alone.parts["flow"]), rel=1e-5
-    )
-    assert float(losses.objects.detach()) == pytest.approx(
-        float(alone.parts["objects"]), rel=1e-5
-    )
+    assert float(losses.flow.detach()) == pytest.approx(float(alone.parts["flow"]), rel=1e-5)
+    assert float(losses.objects.detach()) == pytest.approx(float(alone.parts["objects"]), rel=1e-5)
     twice = captured | {
         k: captured[k].repeat_interleave(2, 0) for k in ("actions", "noise", "time")
     }
     doubled = MultipleDraws(trainer.network)(**twice)
-    assert float(doubled.flow.detach()) == pytest.approx(
-        float(alone.parts["flow"]), rel=1e-5
-    )
+    assert float(doubled.flow.detach()) == pytest.approx(float(alone.parts["flow"]), rel=1e-5)
 
 
 def _collapse_router(trainer: Trainer, batch: Batch) -> None:
@@ -148,9 +127,7 @@ def _collapse_router(trainer: Trainer, batch: Batch) -> None:
     layers = [m for m in trainer.network.modules() if isinstance(m, MoEFeedForward)]
     for layer in layers:
         seen: list[torch.Tensor] = []
-        hook = layer.register_forward_pre_hook(
-            lambda _, args, seen=seen: seen.append(args[0])
-        )
+        hook = layer.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0]))
         trainer.objective(trainer.network, batch, 0)
         hook.remove()
         mean = seen[0].detach().flatten(0, -2).mean(0)
@@ -169,9 +146,7 @@ def test_balance_loss_spreads_a_collapsed_router(
 ) -> None:
     def shares(weight: float) -> tuple[float, float]:
         balance = f"loss.balance={{form: {form}, start: {weight}, end: {weight}}}"
-        config = _config(
-            "steps=60", "log_every=1", "optimiser.router.peak_lr=2e-2", balance
-        )
+        config = _config("steps=60", "log_every=1", "optimiser.router.peak_lr=2e-2", balance)
         trainer = make_trainer(config, tmp_path / str(weight))
         _collapse_router(trainer, demonstrations.batch(np.arange(8)))
         trainer.run()

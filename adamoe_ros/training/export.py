@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a trained policy's numbers mean: the manifest of a run on dual-arm demonstrations.
+
+May import: contract.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Literal
+
+from adamoe_ros import __version__
+from adamoe_ros.contract.manifest import (
+    CheckpointManifest,
+    GripperConvention,
+    JointRole,
+    Provenance,
+)
+from adamoe_ros.training.samples import SampleSource
+
+NORMALIZATION_EPS = 1e-6
+TOKENIZER_FILE = "tokenizer.json"
+
+
+def joint_role(role: str) -> JointRole:
+    """An absolute joint or gripper, told by its canonical name."""
+    kind: Literal["gripper", "revolute"] = "gripper" if role.endswith("_gripper") else "revolute"
+    return JointRole(role=role, kind=kind, representation="absolute")
+
+
+def make_manifest(
+    source: SampleSource, embodiment: str, gripper: GripperConvention, notes: str
+) -> CheckpointManifest:
+    """Manifest of a policy trained from scratch on ``source``.
+
+    Args:
+        embodiment: kinematics it was trained for, e.g. ``vx300s_dual``.
+        gripper: values of the grippers in the data.
+        notes: how it was trained, one sentence.
+    """
+    return CheckpointManifest(
+        raw_only=False,
+        embodiment=embodiment,
+        joints=tuple(joint_role(role) for role in source.roles),
+        gripper=gripper,
+        control_rate_hz=source.control_rate_hz,
+        camera_slots=source.camera_slots,
+        normalization="mean_std",
+        normalization_eps=NORMALIZATION_EPS,
+        adapt_to_pi="none",
+        prompt_style="plain",
+        tokenizer=TOKENIZER_FILE,
+        state_source="measured",
+        instructions=source.sentences(),
+        provenance=Provenance(
+            source="adamoe train",
+            created_by=f"adamoe_ros {__version__}",
+            created=datetime.now(timezone.utc).date().isoformat(),
+            notes=notes,
+        ),
+    )

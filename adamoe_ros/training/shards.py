@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations on disk as ``.npz`` shards of whole episodes, written by ``training.generate``.
+
+May import: contract, numpy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
+from adamoe_ros.training.storage import write_atomic
+
+FORMAT = "adamoe_demonstrations/1"
+_ARRAYS = ("images", "steps", "state", "actions", "objects")
+
+
+def write_shard(
+    path: Path,
+    episodes: Sequence[Episode],
+    camera_slots: tuple[str, ...],
+    roles: tuple[str, ...],
+    control_rate_hz: float,
+) -> None:
+    """Write whole episodes; the file appears only when it is complete.
+
+    Raises:
+        ContractError: the disk is full.
+    """
+    header = {
+        "format": FORMAT,
+        "camera_slots": camera_slots,
+        "roles": roles,
+        "control_rate_hz": control_rate_hz,
+        "episodes": [
+            {"instruction": e.instruction, "task": e.task, "seed": e.seed} for e in episodes
+        ],
+    }
+    arrays: dict[str, Any] = {"header": json.dumps(header)}
+    for number, episode in enumerate(episodes):
+        for name in _ARRAYS:
+            values = getattr(episode, name)
+            if values is not None:
+                arrays[f"{number}/{name}"] = values
+    write_atomic(path, lambda stream: np.savez(stream, **arrays))
+
+
+def read_shards(folder: Path, rows: int, most: int | None = None) -> DemonstrationSet:
+    """Every episode of a folder's shards in name order.
+
+    Args:
+        rows: H, rows of a chunk.
+        most: first so many episodes; None: all.
+
+    Raises:
+        ContractError: no shards, another format, or shards that do not go together.
+    """
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise ContractError(
+            problem(
+                str(folder), "demonstration shards (*.npz)", "none", "set data.generate or the path"
+            )
+        )
+    episodes: list[Episode] = []
+    common: tuple[Any, ...] | None = None
+    for path in paths:
+        with np.load(path, allow_pickle=False) as document:
+            header = _header(path, document)
+            found = (header["camera_slots"], header["roles"], header["control_rate_hz"])
+            common = common or found
+            if found != common:
+                raise ContractError(
+                    problem(str(path), f"cameras, joints and rate {common}", found, "separate them")
+                )
+            for number, names in enumerate(header["episodes"]):
+                arrays = {name: document.get(f"{number}/{name}") for name in _ARRAYS}
+                episodes.append(Episode(**arrays, **names))
+    assert common is not None
+    slots, roles, rate = common
+    return DemonstrationSet(episodes[:most], tuple(slots), tuple(roles), rate, rows)
+
+
+def _header(path: Path, document: Any) -> dict[str, Any]:
+    header = json.loads(str(document["header"])) if "header" in document else {}
+    if header.get("format") != FORMAT:
+        raise ContractError(
+            problem(str(path), f"format {FORMAT}", header.get("format"), "generate it anew")
+        )
+    return dict(header)
