@@ -66,6 +66,7 @@ class CheckpointManifest(_Strict):
     adapt_to_pi: Literal["none", "openpi", "adamoe"] | None  # generation of the ALOHA transform
     prompt_style: Literal["openpi", "lerobot", "plain"] | None
     tokenizer: str | None  # file beside the manifest
+    tokenizer_size: int | None = None  # entries it must have; None: at most the embedding's rows
     state_source: Literal["measured", "last_command"] | None
     rtc_max_delay: int = 0  # rows of clean prefix it was trained with; 0: not trained for it
     instructions: tuple[str, ...] = ()  # sentences it was trained on; empty: unknown

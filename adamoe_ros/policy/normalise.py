@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Normalisation statistics of a checkpoint (``norm_stats.json``) and the two normalisations.
+
+Training and inference use the same lines. May import: contract, numpy, pydantic.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.validation import validation_lines
+
+Normalization = Literal["mean_std", "quantile"]
+_LEROBOT_EPS = 1e-8  # LeRobot adds it on the way in and not on the way out
+
+
+class FeatureStats(BaseModel):
+    """Statistics of one vector, one number per dimension; quantiles at 1 % and 99 %."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    q01: tuple[float, ...] | None = None
+    q99: tuple[float, ...] | None = None
+
+    @property
+    def width(self) -> int:
+        """Dimensions."""
+        return len(self.mean)
+
+
+class NormStats(BaseModel):
+    """Statistics of a checkpoint's physical vectors, unpadded.
+
+    Attributes:
+        state, actions: the policy's inputs and outputs.
+        objects: auxiliary object positions, m; small policies only.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: FeatureStats
+    actions: FeatureStats
+    objects: FeatureStats | None = None
+
+    def check(self, width: int, method: Normalization, where: str) -> list[str]:
+        """Everything that does not fit, one line each.
+
+        Args:
+            width: dimensions of state and actions.
+            method: that they are used for.
+            where: said in front, e.g. the file's name.
+        """
+        problems = Problems()
+        for name, stats in (("state", self.state), ("actions", self.actions)):
+            _check(stats, width, method, f"{where}: {name}", problems)
+        if self.objects is not None:
+            _check(self.objects, self.objects.width, "mean_std", f"{where}: objects", problems)
+        return problems.lines
+
+    def to_json(self) -> str:
+        """openpi's form: an object ``norm_stats`` with the vectors' statistics."""
+        return json.dumps({"norm_stats": self.model_dump(exclude_none=True)}, indent=1) + "\n"
+
+
+def _check(
+    stats: FeatureStats, width: int, method: Normalization, where: str, problems: Problems
+) -> None:
+    lists = {name: values for name, values in stats.model_dump().items() if values is not None}
+    for name, values in lists.items():
+        if len(values) != width:
+            problems.add(f"{where}.{name}", f"{width} numbers", len(values), "take the right file")
+        elif not np.isfinite(values).all():
+            problems.add(f"{where}.{name}", "finite numbers", "NaN or inf", "compute them anew")
+    if problems.lines:
+        return
+    if method == "quantile" and (stats.q01 is None or stats.q99 is None):
+        problems.add(where, "q01 and q99", "none", "compute them, or use mean_std")
+    elif method == "quantile":
+        assert stats.q01 is not None and stats.q99 is not None
+        spread: Sequence[float] = (np.asarray(stats.q99) - np.asarray(stats.q01)).tolist()
+        _check_spread(spread, f"{where}: q99 - q01", problems)
+    else:
+        _check_spread(stats.std, f"{where}.std", problems)
+
+
+def _check_spread(values: Sequence[float], where: str, problems: Problems) -> None:
+    flat = [index for index, value in enumerate(values) if not value > 0]
+    if flat:
+        problems.add(
+            where,
+            "more than 0 in every dimension",
+            f"{[values[i] for i in flat]} at {flat}",
+            "a joint that never moved cannot be normalised: give it a spread or leave it out",
+        )
+
+
+def load_norm_stats(path: Path) -> NormStats:
+    """Read ``norm_stats.json``; openpi's wrapping object is optional.
+
+    Raises:
+        ContractError: missing, not JSON, or keys that do not fit (all listed).
+    """
+    try:
+        tree: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ContractError(
+            problem(str(path), "normalisation statistics", "no file", "copy the whole checkpoint")
+        ) from error
+    except ValueError as error:
+        raise ContractError(problem(str(path), "JSON", error, "copy it again")) from error
+    if isinstance(tree, dict) and set(tree) == {"norm_stats"}:
+        tree = tree["norm_stats"]
+    try:
+        return NormStats.model_validate(tree)
+    except ValidationError as error:
+        raise ContractError(validation_lines(path.name, error)) from error
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """x -> (x - offset) / scale_in, padded with zeros; back with x * scale_out + offset.
+
+    Attributes:
+        offset, scale_in, scale_out: (D,) float64, scales above 0.
+        width: of the padded model vector, at least D.
+    """
+
+    offset: NDArray[np.float64]
+    scale_in: NDArray[np.float64]
+    scale_out: NDArray[np.float64]
+    width: int
+
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(..., D) physical -> (..., width) float32 normalised."""
+        scaled = (np.asarray(values, dtype=np.float64) - self.offset) / self.scale_in
+        padding = [(0, 0)] * (scaled.ndim - 1) + [(0, self.width - len(self.offset))]
+        return np.pad(scaled, padding).astype(np.float32)
+
+    def invert(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """(..., width) normalised -> (..., D) float64 physical."""
+        kept = np.asarray(values, dtype=np.float64)[..., : len(self.offset)]
+        return np.asarray(kept * self.scale_out + self.offset, dtype=np.float64)
+
+
+def make_normalizer(
+    stats: FeatureStats, method: Normalization, eps: float, width: int
+) -> Normalizer:
+    """The normalisation of one vector.
+
+    mean_std: (x - mean) / (std + eps). quantile: 2 (x - q01) / (q99 - q01 + eps) - 1.
+
+    Args:
+        eps: openpi 1e-6; with LeRobot's 1e-8 the inverse has none.
+        width: of the model vector.
+
+    Raises:
+        ValueError: quantiles are missing or the vector is wider than the model's.
+    """
+    if stats.width > width:
+        raise ValueError(f"{stats.width} dimensions do not fit into {width}")
+    back = 0.0 if eps == _LEROBOT_EPS else eps
+    if method == "mean_std":
+        offset, spread = np.array(stats.mean), np.array(stats.std)
+        return Normalizer(offset, spread + eps, spread + back, width)
+    if stats.q01 is None or stats.q99 is None:
+        raise ValueError("quantile normalisation without quantiles")
+    low, spread = np.array(stats.q01), np.array(stats.q99) - np.array(stats.q01)
+    # -1 ... 1 from the low to the high quantile: the offset is where the result is 0
+    half_in, half_out = (spread + eps) / 2, (spread + back) / 2
+    return Normalizer(low + half_in, half_in, half_out, width)

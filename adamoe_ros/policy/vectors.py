@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Physical state and action vectors of a checkpoint <-> its network's normalised, padded vectors.
+
+In: pi0's ALOHA convention where the checkpoint has it, actions relative to the chunk's state where
+its manifest says so, normalisation, padding. Out: the same backwards. Training and inference use
+one object. May import: contract, numpy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.manifest import CheckpointManifest
+from adamoe_ros.policy.aloha import ADAPTERS
+from adamoe_ros.policy.normalise import Normalizer, NormStats, make_normalizer
+
+Vector = NDArray[np.float64]
+
+
+class VectorSpace:
+    """Conversions of one checkpoint; D joints, S and A widths of the model vectors.
+
+    Args:
+        manifest: representation of each joint, ALOHA generation, normalisation; not ``raw_only``.
+        statistics: in the convention that the network sees.
+        state_dim, action_dim: S and A.
+    """
+
+    def __init__(
+        self,
+        manifest: CheckpointManifest,
+        statistics: NormStats,
+        state_dim: int,
+        action_dim: int,
+    ) -> None:
+        method, eps = manifest.normalization, manifest.normalization_eps
+        if method is None or eps is None:
+            raise ValueError("a raw-only checkpoint has no physical vectors")
+        self.state: Normalizer = make_normalizer(statistics.state, method, eps, state_dim)
+        self.actions: Normalizer = make_normalizer(statistics.actions, method, eps, action_dim)
+        relative = [joint.representation == "relative" for joint in manifest.joints]
+        self.relative = np.array(relative)
+        adapt = manifest.adapt_to_pi
+        self._adapter = None if adapt is None or adapt == "none" else ADAPTERS[adapt]
+
+    def encode_state(self, state: NDArray[Any]) -> NDArray[np.float32]:
+        """(..., D) physical -> (..., S)."""
+        return self.state.apply(self._inner_state(state))
+
+    def encode_actions(self, actions: NDArray[Any], state: NDArray[Any]) -> NDArray[np.float32]:
+        """(..., H, D) physical and the (..., D) state they start from -> (..., H, A)."""
+        inner = np.asarray(actions, dtype=np.float64)
+        if self._adapter is not None:
+            inner = self._adapter.actions_in(inner)
+        return self.actions.apply(inner - self._anchor(state))
+
+    def decode_actions(self, normalized: NDArray[Any], state: NDArray[Any]) -> Vector:
+        """(..., H, A) and the (..., D) state of the observation -> (..., H, D) physical."""
+        inner = self.actions.invert(normalized) + self._anchor(state)
+        return inner if self._adapter is None else self._adapter.actions_out(inner)
+
+    def _inner_state(self, state: NDArray[Any]) -> Vector:
+        values = np.asarray(state, dtype=np.float64)
+        return values if self._adapter is None else self._adapter.state_in(values)
+
+    def _anchor(self, state: NDArray[Any]) -> Vector:
+        """(..., 1, D): the state where actions are relative to it, else 0."""
+        if not self.relative.any():
+            return np.zeros(1)
+        return np.where(self.relative, self._inner_state(state), 0.0)[..., None, :]
