@@ -48,7 +48,7 @@ class VectorSpace:
 
     def encode_state(self, state: NDArray[Any]) -> NDArray[np.float32]:
         """(..., D) physical -> (..., S)."""
-        return self.state.apply(self._inner_state(state))
+        return self.state.apply(self.inner_state(state))
 
     def encode_actions(self, actions: NDArray[Any], state: NDArray[Any]) -> NDArray[np.float32]:
         """(..., H, D) physical and the (..., D) state they start from -> (..., H, A)."""
@@ -62,7 +62,20 @@ class VectorSpace:
         inner = self.actions.invert(normalized) + self._anchor(state)
         return inner if self._adapter is None else self._adapter.actions_out(inner)
 
-    def _inner_state(self, state: NDArray[Any]) -> Vector:
+    def anchors(
+        self, old: NDArray[Any], new: NDArray[Any]
+    ) -> tuple[NDArray[np.bool_], Vector, Vector, Vector]:
+        """What ``control.rtc_math.reanchor`` takes, (A,) each, for two (D,) physical states.
+
+        Returns: which entries are relative, both states, the scale of the normalisation.
+        """
+        padding = (0, self.actions.width - len(self.relative))
+        states = [np.pad(self.inner_state(state), padding) for state in (old, new)]
+        scale = np.pad(self.actions.scale_in, padding, constant_values=1.0)
+        return np.pad(self.relative, padding), states[0], states[1], scale
+
+    def inner_state(self, state: NDArray[Any]) -> Vector:
+        """(..., D) physical -> (..., D) in the convention of the statistics."""
         values = np.asarray(state, dtype=np.float64)
         return values if self._adapter is None else self._adapter.state_in(values)
 
@@ -70,4 +83,4 @@ class VectorSpace:
         """(..., 1, D): the state where actions are relative to it, else 0."""
         if not self.relative.any():
             return np.zeros(1)
-        return np.where(self.relative, self._inner_state(state), 0.0)[..., None, :]
+        return np.where(self.relative, self.inner_state(state), 0.0)[..., None, :]

@@ -57,8 +57,8 @@ class DemoDirector:
         self._errors: dict[str, list[str]] = {}
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.node.create_subscription(Log, "/rosout", self._on_log, latched)
-        self._reset = self.node.create_client(ResetTask, "reset_task")
-        self._execute = ActionClient(self.node, ExecuteInstruction, names.EXECUTE)
+        self._reset: Any = self.node.create_client(ResetTask, "reset_task")
+        self._execute: Any = ActionClient(self.node, ExecuteInstruction, names.EXECUTE)
         self._lifecycle: dict[str, Any] = {}
         self._goal: Any = None
 

@@ -7,10 +7,11 @@ No threads of its own: called from the action's, the executor's and the inferenc
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import Protocol, cast
 
 from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.errors import problem
+from adamoe_ros.control.scheduling import InstructionChange
 from adamoe_ros.msg import ControlStatus, MotionCommand, TaskStatus
 from adamoe_ros.ros.policy_goal import GoalRun
 from adamoe_ros.ros.policy_inputs import PolicyInputs
@@ -142,8 +143,11 @@ class GoalKeeper:
             return Result.DURATION_REACHED, f"{run.max_duration:g} s have passed"
         if control is not None and control.mode == ControlStatus.ESTOP:
             return Result.EMERGENCY_STOP, "emergency stop"
-        ours = control is not None and control.generation == run.generation
-        if ours and control.hold_cause == "rejected_chunks":
+        if (
+            control is not None
+            and control.generation == run.generation
+            and control.hold_cause == "rejected_chunks"
+        ):
             return Result.CONTROL_REFUSED, "control_node refused several chunks in a row"
         return self._input_loss()
 
@@ -178,7 +182,7 @@ class GoalKeeper:
 
     def instruct(self, sentence: str) -> bool:
         """A new sentence for the running or the next goal; False when it is the old one."""
-        how = self._host.params.instruction_change
+        how = cast(InstructionChange, self._host.params.instruction_change)
         with self._lock:
             if sentence == self.instruction:
                 return False

@@ -100,7 +100,7 @@ class PolicyNode(ManagedNode[PolicyParams]):
         if self.params.check_state:
             lines = state_out_of_range(
                 engine.joint_map.joint_ids,
-                observation.state,
+                engine.state_as_trained(observation),
                 *engine.state_range,
                 self.params.state_margin,
             )

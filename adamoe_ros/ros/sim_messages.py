@@ -25,7 +25,7 @@ def image_message(stamp: Time, frame_id: str, picture: NDArray[np.uint8]) -> Ima
     """
     height, width, channels = picture.shape
     data = array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(picture)).cast("B"))
+    data.frombytes(np.ascontiguousarray(picture).data.cast("B"))
     message = Image(height=height, width=width, encoding="rgb8", step=width * channels)
     message.header.stamp = stamp
     message.header.frame_id = frame_id

@@ -93,7 +93,7 @@ class SimNode(Node):
             for topic in state_topics(self._profile)
         ]
         self._cameras = {
-            slot: self.create_publisher(Image, camera.topic, qos.sensor(reliable=False))
+            slot: self.create_publisher(Image, str(camera.topic), qos.sensor(reliable=False))
             for slot, camera in self._profile.present_cameras.items()
         }
         for topic in command_topics(self._profile):

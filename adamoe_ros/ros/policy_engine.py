@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy as policy_node uses it: profile and checkpoint joined, observation in, commands out.
+
+Everything that can be checked before the arms move is checked when it is made. Imports no ROS.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.joint_map import JointMap, build_joint_map
+from adamoe_ros.contract.manifest import CheckpointManifest
+from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.control.rtc_math import leftover, reanchor
+from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, SchedulerSettings
+from adamoe_ros.control.strategies import make_strategy
+from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
+from adamoe_ros.policy.guidance import FREE, ChunkGuide, Steering, check_trained_prefix
+from adamoe_ros.policy.runtime import PolicyRuntime
+from adamoe_ros.ros.policy_checks import mismatches
+from adamoe_ros.ros.policy_params import PolicyParams
+from adamoe_ros.ros.policy_worker import Inference
+
+
+def read_pair(params: PolicyParams) -> tuple[RobotProfile, Checkpoint]:
+    """Profile and checkpoint that fit each other and the parameters.
+
+    Raises:
+        ContractError: everything that is wrong with either, or between them.
+    """
+    problems = Problems()
+    for name in ("robot", "checkpoint"):
+        if not getattr(params, name):
+            problems.add(f"parameter {name}", "a value", "none", f"set {name}:=...")
+    problems.raise_if_any()
+    profile, checkpoint = None, None
+    try:
+        profile = load_profile(profile_path(params.robot, robots_dir()))
+    except ContractError as error:
+        problems.extend(error.problems)
+    try:
+        checkpoint = read_checkpoint(Path(params.checkpoint))
+    except ContractError as error:
+        problems.extend(error.problems)
+    if profile is not None and checkpoint is not None:
+        manifest, horizon = checkpoint.manifest, checkpoint.config.horizon
+        problems.extend(mismatches(profile, manifest, horizon, params))
+    problems.raise_if_any()
+    assert profile is not None and checkpoint is not None
+    return profile, checkpoint
+
+
+class PolicyEngine:
+    """One configured policy.
+
+    Args:
+        params: of the node.
+
+    Raises:
+        ContractError: profile, checkpoint, parameters and device do not fit; all of it.
+
+    Attributes:
+        dt_s: s between rows of a chunk.
+        joint_map: driver's values <-> the checkpoint's.
+    """
+
+    def __init__(self, params: PolicyParams) -> None:
+        self._params = params
+        self.profile, checkpoint = read_pair(params)
+        self._side = make_strategy(params.strategy).policy_side
+        if self._side.trained_prefix:
+            check_trained_prefix(checkpoint.manifest, params.strategy)
+        if params.threads:
+            torch.set_num_threads(params.threads)
+        self._steps = params.flow_steps or checkpoint.config.flow_steps
+        self.joint_map: JointMap = build_joint_map(self.profile, checkpoint.manifest)
+        self._runtime = PolicyRuntime(checkpoint, params.device)
+        self._guide = ChunkGuide("identity", 0.0, self._steps, self._runtime.engine.device)
+        seed = params.seed if params.seed >= 0 else random.SystemRandom().randrange(2**31)
+        self._noise = torch.Generator().manual_seed(seed)
+        self._previous: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        rate = checkpoint.manifest.control_rate_hz
+        assert rate is not None  # mismatches() has seen to it
+        self.dt_s = 1.0 / rate
+
+    @property
+    def manifest(self) -> CheckpointManifest:
+        """Of the checkpoint."""
+        return self._runtime.checkpoint.manifest
+
+    @property
+    def horizon(self) -> int:
+        """H, rows of a chunk."""
+        return self._runtime.horizon
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, for a person."""
+        device = self._runtime.engine.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        return f"{device} ({name})" if name else str(device)
+
+    @property
+    def state_range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(J,) low and high ends of the training data's states, as ``state_as_trained`` has them."""
+        return self._runtime.checkpoint.state_range()
+
+    def state_as_trained(self, observation: Observation) -> NDArray[np.float64]:
+        """(J,) the state in the convention of the training data's statistics."""
+        return self._runtime.processor.vectors.inner_state(observation.state)
+
+    def peak_memory(self) -> int:
+        """Bytes of device memory, 0 on a CPU."""
+        return self._runtime.engine.peak_memory()
+
+    def warm_up(self) -> float:
+        """s of an inference after the first ones' costs are paid."""
+        return self._runtime.warm_up()
+
+    def scheduler(self) -> InferenceScheduler:
+        """A new scheduler for the node's strategy."""
+        settings = SchedulerSettings(
+            horizon=self.horizon,
+            dt_s=self.dt_s,
+            execution_horizon=self._params.execution_horizon,
+            max_prefix_rows=self.manifest.rtc_max_delay,
+        )
+        return InferenceScheduler(self._side, settings)
+
+    def restart(self) -> None:
+        """A new generation: nothing of the chunk before counts."""
+        self._previous = None
+
+    def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
+        """One chunk in command units."""
+        sizes = self._runtime.checkpoint.config
+        noise = torch.randn(1, sizes.horizon, sizes.action_dim, generator=self._noise)
+        steering = self._steering(observation, plan)
+        output = self._runtime.infer(
+            observation, noise, self._steps, steering.known, steering.guidance, trace=True
+        )
+        self._previous = output.normalized.astype(np.float64), observation.state
+        return Inference(
+            positions=self.joint_map.command_from_model(output.actions),
+            committed_rows=steering.committed_rows,
+            stages=output.stages,
+            experts=output.expert_loads(),
+        )
+
+    def _steering(self, observation: Observation, plan: InferencePlan) -> Steering:
+        if self._previous is None or not plan.needs_leftover:
+            return FREE
+        normalized, state = self._previous
+        rows = leftover(normalized, plan.shift_rows)
+        vectors = self._runtime.processor.vectors
+        if vectors.relative.any():
+            rows = reanchor(rows, *vectors.anchors(state, observation.state))
+        return self._guide.steering(rows, plan.weights, plan.prefix_rows)
