@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from adamoe_ros.contract.errors import ContractError
@@ -22,11 +21,11 @@ from adamoe_ros.contract.joint_map import JointMap
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.ros import qos
-from adamoe_ros.streams.align import Aligner
 from adamoe_ros.streams.buffer import StreamHealth
-from adamoe_ros.streams.images import ImageDecoder, image_decoder
-from adamoe_ros.streams.joint_states import JointStateReader
+from adamoe_ros.streams.inputs import ObservationInputs
 from adamoe_ros.streams.messages import stamp_ns
+
+_KINDS = {"image": Image, "compressed": CompressedImage, "joint_state": JointState}
 
 
 class PolicyInputs:
@@ -54,42 +53,23 @@ class PolicyInputs:
         self._node = node
         self._arrived = arrived
         self._lock = threading.Lock()
-        self._from_commands = profile.state_source == "last_command"
-        to_model = joint_map.model_from_state
-        if self._from_commands:
-            to_model = joint_map.model_from_command
-        self._aligner = Aligner(profile, slots, to_model)
-        self._reader = JointStateReader(profile)
+        commands = profile.state_source == "last_command"
+        to_model = joint_map.model_from_command if commands else joint_map.model_from_state
+        self._inputs = ObservationInputs(profile, slots, to_model)
+        self._aligner = self._inputs.aligner
         self._wrong: dict[str, str] = {}
         self._told: set[str] = set()
         group = MutuallyExclusiveCallbackGroup()
-        self._subscriptions: list[Any] = []
-
-        def listen(
-            kind: type, topic: str, callback: Callable[[Any], None], profile_: QoSProfile
-        ) -> None:
-            self._subscriptions.append(
-                node.create_subscription(kind, topic, callback, profile_, callback_group=group)
+        self._subscriptions: list[Any] = [
+            node.create_subscription(
+                _KINDS[topic.kind],
+                topic.topic,
+                lambda message, name=topic.name: self._on_message(name, message),
+                qos.sensor(topic.reliable, depth=50 if topic.kind == "joint_state" else 5),
+                callback_group=group,
             )
-
-        for slot in self._aligner.slots:
-            camera = profile.cameras[slot]
-            decoder = image_decoder(slot, camera)
-            kind = CompressedImage if camera.type == "compressed" else Image
-            listen(
-                kind,
-                str(camera.topic),
-                lambda message, slot=slot, decoder=decoder: self._on_image(slot, decoder, message),
-                qos.sensor(camera.reliable),
-            )
-        for topic in () if self._from_commands else self._reader.topics:
-            name = topic.source.topic
-            listen(
-                JointState,
-                name,
-                lambda message, name=name: self._on_state(name, message),
-                qos.sensor(topic.source.reliable, depth=50),
-            )
+            for topic in self._inputs.topics
+        ]
 
     def destroy(self) -> None:
         """Take the subscriptions off the node."""
@@ -104,13 +84,11 @@ class PolicyInputs:
             stamp: of control_status.
             commanded: (J,) in ``joint_ids`` order; empty before the first command.
         """
-        if not self._from_commands or not len(commanded):
+        if not self._inputs.from_commands or not len(commanded):
             return
         values, arrival = np.asarray(commanded, np.float64), self._now()
         with self._lock:
-            for topic in self._reader.topics:
-                own = values[list(topic.columns)]
-                self._aligner.push_state(topic.source.topic, stamp_ns(stamp), own, arrival)
+            self._inputs.push_commanded(stamp_ns(stamp), values, arrival)
         self._note()
 
     @property
@@ -148,28 +126,16 @@ class PolicyInputs:
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 
-    def _on_image(self, slot: str, decoder: ImageDecoder, message: Any) -> None:
+    def _on_message(self, name: str, message: Any) -> None:
         arrival = self._now()
         try:
-            image = decoder(message)
+            sample = self._inputs.decode(name, message, arrival)
         except ContractError as error:
-            self._complain(slot, str(error))
+            self._complain(name, str(error))
             return
         with self._lock:
-            self._wrong.pop(slot, None)
-            self._aligner.push_image(slot, stamp_ns(message.header.stamp), image, arrival)
-        self._note()
-
-    def _on_state(self, topic: str, message: JointState) -> None:
-        arrival = self._now()
-        try:
-            stamp, values = self._reader.decode(topic, message, arrival)
-        except ContractError as error:
-            self._complain(topic, str(error))
-            return
-        with self._lock:
-            self._wrong.pop(topic, None)
-            self._aligner.push_state(topic, stamp, values, arrival)
+            self._wrong.pop(name, None)
+            self._inputs.push(name, sample, arrival)
         self._note()
 
     def _note(self) -> None:

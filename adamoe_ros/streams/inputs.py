@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages in, observations out: what live topics and bags have in common. Imports: numpy, contract.
+
+``policy_node`` calls it from subscriptions, bags from their messages; everything between a message
+and an observation is here and below. ``decode`` is free of shared state, so cameras may be decoded
+in parallel; ``push`` is for one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.topics import StateTopic
+from adamoe_ros.streams.align import Aligner, AlignSettings
+from adamoe_ros.streams.buffer import Verdict
+from adamoe_ros.streams.images import ImageDecoder, image_decoder
+from adamoe_ros.streams.joint_states import JointStateReader
+from adamoe_ros.streams.messages import stamp_ns
+
+Vector = NDArray[np.float64]
+_SETTINGS = AlignSettings()
+
+
+@dataclass(frozen=True)
+class InputTopic:
+    """One topic to listen to.
+
+    Attributes:
+        name: camera slot, or the state topic itself; key of ``decode`` and ``push``.
+        topic: as in the profile.
+        kind: message type: sensor_msgs Image, CompressedImage or JointState.
+        reliable: delivery that the profile asks for.
+    """
+
+    name: str
+    topic: str
+    kind: Literal["image", "compressed", "joint_state"]
+    reliable: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A decoded message: image (H, W, 3) uint8 or joint values, with its stamp in ns."""
+
+    stamp_ns: int
+    value: NDArray[Any]
+
+
+class ObservationInputs:
+    """Decoders and aligner of one robot.
+
+    Args:
+        profile: topics, types, encodings, tolerances.
+        slots: camera slots in the checkpoint's order; None: the profile's.
+        to_model: driver's state vector -> the model's units; None: left as it is.
+        settings: tolerances of the alignment.
+
+    Attributes:
+        topics: what to listen to; without joint states where the profile's ``state_source`` is the
+            last command, which comes in by ``push_commanded``.
+        aligner: for health and for what is missing.
+
+    Raises:
+        ContractError: a slot is unknown or an encoding cannot be read.
+    """
+
+    def __init__(
+        self,
+        profile: RobotProfile,
+        slots: Sequence[str] | None = None,
+        to_model: Callable[[Vector], Vector] | None = None,
+        settings: AlignSettings = _SETTINGS,
+    ) -> None:
+        self.from_commands = profile.state_source == "last_command"
+        self.aligner = Aligner(profile, slots, to_model, settings)
+        self._reader = JointStateReader(profile)
+        self._cameras: dict[str, ImageDecoder] = {
+            slot: image_decoder(slot, profile.cameras[slot]) for slot in self.aligner.slots
+        }
+        self.topics = (
+            *(_camera_topic(slot, profile) for slot in self.aligner.slots),
+            *(() if self.from_commands else map(_state_topic, self._reader.topics)),
+        )
+
+    def decode(self, name: str, message: Any, arrival_ns: int) -> Sample:
+        """What a message says; its arrival stands in where the driver leaves the stamp empty.
+
+        Args:
+            name: of one of ``topics``.
+
+        Raises:
+            ContractError: the message does not fit; one line.
+        """
+        camera = self._cameras.get(name)
+        if camera is None:
+            return Sample(*self._reader.decode(name, message, arrival_ns))
+        return Sample(stamp_ns(message.header.stamp) or arrival_ns, camera(message))
+
+    def push(self, name: str, sample: Sample, arrival_ns: int) -> Verdict:
+        """Hand a decoded message to the aligner."""
+        if name in self._cameras:
+            return self.aligner.push_image(name, sample.stamp_ns, sample.value, arrival_ns)
+        return self.aligner.push_state(name, sample.stamp_ns, sample.value, arrival_ns)
+
+    def push_commanded(self, stamp_ns: int, commanded: Vector, arrival_ns: int) -> None:
+        """What the arms were last told, as their state where the profile says so.
+
+        Args:
+            commanded: (J,) in ``joint_ids`` order, driver's command units; empty: none yet.
+        """
+        if not self.from_commands or not len(commanded):
+            return
+        for topic in self._reader.topics:
+            own = commanded[list(topic.columns)]
+            self.aligner.push_state(topic.source.topic, stamp_ns, own, arrival_ns)
+
+    def observation(self, instruction: str) -> Observation | None:
+        """The newest consistent observation; None while there is none."""
+        return self.aligner.observation(instruction)
+
+
+def _camera_topic(slot: str, profile: RobotProfile) -> InputTopic:
+    camera = profile.cameras[slot]
+    return InputTopic(slot, str(camera.topic), camera.type, camera.reliable)
+
+
+def _state_topic(topic: StateTopic) -> InputTopic:
+    source = topic.source
+    return InputTopic(source.topic, source.topic, "joint_state", source.reliable)
