@@ -51,6 +51,7 @@ class InferencePlan:
 
     Attributes:
         observation_ns: stamp of the observation.
+        previous_ns: stamp of the previous chunk's observation; None: there is none.
         delay_rows: d, rows that will be consumed before the chunk can be followed.
         shift_rows: rows from the previous chunk's observation to this one, not whole; for
             ``rtc_math.leftover``. 0 without a previous chunk.
@@ -61,6 +62,7 @@ class InferencePlan:
     """
 
     observation_ns: int
+    previous_ns: int | None
     delay_rows: int
     shift_rows: float
     executed_rows: int
@@ -184,7 +186,9 @@ class InferenceScheduler:
                 prefix = min(delay, settings.max_prefix_rows)
                 self.overlong += delay > settings.max_prefix_rows
         publish = self.execution_rows if side.publish == "executed" else settings.horizon
-        return InferencePlan(observation_ns, delay, shift, executed, weights, prefix, publish)
+        return InferencePlan(
+            observation_ns, previous, delay, shift, executed, weights, prefix, publish
+        )
 
     def finish(self, now_ns: int) -> bool:
         """The inference in flight is ready.
