@@ -8,29 +8,20 @@ Used from one thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.control.rtc_math import leftover, reanchor
+from adamoe_ros.control.rtc_math import leftover
 from adamoe_ros.control.scheduling import InferencePlan
 
 Vector = NDArray[np.float64]
 Rows = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Anchoring:
-    """How normalised actions relate to the state they were made in.
-
-    Attributes:
-        relative: (D,) True where the physical action is relative to the state at its chunk's start.
-        scale: (D,) of the normalisation, value = (physical - offset) / scale; never 0.
-    """
-
-    relative: NDArray[np.bool_]
-    scale: Vector
+Reanchor = Callable[[Rows, Vector, Vector], Rows]
+"""(rows, old state, new state) -> the rows as actions of a chunk that starts in the new state."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +43,24 @@ class PreviousChunks:
     """Remembers chunks until the plan says which one is followed.
 
     Args:
-        anchoring: of checkpoints with chunk-relative actions; None: every action is absolute.
+        reanchor: for checkpoints with chunk-relative actions; None: every action is absolute.
     """
 
-    def __init__(self, anchoring: Anchoring | None = None) -> None:
-        self._anchoring = anchoring
+    def __init__(self, reanchor: Reanchor | None = None) -> None:
+        self._reanchor = reanchor
         self._chunks: dict[int, tuple[Rows, Vector]] = {}
 
     def clear(self) -> None:
         """A new goal: nothing of before counts."""
         self._chunks.clear()
 
-    def remember(self, observation_ns: int, normalized: Rows, state: Vector) -> None:
+    def remember(self, observation_ns: int, normalized: NDArray[Any], state: Vector) -> None:
         """Keep a chunk.
 
         Args:
             observation_ns: stamp of its observation.
             normalized: (H, A) as the model made it.
-            state: (D,) physical state of that observation, in the columns and unit of the physical
-                actions; the model's further columns are padding.
+            state: (D,) of that observation.
         """
         self._chunks[observation_ns] = (np.array(normalized, np.float64), np.array(state))
 
@@ -79,7 +69,7 @@ class PreviousChunks:
 
         Args:
             plan: of the inference that begins.
-            state: (D,) of its observation, as in ``remember``.
+            state: (D,) of its observation.
 
         Raises:
             ValueError: the previous chunk was never remembered.
@@ -92,8 +82,6 @@ class PreviousChunks:
             raise ValueError(f"no chunk of the observation at {previous} ns")
         rows, old_state = self._chunks[previous]
         rows = leftover(rows, plan.shift_rows)
-        if self._anchoring is not None:
-            relative, scale = self._anchoring.relative, self._anchoring.scale
-            own = rows[:, : len(scale)]
-            rows[:, : len(scale)] = reanchor(own, relative, old_state, state, scale)
+        if self._reanchor is not None:
+            rows = self._reanchor(rows, old_state, state)
         return Leftover(rows, plan.weights, plan.prefix_rows)

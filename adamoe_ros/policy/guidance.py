@@ -14,7 +14,7 @@ Shapes: B batch, H rows, A action width. May import: torch, numpy, model, contra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import torch
 from numpy.typing import NDArray
@@ -97,18 +97,18 @@ class ChunkGuide:
     """Turns a leftover into what the sampler takes.
 
     Args:
-        jacobian: of the guidance.
+        jacobian: of the guidance, ``identity`` or ``vjp``.
         max_weight: clip beta of the guidance; 0: as many as flow steps.
         flow_steps: of the sampling.
         device: of the sampling.
 
     Raises:
-        ContractError: the clip is so high that the sampling cannot converge.
+        ContractError: another Jacobian, or a clip so high that the sampling cannot converge.
     """
 
     def __init__(
         self,
-        jacobian: Jacobian,
+        jacobian: str,
         max_weight: float,
         flow_steps: int,
         device: torch.device | str = "cpu",
@@ -122,7 +122,10 @@ class ChunkGuide:
                     f"use at most {flow_steps}: beyond it every step overshoots",
                 )
             )
-        self.jacobian: Jacobian = jacobian
+        if jacobian not in get_args(Jacobian):
+            expected = " or ".join(get_args(Jacobian))
+            raise ContractError(problem("rtc_jacobian", expected, repr(jacobian), "correct it"))
+        self.jacobian = cast(Jacobian, jacobian)
         self.max_weight = float(max_weight or flow_steps)
         self._device = device
 

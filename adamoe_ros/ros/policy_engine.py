@@ -20,11 +20,12 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.control.rtc_math import leftover, reanchor
+from adamoe_ros.control.leftover import PreviousChunks
+from adamoe_ros.control.rtc_math import reanchor
 from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, SchedulerSettings
 from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
-from adamoe_ros.policy.guidance import FREE, ChunkGuide, Steering, check_trained_prefix
+from adamoe_ros.policy.guidance import FREE, ChunkGuide, check_trained_prefix
 from adamoe_ros.policy.runtime import PolicyRuntime
 from adamoe_ros.ros.policy_checks import mismatches
 from adamoe_ros.ros.policy_params import PolicyParams
@@ -84,10 +85,14 @@ class PolicyEngine:
         self._steps = params.flow_steps or checkpoint.config.flow_steps
         self.joint_map: JointMap = build_joint_map(self.profile, checkpoint.manifest)
         self._runtime = PolicyRuntime(checkpoint, params.device)
-        self._guide = ChunkGuide("identity", 0.0, self._steps, self._runtime.engine.device)
+        device = self._runtime.engine.device
+        self._guide = ChunkGuide(params.rtc_jacobian, params.rtc_max_weight, self._steps, device)
+        vectors = self._runtime.processor.vectors
+        self._previous = PreviousChunks(
+            lambda rows, old, new: reanchor(rows, *vectors.anchors(old, new))
+        )
         seed = params.seed if params.seed >= 0 else random.SystemRandom().randrange(2**31)
         self._noise = torch.Generator().manual_seed(seed)
-        self._previous: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         rate = checkpoint.manifest.control_rate_hz
         assert rate is not None  # mismatches() has seen to it
         self.dt_s = 1.0 / rate
@@ -132,36 +137,30 @@ class PolicyEngine:
             horizon=self.horizon,
             dt_s=self.dt_s,
             execution_horizon=self._params.execution_horizon,
+            age_budget_s=self._params.age_budget,
             max_prefix_rows=self.manifest.rtc_max_delay,
         )
         return InferenceScheduler(self._side, settings)
 
     def restart(self) -> None:
         """A new generation: nothing of the chunk before counts."""
-        self._previous = None
+        self._previous.clear()
 
     def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
         """One chunk in command units."""
         sizes = self._runtime.checkpoint.config
         noise = torch.randn(1, sizes.horizon, sizes.action_dim, generator=self._noise)
-        steering = self._steering(observation, plan)
+        left = self._previous.leftover(plan, observation.state)
+        steering = FREE
+        if left is not None:
+            steering = self._guide.steering(left.rows, left.weights, left.prefix_rows)
         output = self._runtime.infer(
             observation, noise, self._steps, steering.known, steering.guidance, trace=True
         )
-        self._previous = output.normalized.astype(np.float64), observation.state
+        self._previous.remember(plan.observation_ns, output.normalized, observation.state)
         return Inference(
             positions=self.joint_map.command_from_model(output.actions),
             committed_rows=steering.committed_rows,
             stages=output.stages,
             experts=output.expert_loads(),
         )
-
-    def _steering(self, observation: Observation, plan: InferencePlan) -> Steering:
-        if self._previous is None or not plan.needs_leftover:
-            return FREE
-        normalized, state = self._previous
-        rows = leftover(normalized, plan.shift_rows)
-        vectors = self._runtime.processor.vectors
-        if vectors.relative.any():
-            rows = reanchor(rows, *vectors.anchors(state, observation.state))
-        return self._guide.steering(rows, plan.weights, plan.prefix_rows)

@@ -38,6 +38,25 @@ class PolicyParams(ManagedParameters):
         "Rows of a chunk that are used before the next replaces it; 0: half.",
         bounds=(0, 1000),
     )
+    age_budget: float = param(
+        0.0,
+        "A chunk whose observation is older than this when it is ready is dropped; 0: as long as a "
+        "row of it is left.",
+        unit="s",
+        bounds=(0.0, 10.0),
+    )
+    rtc_jacobian: str = param(
+        "identity",
+        "How strategy rtc differentiates its guess of the finished chunk: not at all (identity), or "
+        "back through the network (vjp), as the paper does.",
+        choices=("identity", "vjp"),
+    )
+    rtc_max_weight: float = param(
+        0.0,
+        "Clip of the guidance weight of strategy rtc; 0: as many as flow steps. From twice the flow "
+        "steps on it is refused.",
+        bounds=(0.0, 100.0),
+    )
     instruction_change: str = param(
         "blend",
         "What a new sentence does to the chunk that is being followed: it is used up (finish), "

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from adamoe_ros.control.delays import DelayWindow
-from adamoe_ros.control.leftover import Anchoring, PreviousChunks
-from adamoe_ros.control.rtc_math import soft_mask
+from adamoe_ros.control.leftover import PreviousChunks
+from adamoe_ros.control.rtc_math import reanchor, soft_mask
 from adamoe_ros.control.scheduling import InferenceScheduler, SchedulerSettings
 from adamoe_ros.control.strategies import STRATEGIES
 
@@ -78,17 +78,17 @@ def test_nothing_is_left_after_a_cut_or_a_new_goal() -> None:
 
 
 def test_chunk_relative_actions_are_expressed_from_the_new_state() -> None:
-    """The same physical targets, whatever they are relative to; padding columns stay."""
+    """The same physical targets, whatever they are relative to."""
     relative, scale = np.array([True, False]), np.array([0.5, 2.0])
     offset = np.array([0.1, -0.3])
     old, new = np.array([0.4, 1.0]), np.array([0.9, -2.0])
     targets = np.random.default_rng(0).normal(size=(H, 2))
 
     def normalized(state: np.ndarray) -> np.ndarray:
-        rows = (targets - np.where(relative, state, 0.0) - offset) / scale
-        return np.pad(rows, ((0, 0), (0, 1)))
+        return np.asarray((targets - np.where(relative, state, 0.0) - offset) / scale)
 
-    it, chunks = scheduler(), PreviousChunks(Anchoring(relative, scale))
+    it = scheduler()
+    chunks = PreviousChunks(lambda rows, a, b: reanchor(rows, relative, a, b, scale))
     chunks.leftover(it.start(0), old)
     chunks.remember(0, normalized(old), old)
     it.finish(40 * MS)
