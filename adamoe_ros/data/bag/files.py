@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files belong to a bag, in order, and what its metadata.yaml says.
+
+A bag is a folder (with metadata.yaml, or with storage files only), a single .mcap or .db3 file, or
+one of these compressed as a whole (.zstd). Imports: pyyaml, contract.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from adamoe_ros.contract.errors import ContractError, problem
+
+SUFFIXES = (".mcap", ".db3")
+COMPRESSED = ".zstd"
+METADATA = "metadata.yaml"
+
+
+@dataclass(frozen=True)
+class BagFiles:
+    """Files of one bag.
+
+    Attributes:
+        path: what was asked for.
+        files: storage files in recording order.
+        metadata: content of ``rosbag2_bagfile_information``; empty: none.
+        problems: what was found missing, one line each.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def custom(self) -> dict[str, str]:
+        """The recorder's own entries."""
+        return dict(self.metadata.get("custom_data") or {})
+
+    @property
+    def distro(self) -> str:
+        """ROS distribution that recorded it; empty: not known."""
+        return str(self.metadata.get("ros_distro") or "")
+
+
+def is_storage(path: Path) -> bool:
+    """Whether a file is a storage file by its name."""
+    name = path.name.removesuffix(COMPRESSED)
+    return name.endswith(SUFFIXES)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path looks like a bag."""
+    if path.is_dir():
+        return (path / METADATA).is_file() or any(map(is_storage, path.iterdir()))
+    return path.is_file() and is_storage(path)
+
+
+def bags_below(path: Path) -> list[Path]:
+    """The bag itself, or every bag in a folder and its folders, in order of name.
+
+    Raises:
+        ContractError: there is none.
+    """
+    if is_bag(path) and not _holds_single_bags(path):
+        return [path]
+    found = sorted(_walk(path), key=_natural) if path.is_dir() else []
+    if not found:
+        got = "nothing there" if not path.exists() else "no .mcap, .db3 or metadata.yaml"
+        raise ContractError(problem(str(path), "a rosbag2 bag or a folder of bags", got, "check"))
+    return found
+
+
+def _holds_single_bags(path: Path) -> bool:
+    """A folder of independent files: no metadata, and their names are not those of a split bag."""
+    if not path.is_dir() or (path / METADATA).is_file():
+        return False
+    stems = {re.sub(r"_\d+$", "", _stem(item)) for item in path.iterdir() if is_storage(item)}
+    return len(stems) > 1
+
+
+def _walk(path: Path) -> list[Path]:
+    if _holds_single_bags(path):
+        here = [item for item in path.iterdir() if is_storage(item)]
+    elif is_bag(path):
+        return [path]
+    else:
+        here = []
+    folders = (item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+    return here + [bag for folder in folders for bag in _walk(folder)]
+
+
+def find_files(path: Path) -> BagFiles:
+    """The files of one bag.
+
+    Raises:
+        ContractError: there are none.
+    """
+    if path.is_file():
+        if not is_storage(path):
+            raise ContractError(problem(str(path), "a .mcap or .db3 file", path.suffix, "check"))
+        return BagFiles(path, (path,))
+    if not path.is_dir():
+        raise ContractError(problem(str(path), "a bag", "nothing there", "check the path"))
+    present = sorted((item for item in path.iterdir() if is_storage(item)), key=_natural)
+    metadata, problems = _read_metadata(path / METADATA)
+    named = [path / PurePath(str(name)).name for name in metadata.get("relative_file_paths") or []]
+    files = [item for item in named if item.is_file()]
+    problems += [
+        f"{item.name}: named in {METADATA}, not there" for item in named if item not in files
+    ]
+    files += [item for item in present if item not in files]
+    if not files:
+        line = problem(str(path), "storage files (.mcap or .db3)", "none", "check the folder")
+        raise ContractError([line, *problems])
+    return BagFiles(path, tuple(files), metadata, tuple(problems))
+
+
+def _read_metadata(path: Path) -> tuple[dict[str, Any], list[str]]:
+    if not path.is_file():
+        return {}, [f"{METADATA}: not there; the recording may have ended early"]
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        information = document["rosbag2_bagfile_information"]
+        if isinstance(information, dict):
+            return information, []
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        return {}, [f"{METADATA}: not readable ({' '.join(str(error).split())[:120]})"]
+    return {}, [f"{METADATA}: no information on the bag"]
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(COMPRESSED).rsplit(".", 1)[0]
+
+
+def _natural(path: Path) -> list[Any]:
+    """Sort key under which _2 comes before _10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One storage file of a bag: rosbags' reader where the file is whole, a scan where it is not.
+
+A file that breaks while it is read is continued by the scan behind the last good message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from adamoe_ros.data.bag.entry import RawMessage, TopicEntry, full_type
+from adamoe_ros.data.bag.mcap_scan import McapScan
+from adamoe_ros.data.bag.sqlite_scan import SqliteScan
+
+
+class Storage(Protocol):
+    """A file that can be read; ``problems`` grows while it is."""
+
+    path: Path
+    problems: list[str]
+    topics: dict[str, TopicEntry]
+
+    def messages(self, topics: set[str]) -> Iterator[RawMessage]:
+        """Messages of some topics in order of time."""
+
+
+def scan(path: Path) -> Storage:
+    """The slow and patient way to read a file.
+
+    Raises:
+        ContractError: nothing in it can be read.
+    """
+    return McapScan(path) if path.suffix == ".mcap" else SqliteScan(path)
+
+
+def open_storage(path: Path) -> Storage:
+    """A file for reading.
+
+    Raises:
+        ContractError: nothing in it can be read.
+    """
+    try:
+        return IndexedStorage(path)
+    except Exception as error:  # rosbags raises many kinds over damaged files
+        damaged = scan(path)
+        if not damaged.problems:
+            line = " ".join(str(error).split()) or type(error).__name__
+            damaged.problems.append(f"{path.name}: read without its index ({line})")
+        return damaged
+
+
+class IndexedStorage:
+    """A whole file, through rosbags."""
+
+    def __init__(self, path: Path) -> None:
+        from rosbags.interfaces import MessageDefinitionFormat
+        from rosbags.rosbag2 import Reader
+
+        self.path = path
+        self.problems: list[str] = []
+        self.topics: dict[str, TopicEntry] = {}
+        self._open = Reader
+        with Reader(path) as reader:
+            self.distro = reader.ros_distro or ""
+            for item in reader.connections:
+                known = self.topics.get(item.topic)
+                self.topics[item.topic] = TopicEntry(
+                    item.topic,
+                    full_type(item.msgtype),
+                    item.msgcount + (known.count if known else 0),
+                    item.msgdef.data,
+                    item.msgdef.format == MessageDefinitionFormat.IDL,
+                    item.digest,
+                    getattr(item.ext, "serialization_format", "cdr"),
+                )
+
+    def messages(self, topics: set[str]) -> Iterator[RawMessage]:
+        """Messages of some topics in order of time."""
+        last = -1
+        try:
+            for message in self._indexed(topics):
+                last = message.time_ns
+                yield message
+        except GeneratorExit:
+            raise
+        except Exception as error:
+            line = " ".join(str(error).split())
+            self.problems.append(f"{self.path.name}: {line}")
+            rest = scan(self.path).messages(topics)
+            yield from (message for message in rest if message.time_ns > last)
+
+    def _indexed(self, topics: set[str]) -> Iterator[RawMessage]:
+        with self._open(self.path) as reader:
+            wanted: list[Any] = [item for item in reader.connections if item.topic in topics]
+            if not wanted:
+                return
+            for connection, time_ns, data in reader.messages(wanted):
+                yield RawMessage(time_ns, connection.topic, data)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Message types of a bag: from its own definitions, else from ROS and this package.
+
+Every topic's type gets a type store of its own, so that two definitions of one name cannot meet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.resources import share_dir
+from adamoe_ros.data.bag.entry import TopicEntry
+
+_DISTROS = ("humble", "jazzy", "kilted")
+_DEFAULT = "jazzy"
+_NAME = re.compile(r"^[a-zA-Z]\w*(/[a-zA-Z]\w*){0,2}$")
+
+
+@lru_cache(maxsize=4)
+def distro_store(distro: str) -> Any:
+    """Types that ship with a distribution; an unknown one gets those of Jazzy."""
+    from rosbags.typesys import Stores, get_typestore
+
+    known = distro if distro in _DISTROS else _DEFAULT
+    return get_typestore(Stores(f"ros2_{known}"))
+
+
+class TypeReader:
+    """Deserialises messages of one type.
+
+    Args:
+        entry: a topic of that type.
+        distro: that recorded the bag; empty: not known.
+
+    Attributes:
+        store: rosbags type store that knows the type.
+        problem: the type's hash is not that of its definition; None: it fits or is not there.
+
+    Raises:
+        ContractError: the type is not known, or not CDR.
+    """
+
+    def __init__(self, entry: TopicEntry, distro: str = "") -> None:
+        where = f"topic {entry.topic}"
+        if entry.encoding != "cdr":
+            raise ContractError(problem(where, "CDR messages", entry.encoding, "record it anew"))
+        self._type = entry.type
+        self.store = _store(entry, distro, where)
+        self.problem = self._hash_problem(entry, where)
+
+    def _hash_problem(self, entry: TopicEntry, where: str) -> str | None:
+        if not entry.digest.startswith("RIHS01_"):
+            return None
+        have = self.store.hash_rihs01(self._type)
+        if have == entry.digest:
+            return None
+        return problem(
+            where,
+            f"{entry.type} with the hash {entry.digest[:15]}... that the bag states",
+            f"{have[:15]}... for the definition that is there",
+            "values may be wrong: record with matching messages",
+        )
+
+    def read(self, data: bytes) -> Any:
+        """A message as an object with the fields of its type.
+
+        Raises:
+            ContractError: the bytes are not of this type.
+        """
+        try:
+            return self.store.deserialize_cdr(data, self._type)
+        except Exception as error:  # truncated or foreign bytes fail in many ways
+            line = f"{len(data)} bytes that are not ({type(error).__name__})"
+            raise ContractError(problem(self._type, "a whole message", line, "skip it")) from error
+
+
+def _store(entry: TopicEntry, distro: str, where: str) -> Any:
+    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+    base = distro_store(distro)
+    if not entry.definition:
+        if entry.type in base.fielddefs:
+            return base
+        return _with_found(base, entry, where)
+    try:
+        if entry.idl:
+            types = {}
+            for text in _idl_parts(entry.definition):
+                types.update(get_types_from_idl(text))
+        else:
+            types = get_types_from_msg(entry.definition, entry.type)
+    except Exception as error:
+        line = " ".join(str(error).split())[:120]
+        raise ContractError(
+            problem(where, f"a readable definition of {entry.type}", line, "leave it out")
+        ) from error
+    store = get_typestore(Stores.EMPTY)
+    store.register({**_missing(types, base), **types})
+    return store
+
+
+def _idl_parts(text: str) -> list[str]:
+    line = "=" * 80 + "\n"
+    if not text.startswith(f"{line}IDL: "):
+        return [text]
+    return [part.split("\n", 1)[1] for part in text.split(line)[1:]]
+
+
+def _missing(types: Any, base: Any) -> dict[str, Any]:
+    """Types that a definition uses without bringing them."""
+    found: dict[str, Any] = {}
+    waiting = [name for name in _used(types) if name not in types]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in types or name not in base.fielddefs:
+            continue
+        found[name] = base.fielddefs[name]
+        waiting += _used({name: found[name]})
+    return found
+
+
+def _used(value: Any) -> list[str]:
+    """Every type name in a nested structure of field definitions."""
+    if isinstance(value, str):
+        return [value] if _NAME.match(value) and value.count("/") == 2 else []
+    if isinstance(value, dict):
+        return [name for item in value.values() for name in _used(item)]
+    if isinstance(value, (list, tuple)):
+        return [name for item in value for name in _used(item)]
+    return []
+
+
+def _with_found(base: Any, entry: TopicEntry, where: str) -> Any:
+    """A store with a type whose ``.msg`` file lies in an installed package or in this one."""
+    from rosbags.typesys import Stores, get_typestore
+
+    types = found_types(entry.type, base)
+    if entry.type not in types:
+        raise ContractError(
+            problem(
+                where,
+                f"a definition of {entry.type} in the bag, or its package installed",
+                "neither",
+                "source the overlay that has it; the other topics are read",
+            )
+        )
+    store = get_typestore(Stores.EMPTY)
+    store.register({**_missing(types, base), **types})
+    return store
+
+
+def found_types(name: str, base: Any) -> dict[str, Any]:
+    """Definitions of a type and of what it uses, from ``.msg`` files; empty where there is none."""
+    from rosbags.typesys import get_types_from_msg
+
+    types: dict[str, Any] = {}
+    waiting = [name]
+    while waiting:
+        wanted = waiting.pop()
+        path = _msg_file(wanted)
+        if wanted in types or path is None or (wanted in base.fielddefs and wanted != name):
+            continue
+        types.update(get_types_from_msg(path.read_text(encoding="utf-8"), wanted))
+        waiting += _used({wanted: types[wanted]})
+    return types
+
+
+def _msg_file(name: str) -> Path | None:
+    package, kind, message = name.split("/")
+    prefixes = [item for item in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if item]
+    places = [Path(prefix) / "share" / package / kind / f"{message}.msg" for prefix in prefixes]
+    if package == "adamoe_ros":
+        places.append(share_dir() / kind / f"{message}.msg")
+    return next((path for path in places if path.is_file()), None)
