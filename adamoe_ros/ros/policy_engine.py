@@ -20,6 +20,7 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.control.delays import DelayWindow
 from adamoe_ros.control.leftover import PreviousChunks
 from adamoe_ros.control.rtc_math import reanchor
 from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, SchedulerSettings
@@ -93,6 +94,7 @@ class PolicyEngine:
         )
         seed = params.seed if params.seed >= 0 else random.SystemRandom().randrange(2**31)
         self._noise = torch.Generator().manual_seed(seed)
+        self._warm_s = 0.0
         rate = checkpoint.manifest.control_rate_hz
         assert rate is not None  # mismatches() has seen to it
         self.dt_s = 1.0 / rate
@@ -129,7 +131,8 @@ class PolicyEngine:
 
     def warm_up(self) -> float:
         """s of an inference after the first ones' costs are paid."""
-        return self._runtime.warm_up()
+        self._warm_s = self._runtime.warm_up()
+        return self._warm_s
 
     def scheduler(self) -> InferenceScheduler:
         """A new scheduler for the node's strategy."""
@@ -140,7 +143,9 @@ class PolicyEngine:
             age_budget_s=self._params.age_budget,
             max_prefix_rows=self.manifest.rtc_max_delay,
         )
-        return InferenceScheduler(self._side, settings)
+        # what is known before the first goal: without it the second chunk would plan for no delay
+        expected_s = self._warm_s + self._params.inject_latency
+        return InferenceScheduler(self._side, settings, DelayWindow(initial_s=expected_s))
 
     def restart(self) -> None:
         """A new generation: nothing of the chunk before counts."""

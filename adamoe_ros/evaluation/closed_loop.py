@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The product's own control core and inference schedule around a robot, in simulated time.
+
+No threads and no clock: a tick is a control period, and a chunk arrives a given delay after its
+observation. So every figure of it is that of ``control/``, and a run is a function of its seed.
+Times are ns of simulated time. May import: contract, control, numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.chunk import ActionChunk
+from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.control.core import ControlCore
+from adamoe_ros.control.delays import DelayWindow
+from adamoe_ros.control.scheduling import (
+    InferencePlan,
+    InferenceScheduler,
+    InstructionChange,
+    SchedulerSettings,
+)
+from adamoe_ros.control.settings import ControlSettings
+from adamoe_ros.control.status import TickResult
+from adamoe_ros.control.strategies import STRATEGIES
+
+Vector = NDArray[np.float64]
+START_NS = 1_000_000_000  # of simulated time; 0 would be taken for no stamp
+
+
+class Robot(Protocol):
+    """A simulated robot; vectors in the profile's order and the driver's units."""
+
+    def measured(self) -> Vector:
+        """(J,) joint state, now."""
+
+    def look(self) -> Any:
+        """What is needed to take the pictures of this moment later."""
+
+    def pictures(self, moment: Any) -> Mapping[str, NDArray[np.uint8]]:
+        """Camera slot -> (H, W, 3) RGB of a moment."""
+
+    def follow(self, command: Vector) -> None:
+        """Hold (J,) targets for one control period."""
+
+
+class ChunkSource(Protocol):
+    """What makes chunks.
+
+    Attributes:
+        horizon: rows. dt_s: s between them.
+        max_prefix_rows: clean rows it was trained with; 0: none.
+    """
+
+    horizon: int
+    dt_s: float
+    max_prefix_rows: int
+
+    def restart(self) -> None:
+        """Nothing of the chunks before counts."""
+
+    def infer(self, observation: Observation, plan: InferencePlan) -> Vector:
+        """(H, J) rows in command units."""
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How chunks are made and followed.
+
+    Attributes:
+        strategy: name in ``control.strategies``.
+        delay_s: s from an observation to the arrival of its chunk.
+        execution_horizon: rows between two observations; 0: half of a chunk.
+        camera_rate_hz: of the observations.
+        age_budget_s: see ``SchedulerSettings``.
+    """
+
+    strategy: str = "async"
+    delay_s: float = 0.0
+    execution_horizon: int = 0
+    camera_rate_hz: float = 25.0
+    age_budget_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """An inference that is done and whose chunk is on its way."""
+
+    ready_ns: int
+    plan: InferencePlan
+    rows: Vector
+    instruction: str
+
+
+class ClosedLoop:
+    """One episode, tick by tick.
+
+    Args:
+        profile: of the robot; its cameras deliver in step.
+        robot: stands where the episode begins.
+        source: of the chunks.
+        instruction: sentence.
+        settings: strategy and delay.
+        to_model: driver's state -> the checkpoint's.
+
+    Attributes:
+        core: what the arms are under.
+        scheduler: what decides when to infer.
+        inferences: chunks that were made; some may have been dropped.
+        now_ns: of the last tick.
+    """
+
+    def __init__(
+        self,
+        profile: RobotProfile,
+        robot: Robot,
+        source: ChunkSource,
+        instruction: str,
+        settings: LoopSettings,
+        to_model: Callable[[Vector], Vector] = np.copy,
+    ) -> None:
+        self.core = ControlCore(profile, ControlSettings(strategy=settings.strategy))
+        self.scheduler = InferenceScheduler(
+            STRATEGIES[settings.strategy].policy_side,
+            SchedulerSettings(
+                horizon=source.horizon,
+                dt_s=source.dt_s,
+                execution_horizon=settings.execution_horizon,
+                age_budget_s=settings.age_budget_s,
+                max_prefix_rows=source.max_prefix_rows,
+            ),
+            DelayWindow(initial_s=settings.delay_s),  # known from the warm-up
+        )
+        self.instruction = instruction
+        self.inferences = 0
+        self.now_ns = START_NS
+        self._robot, self._source, self._settings = robot, source, settings
+        self._to_model = to_model
+        self._delay_ns = round(settings.delay_s * 1e9)
+        self._period_ns = round(self.core.period_s * 1e9)
+        self._frame_ns = round(1e9 / settings.camera_rate_hz)
+        self._next_frame_ns = START_NS + self._period_ns
+        self._moment: tuple[int, Any, Vector] | None = None
+        self._flight: _Flight | None = None
+        self._generation, self._chunk_id = 1, 0
+        source.restart()
+        self.core.activate(START_NS, robot.measured())
+        self.core.on_run(self._generation)
+
+    def instruct(self, instruction: str, how: InstructionChange) -> None:
+        """Another sentence from now on, as policy_node takes it."""
+        self.instruction = instruction
+        if how == "cut":  # a new generation: control brakes and waits for its first chunk
+            self._generation, self._chunk_id = self._generation + 1, 0
+            self.core.on_run(self._generation)
+            self.scheduler.reset()
+            self._source.restart()
+        else:
+            self.scheduler.change_instruction(how)
+
+    def step(self) -> TickResult:
+        """One control period: inputs, inference where it is due, the tick, the robot."""
+        self.now_ns += self._period_ns
+        measured = self._robot.measured()
+        self.core.on_heartbeat(self.now_ns)
+        self.core.on_state(self.now_ns, measured)
+        if self.now_ns >= self._next_frame_ns:
+            self._moment = (self.now_ns, self._robot.look(), measured)
+            self._next_frame_ns += self._frame_ns
+        self._arrive()
+        self._infer()
+        self._arrive()  # without delay: at once
+        result = self.core.tick(self.now_ns)
+        assert result.command is not None
+        self._robot.follow(result.command)
+        return result
+
+    def _infer(self) -> None:
+        if self._moment is None or self._flight is not None:
+            return
+        stamp, moment, measured = self._moment
+        if not self.scheduler.due(self.now_ns, stamp):
+            return
+        observation = Observation(
+            stamp, self._robot.pictures(moment), self._to_model(measured), self.instruction
+        )
+        plan = self.scheduler.start(stamp)
+        rows = self._source.infer(observation, plan)
+        self.inferences += 1
+        # it begins now, with a picture that may be a tick old
+        self._flight = _Flight(self.now_ns + self._delay_ns, plan, rows, self.instruction)
+
+    def _arrive(self) -> None:
+        flight = self._flight
+        if flight is None or self.now_ns < flight.ready_ns:
+            return
+        self._flight = None
+        if not self.scheduler.finish(self.now_ns):
+            return
+        self._chunk_id += 1
+        chunk = ActionChunk(
+            stamp_ns=flight.plan.observation_ns,
+            chunk_id=self._chunk_id,
+            generation=self._generation,
+            joint_names=self.core.joint_ids,
+            dt_s=self._source.dt_s,
+            positions=flight.rows[: flight.plan.publish_rows],
+            instruction=flight.instruction,
+        )
+        self.core.on_chunk(chunk, self.now_ns)
