@@ -7,7 +7,7 @@ Listens for some seconds to every topic the profile names; publishes nothing and
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import rclpy
@@ -25,6 +25,9 @@ from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
 
 _AREA = "robot"
+_DISCOVERY = 5.0  # s, longest wait for topics that never come
+_SETTLED = 1.0  # s without a new publisher or subscription
+_POLL = 0.1  # s
 _TYPE_NAMES = {
     "joint_state": "sensor_msgs/msg/JointState",
     "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
@@ -74,6 +77,13 @@ def check_live(
             for slot, camera in profile.present_cameras.items()
         }
         clock_ticks = _listen_to_clock(node)
+        streams = [stream for stream, _ in (*states, *cameras.values())]
+        commands = [
+            node.resolve_topic_name(topic.target.topic) for topic in command_topics(profile)
+        ]
+        _discover(node, streams, commands)
+        for stream in streams:
+            stream.arrivals = Arrivals()  # rates and gaps from here on
         _spin(node, seconds)
         for stream, topic in states:
             report.extend(_check_publishers(node, stream, topic.source.reliable))
@@ -94,6 +104,31 @@ def check_live(
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _discover(node: Node, streams: Sequence[_Stream], commands: Sequence[str]) -> None:
+    """Wait until every topic has its other end, speaks, and nobody new has turned up for a while.
+
+    Discovery takes a second or more on a busy machine or a slow network; what is found too late
+    would be reported as missing.
+    """
+
+    def ends() -> tuple[int, ...]:
+        publishers = [
+            node.count_publishers(name) for name in (*commands, *(s.name for s in streams))
+        ]
+        return (*publishers, *(node.count_subscribers(name) for name in commands))
+
+    begin = settled = time.monotonic()
+    before = ends()
+    while (now := time.monotonic()) < begin + _DISCOVERY:
+        rclpy.spin_once(node, timeout_sec=_POLL)
+        found = ends()
+        if found != before:
+            before, settled = found, now
+        complete = all(found[len(commands) :]) and all(s.last is not None for s in streams)
+        if complete and now - settled > _SETTLED:
+            return
 
 
 def _spin(node: Node, seconds: float) -> None:
