@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from adamoe_ros.cli.ros_env import fastdds_variable
 from adamoe_ros.contract.errors import ContractError, Problems
 from adamoe_ros.contract.manifest import load_manifest
 from adamoe_ros.contract.resources import share_dir
@@ -47,7 +48,7 @@ def check_checkpoint(folder: Path) -> None:
 def prepare_environment(changes: Mapping[str, str]) -> dict[str, str]:
     """Complete this process's environment for ROS and return a copy for its children.
 
-    Sets the Fast DDS profile under both names of the variable, keeps discovery on this machine, and
+    Sets the Fast DDS profile, keeps discovery on this machine, and
     applies ``changes``. Must run before rclpy is initialised.
 
     Raises:
@@ -58,8 +59,7 @@ def prepare_environment(changes: Mapping[str, str]) -> dict[str, str]:
     profile = str(share_dir() / "config" / "fastdds.xml")
     os.environ.update(
         {
-            "FASTDDS_DEFAULT_PROFILES_FILE": profile,
-            "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
+            fastdds_variable(os.environ): profile,
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "PYTHONUNBUFFERED": "1",
             **changes,

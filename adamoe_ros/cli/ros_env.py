@@ -101,11 +101,11 @@ def complete(
     for name, value in setup.get("variables", {}).items():
         made.setdefault(name, value)
     if root:
-        made.setdefault(_fastdds_variable(made), str(root / "config" / "fastdds.xml"))
+        made.setdefault(fastdds_variable(made), str(root / "config" / "fastdds.xml"))
     return made
 
 
-def _fastdds_variable(environment: Mapping[str, str]) -> str:
+def fastdds_variable(environment: Mapping[str, str]) -> str:
     """Fast DDS of Kilted has renamed the variable and warns about the old name."""
     old = environment.get("ROS_DISTRO") in ("humble", "jazzy")
     return "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"

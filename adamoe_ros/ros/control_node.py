@@ -10,6 +10,7 @@ cannot stop it, and the core sees ROS time. With ``use_sim_time`` ticks follow `
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -254,3 +255,14 @@ class ControlNode(ManagedNode[ControlParams]):
         if self._core is None:
             raise ValueError("inputs and ticks exist between setup and teardown only")
         return self._core
+
+
+def main() -> int:
+    """Run the node; the exit code."""
+    from adamoe_ros.ros.runner import main as run
+
+    return run("adamoe_ros.ros.control_node", "ControlNode")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ launch file can be tried before the robot is switched on. One thread.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -153,3 +154,14 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
         for publisher, message in self._images:
             message.header.stamp = stamp
             publisher.publish(message)
+
+
+def main() -> int:
+    """Run the node; the exit code."""
+    from adamoe_ros.ros.runner import main as run
+
+    return run("adamoe_ros.ros.loopback_node", "LoopbackNode")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

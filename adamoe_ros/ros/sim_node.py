@@ -46,9 +46,7 @@ class SimNode(Node):
         self._live = LiveParameters(self, SimParams)
         params = self._live.values
         self._profile = load_profile(profile_path(params.robot, robots_dir()))
-        self._world = SimWorld(
-            self._profile, params.task, params.instruction, params.seed, _START_NS
-        )
+        self._world = SimWorld(params.task, params.instruction, params.seed)
         self._trace = TraceWriter(params.trace)
         self._frames = 0
         self._reset_ns = _START_NS
