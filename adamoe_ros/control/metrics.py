@@ -9,6 +9,7 @@ contain the command rate, so jerk compares only at equal rates.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,24 +21,47 @@ _POINTS = 4  # commands in a third difference
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Magnitudes over many seams.
+
+    Attributes:
+        mean, p95, largest: of the worst joint at each seam.
+        joints: (J,) mean of each joint.
+    """
+
+    mean: float
+    p95: float
+    largest: float
+    joints: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[Sequence[float] | Vector], joints: int) -> Sizes:
+        """Of one (J,) vector per seam; all 0 without a seam."""
+        sizes = np.abs(np.array([np.asarray(row) for row in values], dtype=np.float64))
+        if not sizes.size:
+            return cls(0.0, 0.0, 0.0, (0.0,) * joints)
+        worst = sizes.max(axis=1)
+        quantile = float(np.quantile(worst, 0.95))
+        means = tuple(sizes.mean(axis=0).tolist())
+        return cls(float(worst.mean()), quantile, float(worst.max()), means)
+
+
+@dataclass(frozen=True)
 class SeamSummary:
-    """Over all seams (at most the last 4096); worst joint of each seam, rad or m and per s, s^3.
+    """Over all seams (at most the last 4096); rad or m, and per s, s^3.
 
     Attributes:
         seams: boundaries crossed.
-        position_jump_mean, position_jump_p95, ...: of the worst joint at each seam.
+        position_jump, velocity_jump, jerk: see ``SeamMetrics``.
         hold_share: 0..1 of the ticks since the first chunk.
         command_age_mean_s, command_age_max_s: tick - stamp of the observation behind the command.
         repeated_rows, skipped_rows: as in the timeline.
     """
 
     seams: int
-    position_jump_mean: float
-    position_jump_p95: float
-    velocity_jump_mean: float
-    velocity_jump_p95: float
-    jerk_mean: float
-    jerk_p95: float
+    position_jump: Sizes
+    velocity_jump: Sizes
+    jerk: Sizes
     hold_share: float
     command_age_mean_s: float
     command_age_max_s: float
@@ -71,8 +95,9 @@ class SeamMetrics:
         self._age_sum = 0.0
         self._age_max = 0.0
         self._aged = 0
-        self._jumps: deque[tuple[float, float]] = deque(maxlen=_KEPT)
-        self._jerks: deque[float] = deque(maxlen=_KEPT)
+        self._position_jumps: deque[Vector] = deque(maxlen=_KEPT)
+        self._velocity_jumps: deque[Vector] = deque(maxlen=_KEPT)
+        self._jerks: deque[Vector] = deque(maxlen=_KEPT)
 
     def seam(self, position_jump: Vector, velocity_jump: Vector, window_s: float) -> None:
         """A boundary is crossed now.
@@ -86,7 +111,8 @@ class SeamMetrics:
         self.position_jump, self.velocity_jump = position_jump, velocity_jump
         self.jerk = np.zeros_like(self.jerk)
         self._watch = int(np.ceil(window_s / self._period_s)) + _POINTS - 1
-        self._jumps.append((float(np.abs(position_jump).max()), float(np.abs(velocity_jump).max())))
+        self._position_jumps.append(position_jump)
+        self._velocity_jumps.append(velocity_jump)
 
     def tick(self, command: Vector, holding: bool, age_s: float) -> None:
         """A command was given; from the first chunk on, while motion is wanted.
@@ -109,7 +135,7 @@ class SeamMetrics:
             np.maximum(self.jerk, jerk, out=self.jerk)
             self._watch -= 1
             if self._watch == 0:
-                self._jerks.append(float(self.jerk.max()))
+                self._jerks.append(self.jerk.copy())
 
     def interrupt(self) -> None:
         """The motion ended or its commands do not follow on each other."""
@@ -118,7 +144,7 @@ class SeamMetrics:
 
     def _close(self) -> None:
         if self._watch > 0:
-            self._jerks.append(float(self.jerk.max()))
+            self._jerks.append(self.jerk.copy())
         self._watch = 0
 
     @property
@@ -128,27 +154,15 @@ class SeamMetrics:
 
     def summary(self) -> SeamSummary:
         """Everything so far as numbers."""
-        jumps = np.array(self._jumps).reshape(-1, 2)
-        jerks = np.array(self._jerks)
+        joints = len(self.jerk)
         return SeamSummary(
             seams=self.seams,
-            position_jump_mean=_mean(jumps[:, 0]),
-            position_jump_p95=_p95(jumps[:, 0]),
-            velocity_jump_mean=_mean(jumps[:, 1]),
-            velocity_jump_p95=_p95(jumps[:, 1]),
-            jerk_mean=_mean(jerks),
-            jerk_p95=_p95(jerks),
+            position_jump=Sizes.of(self._position_jumps, joints),
+            velocity_jump=Sizes.of(self._velocity_jumps, joints),
+            jerk=Sizes.of(self._jerks, joints),
             hold_share=self.hold_share,
             command_age_mean_s=self._age_sum / self._aged if self._aged else 0.0,
             command_age_max_s=self._age_max,
             repeated_rows=self.repeated_rows,
             skipped_rows=self.skipped_rows,
         )
-
-
-def _mean(values: Vector) -> float:
-    return float(values.mean()) if values.size else 0.0
-
-
-def _p95(values: Vector) -> float:
-    return float(np.quantile(values, 0.95)) if values.size else 0.0

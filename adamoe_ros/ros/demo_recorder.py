@@ -223,6 +223,8 @@ class DemoRecorder:
                     list(message.seam_jerk),
                 )
             )
+        elif episode.seams:  # it grows until the seam's window is over
+            episode.seams[-1].jerk = list(message.seam_jerk)
         self._count(episode, message)
 
     def _count(self, episode: Episode, message: ControlStatus) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -90,31 +91,42 @@ def boundaries(episode: Episode) -> str:
             marks=[seam.time for seam in episode.seams],
         )
         parts.append(figure("Age of the observation behind each command", chart))
-    rows = [
-        [
-            escape(text),
-            number(figures.get(f"{key}_p50")),
-            number(figures.get(f"{key}_max")),
-            unit,
-        ]
-        for key, text, unit in (
-            ("position_jump", "Position jump", "rad or m"),
-            ("velocity_jump", "Velocity jump", "rad/s or m/s"),
-            ("jerk", "Jerk after the boundary, as commanded", "rad/s³ or m/s³"),
-        )
-    ]
-    head = ["At chunk boundaries, worst joint", "median", "largest", "unit"]
-    parts.append(table(head, rows))
+    parts.append(_seam_sizes(figures))
+    parts.append(_seam_joints(episode.joint_names, figures))
     counts = episode.counters
     share = float(counts.get("hold_share", 0.0))
     parts.append(
-        f'<p class="soft small">{int(figures["count"])} boundaries · '
+        f'<p class="soft small">{figures["count"]} boundaries · '
         f"{int(counts.get('holds', 0))} holds ({share:.1%} of the time since the first chunk) · "
-        f"{int(counts.get('repeated_rows', 0))} rows repeated · "
-        f"{int(counts.get('skipped_rows', 0))} rows skipped · "
+        f"{figures['repeated_rows']} rows repeated · {figures['skipped_rows']} rows skipped · "
         f"{int(counts.get('late_chunks', 0))} chunks too late</p>"
     )
     return card("".join(parts))
+
+
+_SIZES = (
+    ("position_jump", "Position jump", "rad or m"),
+    ("velocity_jump", "Velocity jump", "rad/s or m/s"),
+    ("jerk", "Jerk after the boundary, as commanded", "rad/s³ or m/s³"),
+)
+
+
+def _seam_sizes(figures: dict[str, Any]) -> str:
+    rows = [
+        [escape(text), *(number(figures[key][name]) for name in ("mean", "p95", "largest")), unit]
+        for key, text, unit in _SIZES
+    ]
+    return table(["At chunk boundaries, worst joint", "mean", "95 %", "largest", "unit"], rows)
+
+
+def _seam_joints(names: list[str], figures: dict[str, Any]) -> str:
+    columns = [figures[key]["joints"] for key, _, _ in _SIZES]
+    rows = [
+        [escape(name), *(number(value) for value in values)]
+        for name, *values in zip(names, *columns, strict=True)
+    ]
+    head = ["Mean at chunk boundaries", *(text for _, text, _ in _SIZES)]
+    return f"<details><summary>By joint</summary>{table(head, rows)}</details>"
 
 
 def gate(episode: Episode) -> str:

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of a run: the numbers that ``results.json`` and the report's tables share.
 
-Imports numpy only.
+Imports: numpy, control, data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from adamoe_ros.control.metrics import Sizes
 from adamoe_ros.data.recording import Episode, Recording
 
 RESULTS_FORMAT = "adamoe_ros/results/1"
@@ -49,14 +51,19 @@ def clip_totals(episode: Episode) -> dict[str, int]:
     return {kind: int(sum(episode.counters.get(kind, []))) for kind in CLIP_KINDS}
 
 
-def seam_figures(episode: Episode) -> dict[str, float]:
-    """Largest and median size of the steps at chunk boundaries, over joints and seams."""
-    figures: dict[str, float] = {"count": float(episode.counters.get("seams", len(episode.seams)))}
+def seam_figures(episode: Episode) -> dict[str, Any]:
+    """Chunk boundaries, by the definitions of ``control.metrics``, from what was seen of them.
+
+    ``count`` is every boundary, ``seen`` those whose values came with a status message.
+    """
+    width = len(episode.joint_names)
+    counts, seen = episode.counters, len(episode.seams)
+    figures: dict[str, Any] = {"count": int(counts.get("seams", seen)), "seen": seen}
     for key in ("position_jump", "velocity_jump", "jerk"):
-        sizes = [max(map(abs, getattr(seam, key))) for seam in episode.seams if getattr(seam, key)]
-        if sizes:
-            figures[f"{key}_p50"] = float(np.median(sizes))
-            figures[f"{key}_max"] = float(np.max(sizes))
+        values = [row for row in (getattr(seam, key) for seam in episode.seams) if row]
+        figures[key] = asdict(Sizes.of(values, width))
+    for key in ("repeated_rows", "skipped_rows"):
+        figures[key] = int(counts.get(key, 0))
     return figures
 
 

@@ -19,8 +19,11 @@ def test_jerk_of_a_cubic_is_its_third_derivative() -> None:
         metrics.tick(np.array([4.0 * t**3, 0.0]), False, 0.1)
     np.testing.assert_allclose(metrics.jerk, [24.0, 0.0], atol=1e-6)
     summary = metrics.summary()
-    assert summary.position_jump_mean == 0.3 and summary.velocity_jump_mean == 1.0
-    assert summary.jerk_mean == pytest.approx(24.0)
+    assert summary.position_jump.mean == 0.3 and summary.velocity_jump.mean == 1.0
+    assert summary.jerk.mean == pytest.approx(24.0)
+    assert summary.position_jump.joints == (0.1, 0.3)
+    assert summary.velocity_jump.joints == (1.0, 0.5)
+    assert summary.jerk.joints == pytest.approx((24.0, 0.0), abs=1e-6)
 
 
 def test_jerk_outside_of_the_window_belongs_to_no_seam() -> None:
@@ -54,7 +57,7 @@ def test_seams_closer_than_their_window_each_count() -> None:
             metrics.seam(np.array([0.01 * tick]), np.zeros(1), 0.5)
         metrics.tick(np.array([float(tick % 2)]), False, 0.1)
     assert metrics.seams == 8
-    assert metrics.summary().jerk_p95 == pytest.approx(4e6, rel=0.01)
+    assert metrics.summary().jerk.p95 == pytest.approx(4e6, rel=0.01)
 
 
 def test_commands_before_an_interruption_give_no_jerk_after_it() -> None:
@@ -70,4 +73,5 @@ def test_commands_before_an_interruption_give_no_jerk_after_it() -> None:
 
 def test_nothing_measured_is_all_zero() -> None:
     summary = SeamMetrics(3, T).summary()
-    assert summary.seams == 0 and summary.jerk_p95 == 0.0 and summary.command_age_mean_s == 0.0
+    assert summary.seams == 0 and summary.jerk.p95 == 0.0 and summary.command_age_mean_s == 0.0
+    assert summary.position_jump.joints == summary.jerk.joints == (0.0, 0.0, 0.0)

@@ -140,7 +140,11 @@ def test_results_count_and_summarise() -> None:
     )
     second = document["episodes"][1]
     assert second["clips"]["velocity_clips"] == 7
-    assert second["seams"]["position_jump_max"] == pytest.approx(0.03)
+    seams = second["seams"]
+    assert seams["count"] == 4 and seams["repeated_rows"] == 0
+    assert seams["position_jump"]["largest"] == pytest.approx(0.03)
+    assert seams["position_jump"]["joints"] == pytest.approx([0.015] * 6)
+    assert seams["jerk"]["mean"] == pytest.approx(5.0)
     assert second["latency"]["total"]["p50"] == pytest.approx(0.115)
 
 
