@@ -20,6 +20,7 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.delays import DelayWindow
+from adamoe_ros.control.metrics import SeamSummary
 from adamoe_ros.control.scheduling import (
     InferencePlan,
     InferenceScheduler,
@@ -214,3 +215,60 @@ class ClosedLoop:
             instruction=flight.instruction,
         )
         self.core.on_chunk(chunk, self.now_ns)
+
+
+@dataclass(frozen=True)
+class LoopOutcome:
+    """What an episode came to.
+
+    Attributes:
+        success: the judgement held for the settling time.
+        seconds: s of simulated time until that began; the limit without success.
+        inferences: chunks made. dropped: of these, thrown away for their age.
+        late, rejected: chunks that control did not take up.
+        clips: gate interventions, joints times ticks, by cause.
+        seams: of the whole episode.
+    """
+
+    success: bool
+    seconds: float
+    inferences: int
+    dropped: int
+    late: int
+    rejected: int
+    clips: dict[str, int]
+    seams: SeamSummary
+
+
+def run_loop(
+    loop: ClosedLoop, judge: Callable[[], bool], max_s: float, settle_s: float = 0.5
+) -> LoopOutcome:
+    """Run until success has settled or time is up.
+
+    Args:
+        judge: the simulator's judgement, now.
+        settle_s: s that it must hold without a break.
+    """
+    ticks, period = round(max_s / loop.core.period_s), loop.core.period_s
+    needed = max(1, round(settle_s / period))
+    held = tick = 0
+    while tick < ticks and held < needed:
+        loop.step()
+        tick += 1
+        held = held + 1 if judge() else 0
+    success = held >= needed
+    status = loop.core.status(loop.now_ns)
+    clips = loop.core.gate.clips
+    return LoopOutcome(
+        success=success,
+        seconds=round((tick - held if success else ticks) * period, 6),
+        inferences=loop.inferences,
+        dropped=loop.scheduler.dropped,
+        late=status.late_chunks,
+        rejected=status.rejected_chunks,
+        clips={
+            cause: int(getattr(clips, cause).sum())
+            for cause in ("position", "velocity", "acceleration", "step")
+        },
+        seams=loop.core.metrics.summary(),
+    )
