@@ -8,7 +8,14 @@ from) and checkpoint/ (averaged weights, ready for the robot).
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adamoe_ros.training.config import TrainingConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +44,48 @@ def run(options: argparse.Namespace) -> int:
     """
     from adamoe_ros.training.config import dump_config, load_config
 
-    config = load_config(options.config, options.overrides)
+    config = load_config(_settings_file(options), options.overrides)
     if options.print_config:
         print(dump_config(config), end="")
         return 0
-    from adamoe_ros.training.run import train
+    # read when torch is loaded: threads that spin while waiting make a step ten times as long as
+    # soon as anything else needs a core
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from adamoe_ros.training.train import train
 
     folder = options.out or Path("out/training") / config.name
-    checkpoint = train(config, folder, resume=options.resume, evaluate=_evaluator(config))
+    roll_out = _roll_out(config) if config.evaluation.every_steps else None
+    checkpoint = train(config, folder, resume=options.resume, roll_out=roll_out)
     print(f"checkpoint: {checkpoint}")
     return 0
+
+
+def _settings_file(options: argparse.Namespace) -> Path | None:
+    """--config; a run that goes on has its own settings in its folder."""
+    given: Path | None = options.config
+    if given is None and options.resume and options.out is not None:
+        return Path(options.out) / "config.yaml"
+    return given
+
+
+def _roll_out(config: TrainingConfig) -> Callable[[Path], dict[str, float]]:
+    """Success of a checkpoint on the validation seeds."""
+    from adamoe_ros.evaluation.execution import ExecutionPlan, latency_ticks
+    from adamoe_ros.evaluation.rollout import EpisodeSettings
+    from adamoe_ros.evaluation.simulator import evaluate_task
+    from adamoe_ros.policy.checkpoint import read_checkpoint
+    from adamoe_ros.policy.runtime import PolicyRuntime
+
+    wanted = config.evaluation
+    plan = ExecutionPlan(wanted.execute_rows, latency_ticks(wanted.latency_s))
+    seeds = range(wanted.first_seed, wanted.first_seed + wanted.episodes)
+    task = wanted.task
+
+    def roll_out(folder: Path) -> dict[str, float]:
+        runtime = PolicyRuntime(read_checkpoint(folder), config.device)
+        results = evaluate_task(runtime, task, seeds, EpisodeSettings(plan=plan))
+        successes = sum(result.success for result in results)
+        print(f"roll-outs: {successes}/{len(results)} succeed", file=sys.stderr)
+        return {"success": successes / len(results), "episodes": float(len(results))}
+
+    return roll_out

@@ -8,6 +8,7 @@ time; without rows left, the last one is held. May import: contract, numpy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ class ExecutionPlan:
     execute_rows: int = 25
     latency_ticks: int = 8
     blend_ticks: int = 0
+
+
+def latency_ticks(latency_s: float, rate_hz: float = 50.0) -> int:
+    """Whole control ticks that a latency takes, rounded up."""
+    return math.ceil(round(latency_s * rate_hz, 6))
 
 
 class ChunkTimeline:

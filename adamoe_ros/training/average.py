@@ -22,7 +22,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, module: nn.Module, decay: float) -> None:
         """average = decay * average + (1 - decay) * parameters; buffers are copied."""
-        mine, theirs = list(self.module.parameters()), list(module.parameters())
+        mine: list[torch.Tensor] = list(self.module.parameters())
+        theirs: list[torch.Tensor] = list(module.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - decay)
         for own, other in zip(self.module.buffers(), module.buffers(), strict=True):
             own.copy_(other)

@@ -73,6 +73,7 @@ class GenerateConfig(_Section):
     """Demonstrations that are made when the data folder has none."""
 
     task: str = "lift_bar"
+    robot: str = "aloha_sim"  # profile whose units the simulator speaks
     episodes: int = Field(300, gt=0)
     first_seed: int = 100_000
     every: int = Field(10, gt=0)  # control ticks between kept frames
@@ -100,6 +101,7 @@ class EvaluationConfig(_Section):
     """Roll-outs in the simulator while training."""
 
     every_steps: int = Field(0, ge=0)  # 0: never
+    task: str = "lift_bar"
     episodes: int = Field(10, gt=0)
     first_seed: int = 50_000  # apart from the demonstrations' and the benchmark's seeds
     execute_rows: int = Field(25, gt=0)

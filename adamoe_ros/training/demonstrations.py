@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import Problems
-from adamoe_ros.training.samples import Batch
+from adamoe_ros.training.samples import Batch, DataLayout
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,7 @@ class DemonstrationSet:
 
     Args:
         episodes: at least one.
-        camera_slots: of the images, in the model's order.
-        roles: of state and actions.
-        control_rate_hz: of the action rows.
+        layout: of every episode.
         rows: H, rows of a chunk.
 
     Raises:
@@ -58,14 +56,11 @@ class DemonstrationSet:
     def __init__(
         self,
         episodes: Sequence[Episode],
-        camera_slots: tuple[str, ...],
-        roles: tuple[str, ...],
-        control_rate_hz: float,
+        layout: DataLayout,
         rows: int,
     ) -> None:
-        self.camera_slots, self.roles = camera_slots, roles
-        self.control_rate_hz, self._rows = control_rate_hz, rows
-        _check(episodes, camera_slots, roles)
+        self.layout, self._rows = layout, rows
+        _check(episodes, layout)
         self.episodes = tuple(episodes)
         counts = [len(episode.steps) for episode in episodes]
         self._episode = np.repeat(np.arange(len(episodes)), counts)
@@ -115,9 +110,8 @@ class DemonstrationSet:
         return tuple(sorted({episode.instruction for episode in self.episodes}))
 
 
-def _check(
-    episodes: Sequence[Episode], camera_slots: tuple[str, ...], roles: tuple[str, ...]
-) -> None:
+def _check(episodes: Sequence[Episode], layout: DataLayout) -> None:
+    camera_slots, roles = layout.camera_slots, layout.roles
     problems = Problems()
     if not episodes:
         problems.add("demonstrations", "at least one episode", "none", "generate some first")

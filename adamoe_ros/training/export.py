@@ -16,7 +16,7 @@ from adamoe_ros.contract.manifest import (
     JointRole,
     Provenance,
 )
-from adamoe_ros.training.samples import SampleSource
+from adamoe_ros.training.samples import DataLayout
 
 NORMALIZATION_EPS = 1e-6
 TOKENIZER_FILE = "tokenizer.json"
@@ -29,29 +29,28 @@ def joint_role(role: str) -> JointRole:
 
 
 def make_manifest(
-    source: SampleSource, embodiment: str, gripper: GripperConvention, notes: str
+    layout: DataLayout, instructions: tuple[str, ...], notes: str
 ) -> CheckpointManifest:
-    """Manifest of a policy trained from scratch on ``source``.
+    """Manifest of a policy trained from scratch on data of this layout.
 
     Args:
-        embodiment: kinematics it was trained for, e.g. ``vx300s_dual``.
-        gripper: values of the grippers in the data.
+        instructions: sentences it was trained on.
         notes: how it was trained, one sentence.
     """
     return CheckpointManifest(
         raw_only=False,
-        embodiment=embodiment,
-        joints=tuple(joint_role(role) for role in source.roles),
-        gripper=gripper,
-        control_rate_hz=source.control_rate_hz,
-        camera_slots=source.camera_slots,
+        embodiment=layout.embodiment,
+        joints=tuple(joint_role(role) for role in layout.roles),
+        gripper=GripperConvention(open=layout.gripper_open, closed=layout.gripper_closed),
+        control_rate_hz=layout.control_rate_hz,
+        camera_slots=layout.camera_slots,
         normalization="mean_std",
         normalization_eps=NORMALIZATION_EPS,
         adapt_to_pi="none",
         prompt_style="plain",
         tokenizer=TOKENIZER_FILE,
         state_source="measured",
-        instructions=source.sentences(),
+        instructions=instructions,
         provenance=Provenance(
             source="adamoe train",
             created_by=f"adamoe_ros {__version__}",

@@ -6,19 +6,21 @@ May import: contract, policy, torch, matplotlib (inside a function).
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adamoe_ros.contract.manifest import GripperConvention
+from adamoe_ros.policy.checkpoint import write_checkpoint
+from adamoe_ros.policy.tensor_writer import specs_of
 from adamoe_ros.training.export import TOKENIZER_FILE, make_manifest
 from adamoe_ros.training.run import Prepared
-from adamoe_ros.training.storage import read_lines, write_atomic
+from adamoe_ros.training.storage import read_lines
 from adamoe_ros.training.trainer import LOG_FILE
 
-GRIPPER = GripperConvention(open=1.0, closed=0.0)
+RECORD, CURVE = "training.json", "curve.png"
 
 
 def half_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -31,7 +33,7 @@ def half_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def training_record(run: Prepared) -> dict[str, Any]:
     """Settings, data, and the curve of a run, as JSON."""
-    rows = read_lines(run.trainer.folder / LOG_FILE)
+    rows = read_lines(run.folder / LOG_FILE)
     return {
         "settings": run.config.model_dump(mode="json"),
         "network": run.sizes.to_dict(),
@@ -42,47 +44,65 @@ def training_record(run: Prepared) -> dict[str, Any]:
             "seeds": [run.data.episodes[0].seed, run.data.episodes[-1].seed],
             "instructions": list(run.data.sentences()),
         },
-        "object_statistics": run.statistics.get("objects"),
         "steps": run.trainer.step,
         "curve": [row for row in rows if "flow" in row],
         "evaluations": [row for row in rows if "evaluation" in row],
     }
 
 
-def write_record(run: Prepared, folder: Path) -> None:
-    """``training.json`` and ``curve.png``."""
+def write_policy(run: Prepared, folder: Path) -> Path:
+    """The averaged weights as a checkpoint folder with ``training.json`` and ``curve.png``.
+
+    Raises:
+        ContractError: the disk is full or not writable; an old folder is untouched.
+    """
     record = training_record(run)
-    text = json.dumps(record, indent=1).encode()
-    write_atomic(folder / "training.json", lambda stream: stream.write(text))
-    draw_curve(record, folder / "curve.png")
+    data, name = record["data"], run.config.name
+    notes = (
+        f"run {name}: {run.trainer.step} steps on {data['frames']} frames of "
+        f"{data['episodes']} scripted demonstrations; see {RECORD}"
+    )
+    tensors = half_weights(run.trainer.average.module)
+    return write_checkpoint(
+        folder,
+        run.sizes,
+        make_manifest(run.data.layout, run.data.sentences(), notes),
+        run.statistics,
+        specs_of(tensors),
+        tensors.items(),
+        files={
+            TOKENIZER_FILE: (run.folder / TOKENIZER_FILE).read_bytes(),
+            RECORD: json.dumps(record, indent=1).encode(),
+            CURVE: curve_picture(record),
+        },
+        overwrite=True,
+    )
 
 
-def draw_curve(record: dict[str, Any], path: Path) -> None:
-    """Losses over steps, with the roll-outs' success where there were any."""
+def curve_picture(record: dict[str, Any]) -> bytes:
+    """PNG of the losses over steps, with the roll-outs' success where there were any."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    steps = [row["step"] for row in record["curve"]]
     for axis, names in zip(
         axes, (("flow", "objects"), ("balance", "top_expert_share")), strict=True
     ):
         for name in names:
-            values = [row.get(name) for row in record["curve"]]
-            if any(value is not None for value in values):
-                axis.plot(steps, values, label=name, linewidth=1)
+            points = [(row["step"], row[name]) for row in record["curve"] if name in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=name, linewidth=1)
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
     axes[0].set_yscale("log")
-    success = [(r["step"], r["evaluation"]["success"]) for r in record["evaluations"]]
+    success = [(row["step"], row["evaluation"]["success"]) for row in record["evaluations"]]
     if success:
         axes[1].plot(*zip(*success, strict=True), "o-", label="success")
     for axis in axes:
         axis.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
     pyplot.close(figure)
-
-
-__all__ = ["GRIPPER", "TOKENIZER_FILE", "half_weights", "make_manifest", "write_record"]
+    return stream.getvalue()

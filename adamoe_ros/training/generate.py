@@ -2,35 +2,45 @@
 """Demonstrations of the scripted expert, in the policy's units and image size.
 
 Pictures are taken as the robot's cameras deliver them and made small as the policy does it.
-May import: contract, sim, policy, numpy, PIL.
+May import: contract, sim, policy, numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from adamoe_ros.contract.joint_map import Affine
-from adamoe_ros.sim.bimanual import BimanualSim
+from adamoe_ros.contract.joint_map import JointMap, build_joint_map, profile_roles
+from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.policy.images import resize_picture
+from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import run_expert
 from adamoe_ros.sim.render import CameraRenderer
+from adamoe_ros.sim.scene import CAMERAS
 from adamoe_ros.training.config import GenerateConfig
 from adamoe_ros.training.demonstrations import Episode
+from adamoe_ros.training.export import make_manifest
+from adamoe_ros.training.samples import DataLayout
 
 
-def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W, 3) -> (height, width, 3), bilinear with antialiasing; same aspect ratio only.
+def robot_layout(robot: str) -> tuple[DataLayout, JointMap]:
+    """Layout of demonstrations on a simulated robot, and the conversion of its values.
+
+    Args:
+        robot: name of a profile with the simulator's units.
 
     Raises:
-        ValueError: the aspect ratio differs (padding is the policy's, not ours).
+        ContractError: there is no such profile.
     """
-    height, width = size
-    if image.shape[0] * width != image.shape[1] * height:
-        raise ValueError(f"picture {image.shape[:2]} does not fit {size}")
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    profile = load_profile(profile_path(robot, robots_dir()))
+    layout = DataLayout(
+        embodiment=profile.embodiments[0],
+        camera_slots=tuple(CAMERAS),
+        roles=profile_roles(profile),
+        control_rate_hz=CONTROL_RATE,
+    )
+    return layout, build_joint_map(profile, make_manifest(layout, (), "demonstrations"))
 
 
 class Generator:
@@ -39,17 +49,20 @@ class Generator:
     Args:
         settings: which task, how often, how disturbed.
         size: (height, width) of the policy's images.
-        to_model: driver's units -> the policy's (grippers 0 closed ... 1 open).
+
+    Attributes:
+        layout: of the episodes.
     """
 
-    def __init__(self, settings: GenerateConfig, size: tuple[int, int], to_model: Affine) -> None:
-        self._settings, self._size, self._map = settings, size, to_model
+    def __init__(self, settings: GenerateConfig, size: tuple[int, int]) -> None:
+        self._settings, self._size = settings, size
+        self.layout, self._map = robot_layout(settings.robot)
         self._sim = BimanualSim(settings.task)
         self._camera = CameraRenderer(self._sim.model)
 
     def _look(self) -> dict[str, NDArray[np.uint8]]:
         pictures = self._camera.slots(self._sim.data)
-        return {slot: shrink(picture, self._size) for slot, picture in pictures.items()}
+        return {slot: resize_picture(picture, self._size) for slot, picture in pictures.items()}
 
     def episode(self, number: int) -> Episode | None:
         """The number-th demonstration; None if the expert failed."""
@@ -60,25 +73,15 @@ class Generator:
         if not shown.success:
             return None
         return Episode(
-            images=np.stack(list(shown.images.values()), 1),
+            images=np.stack([shown.images[slot] for slot in self.layout.camera_slots], 1),
             steps=shown.steps,
-            state=self._map.apply(shown.state).astype(np.float32),
-            actions=self._map.apply(shown.actions).astype(np.float32),
+            state=self._map.model_from_state(shown.state).astype(np.float32),
+            actions=self._map.model_from_command(shown.actions).astype(np.float32),
             objects=shown.goals.astype(np.float32),
             instruction=self._sim.instruction,
             task=settings.task,
             seed=seed,
         )
-
-    def episodes(self, count: int, show: Callable[[int], None]) -> list[Episode]:
-        """Demonstrations 0 ... count - 1 without the failed ones."""
-        found = []
-        for number in range(count):
-            episode = self.episode(number)
-            if episode is not None:
-                found.append(episode)
-            show(number + 1)
-        return found
 
     def close(self) -> None:
         """Give the GL context back."""

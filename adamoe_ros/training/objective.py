@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loss of a batch: flow matching, load balance, optional z-loss, auxiliary object positions.
 
-May import: torch, tokenizers, model.
+May import: torch, numpy, policy, model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional
 
@@ -19,6 +18,9 @@ from adamoe_ros.model.flow import noisy_actions
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy, PolicyLoss, PrefixCache
 from adamoe_ros.model.statistics import moe_statistics
+from adamoe_ros.policy.images import to_unit
+from adamoe_ros.policy.normalise import Normalizer
+from adamoe_ros.policy.prompt import PromptEncoder
 from adamoe_ros.training.augmentation import jitter_colours, shift_images
 from adamoe_ros.training.config import TrainingConfig
 from adamoe_ros.training.samples import Batch
@@ -27,77 +29,52 @@ from adamoe_ros.training.schedules import balance_coefficient
 from adamoe_ros.training.trainer import StepLosses
 
 
-class Standardiser:
-    """(x - mean) / (std + eps) for one kind of vector, padded with zeros to the model's width.
-
-    Args:
-        statistics: ``mean`` and ``std`` lists of D numbers.
-        eps: added to std.
-        width: of the result, at least D; None: D.
-    """
-
-    def __init__(self, statistics: dict[str, list[float]], eps: float, width: int | None) -> None:
-        self.mean = np.asarray(statistics["mean"], dtype=np.float32)
-        self.scale = np.asarray(statistics["std"], dtype=np.float32) + np.float32(eps)
-        self._padding = (width or len(self.mean)) - len(self.mean)
-
-    def __call__(self, values: NDArray[np.float32]) -> torch.Tensor:
-        """(..., D) -> (..., width) float32."""
-        scaled = (values - self.mean) / self.scale
-        padding = [(0, 0)] * (scaled.ndim - 1) + [(0, self._padding)]
-        return torch.from_numpy(np.pad(scaled, padding).astype(np.float32))
-
-    def invert(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(..., width) -> (..., D)."""
-        return values[..., : len(self.mean)] * self.scale + self.mean
-
-
 class FlowObjective:
     """What ``Trainer`` minimises.
 
     Args:
         config: settings.
-        state, actions, objects: standardisers; no object loss where ``objects`` is None.
-        tokenizer: of the prompt.
-        prompt_length: most tokens.
+        state, actions, objects: normalisation; no object loss where ``objects`` is None.
+        prompt: sentences to tokens.
         device: where the network is.
     """
 
     def __init__(
         self,
         config: TrainingConfig,
-        state: Standardiser,
-        actions: Standardiser,
-        objects: Standardiser | None,
-        tokenizer: Tokenizer,
-        prompt_length: int,
+        state: Normalizer,
+        actions: Normalizer,
+        objects: Normalizer | None,
+        prompt: PromptEncoder,
         device: torch.device,
     ) -> None:
         self._config, self._device = config, device
         self._state, self._actions, self._objects = state, actions, objects
-        self._tokenizer, self._length = tokenizer, prompt_length
+        self._prompt = prompt
 
     def __call__(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
         """Loss of one batch; the same numbers for the same step and batch."""
         rng = augment_rng(self._config.seed, step)
         generator = flow_generator(self._config.seed, step)
-        state = self._state(batch.state)
+        state = torch.from_numpy(self._state.apply(batch.state))
         state += self._config.augment.state_noise * torch.from_numpy(
             rng.standard_normal(state.shape, dtype=np.float32)
         )
-        actions = self._actions(batch.actions).repeat_interleave(self._config.flow_draws, 0)
+        actions = torch.from_numpy(self._actions.apply(batch.actions))
+        actions = actions.repeat_interleave(self._config.flow_draws, 0)
         noise = torch.randn(actions.shape, generator=generator)
         time = flow_times(len(actions), generator)
         images = self._images(batch.images, rng)
-        token_ids, token_mask = encode_prompts(self._tokenizer, batch.instructions, self._length)
-        wanted = batch.objects is not None and self._objects is not None
-        objects = self._objects(batch.objects) if wanted else None  # type: ignore[misc, arg-type]
+        ids, masks = zip(*map(self._prompt, batch.instructions), strict=True)
+        objects = None
+        if batch.objects is not None and self._objects is not None:
+            objects = torch.from_numpy(self._objects.apply(batch.objects))
         on = self._device
-        inputs = {
+        inputs: dict[str, Any] = {
             "images": images,
             "image_mask": torch.ones(images.shape[:2], dtype=torch.bool),
-            "token_ids": token_ids.to(on),
-            "token_mask": token_mask,
+            "token_ids": torch.from_numpy(np.stack(ids)).to(on),
+            "token_mask": torch.from_numpy(np.stack(masks)),
             "state": state.to(on),
             "actions": actions.to(on),
             "noise": noise.to(on),
@@ -113,8 +90,7 @@ class FlowObjective:
     def _images(self, images: NDArray[np.uint8], rng: np.random.Generator) -> torch.Tensor:
         moved = shift_images(images, self._config.augment.shift, rng)
         pixels = torch.from_numpy(moved).to(self._device)
-        unit = pixels.movedim(-1, -3).float().div_(127.5).sub_(1)
-        return jitter_colours(unit, self._config.augment, rng)
+        return jitter_colours(to_unit(pixels.movedim(-1, -3)), self._config.augment, rng)
 
     def _combine(self, losses: PolicyLoss, step: int) -> StepLosses:
         weights = self._config.loss
@@ -183,23 +159,3 @@ class MultipleDraws:
         if objects is not None and once.objects is not None:
             located = functional.mse_loss(once.objects, objects)
         return PolicyLoss(rows.mean(), rows, located, moe_statistics(trace))
-
-
-def encode_prompts(
-    tokenizer: Tokenizer, sentences: Sequence[str], length: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sentences as the ``plain`` prompt style has them: their tokens, cut and padded to ``length``.
-
-    Returns:
-        (B, length) int64 ids, 0 where padded; (B, length) bool mask.
-    """
-    ids = torch.zeros(len(sentences), length, dtype=torch.int64)
-    mask = torch.zeros(len(sentences), length, dtype=torch.bool)
-    known: dict[str, list[int]] = {}
-    for row, sentence in enumerate(sentences):
-        if sentence not in known:
-            known[sentence] = tokenizer.encode(sentence).ids[:length]
-        tokens = known[sentence]
-        ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
-        mask[row, : len(tokens)] = True
-    return ids, mask

@@ -64,3 +64,32 @@ class Progress:
             self._stream.write("\n")
         self._stream.flush()
         return rates
+
+
+class Counter:
+    """Counts finished things of a known number, with the time left; one line, or ten without
+    a terminal.
+
+    Args:
+        what: said in front.
+        total: when it is done.
+        stream: where to write.
+    """
+
+    def __init__(self, what: str, total: int, stream: TextIO | None = None) -> None:
+        self._what, self._total, self._done = what, total, 0
+        self._stream = stream or sys.stderr
+        self._start = time.monotonic()
+
+    def add(self, count: int = 1, note: str = "") -> None:
+        """Note ``count`` more; ``note`` is said behind."""
+        before, self._done = self._done, self._done + count
+        elapsed = time.monotonic() - self._start
+        left = elapsed / self._done * (self._total - self._done)
+        text = f"{self._what}: {self._done}/{self._total} {note}| {duration_text(left)} left"
+        ended = self._done >= self._total
+        if self._stream.isatty():
+            self._stream.write(f"\r{text:<100}" + ("\n" if ended else ""))
+        elif ended or self._done * 10 // self._total > before * 10 // self._total:
+            self._stream.write(text + "\n")
+        self._stream.flush()

@@ -11,6 +11,26 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class DataLayout:
+    """What the numbers of a data set mean.
+
+    Attributes:
+        embodiment: kinematics it was recorded on, e.g. ``vx300s_dual``.
+        camera_slots: of the images, in the model's order.
+        roles: of state and actions, canonical (``left_0 ... right_gripper``).
+        control_rate_hz: of the action rows.
+        gripper_open, gripper_closed: values of a gripper's column.
+    """
+
+    embodiment: str
+    camera_slots: tuple[str, ...]
+    roles: tuple[str, ...]
+    control_rate_hz: float
+    gripper_open: float = 1.0
+    gripper_closed: float = 0.0
+
+
+@dataclass(frozen=True)
 class Batch:
     """B samples, not yet normalised.
 
@@ -32,9 +52,7 @@ class Batch:
 class SampleSource(Protocol):
     """A data set: samples by number, and the columns that statistics are made of."""
 
-    camera_slots: tuple[str, ...]
-    roles: tuple[str, ...]
-    control_rate_hz: float
+    layout: DataLayout
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,14 @@ import numpy as np
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
+from adamoe_ros.training.samples import DataLayout
 from adamoe_ros.training.storage import write_atomic
 
-FORMAT = "adamoe_demonstrations/1"
+FORMAT = "adamoe_demonstrations/2"
 _ARRAYS = ("images", "steps", "state", "actions", "objects")
 
 
-def write_shard(
-    path: Path,
-    episodes: Sequence[Episode],
-    camera_slots: tuple[str, ...],
-    roles: tuple[str, ...],
-    control_rate_hz: float,
-) -> None:
+def write_shard(path: Path, episodes: Sequence[Episode], layout: DataLayout) -> None:
     """Write whole episodes; the file appears only when it is complete.
 
     Raises:
@@ -35,9 +31,7 @@ def write_shard(
     """
     header = {
         "format": FORMAT,
-        "camera_slots": camera_slots,
-        "roles": roles,
-        "control_rate_hz": control_rate_hz,
+        "layout": asdict(layout),
         "episodes": [
             {"instruction": e.instruction, "task": e.task, "seed": e.seed} for e in episodes
         ],
@@ -69,22 +63,27 @@ def read_shards(folder: Path, rows: int, most: int | None = None) -> Demonstrati
             )
         )
     episodes: list[Episode] = []
-    common: tuple[Any, ...] | None = None
+    common: DataLayout | None = None
     for path in paths:
         with np.load(path, allow_pickle=False) as document:
             header = _header(path, document)
-            found = (header["camera_slots"], header["roles"], header["control_rate_hz"])
+            found = _layout(header["layout"])
             common = common or found
             if found != common:
                 raise ContractError(
-                    problem(str(path), f"cameras, joints and rate {common}", found, "separate them")
+                    problem(str(path), f"{common}", found, "keep them in two folders")
                 )
             for number, names in enumerate(header["episodes"]):
                 arrays = {name: document.get(f"{number}/{name}") for name in _ARRAYS}
                 episodes.append(Episode(**arrays, **names))
     assert common is not None
-    slots, roles, rate = common
-    return DemonstrationSet(episodes[:most], tuple(slots), tuple(roles), rate, rows)
+    return DemonstrationSet(episodes[:most], common, rows)
+
+
+def _layout(values: dict[str, Any]) -> DataLayout:
+    return DataLayout(
+        **values | {"camera_slots": tuple(values["camera_slots"]), "roles": tuple(values["roles"])}
+    )
 
 
 def _header(path: Path, document: Any) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Objective(Protocol):
         """Loss of one batch at a step."""
 
 
-Evaluate = Callable[[nn.Module, int], dict[str, float]]
+Evaluate = Callable[[], dict[str, float]]
 
 
 class Trainer:
@@ -62,9 +62,9 @@ class Trainer:
         objective: loss of a batch.
         source: the data set.
         folder: gets ``state.pt`` and ``log.jsonl``.
-        evaluate: called with the averaged weights every ``evaluation.every_steps``.
 
     Attributes:
+        evaluate: tries the averaged weights every ``evaluation.every_steps``; None: never.
         step: finished steps.
         average: averaged weights; what is to be shipped.
     """
@@ -76,10 +76,10 @@ class Trainer:
         objective: Objective,
         source: SampleSource,
         folder: Path,
-        evaluate: Evaluate | None = None,
     ) -> None:
         self.config, self.network, self.objective = config, network, objective
-        self.source, self.folder, self.evaluate = source, folder, evaluate
+        self.source, self.folder = source, folder
+        self.evaluate: Evaluate | None = None
         self.average = WeightAverage(network)
         self.optimiser = make_optimiser(network, config.optimiser)
         self.step = 0
@@ -197,6 +197,6 @@ class Trainer:
         if self.evaluate is None:
             return
         start = time.monotonic()
-        values = self.evaluate(self.average.module, self.step)
+        values = self.evaluate()
         progress.waited(time.monotonic() - start)
         log.write({"step": self.step, "evaluation": values})

@@ -15,10 +15,9 @@ from adamoe_ros.model.initial import initialise
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.training.config import TrainingConfig
 from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
-from adamoe_ros.training.objective import FlowObjective, Standardiser
-from adamoe_ros.training.statistics import column_statistics
+from adamoe_ros.training.run import data_statistics, make_objective, prompt_encoder
+from adamoe_ros.training.samples import DataLayout
 from adamoe_ros.training.trainer import Trainer
-from adamoe_ros.training.vocabulary import build_tokenizer
 
 SMALL_CHANGES = {
     "vision.image_size": [24, 24],
@@ -69,9 +68,12 @@ def demonstrations() -> DemonstrationSet:
 
     return DemonstrationSet(
         [episode(n) for n in range(4)],
-        ("cam_high", "cam_left_wrist"),
-        ("left_0", "left_gripper", "right_0", "right_gripper"),
-        control_rate_hz=50.0,
+        DataLayout(
+            embodiment="test_arms",
+            camera_slots=("cam_high", "cam_left_wrist"),
+            roles=("left_0", "left_gripper", "right_0", "right_gripper"),
+            control_rate_hz=50.0,
+        ),
         rows=6,
     )
 
@@ -88,15 +90,12 @@ def make_trainer(
         network = AdaMoEPolicy(sizes)
         initialise(network, torch.Generator().manual_seed(config.seed))
         data = demonstrations
-        objects = data.objects()
-        assert objects is not None
-        objective = FlowObjective(
+        folder.mkdir(parents=True, exist_ok=True)
+        objective = make_objective(
             config,
-            Standardiser(column_statistics(data.states()), 1e-6, sizes.state_dim),
-            Standardiser(column_statistics(data.action_rows()), 1e-6, sizes.action_dim),
-            Standardiser(column_statistics(objects), 1e-6, None),
-            build_tokenizer(data.sentences()),
-            sizes.prompt_length,
+            sizes,
+            data_statistics(data, wanted=True),
+            prompt_encoder(data.sentences(), sizes, folder),
             torch.device("cpu"),
         )
         return Trainer(config, network, objective, data, folder)

@@ -10,8 +10,14 @@ import pytest
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
+from adamoe_ros.training.samples import DataLayout
 
-_SLOTS, _ROLES = ("cam_high", "cam_left_wrist"), ("left_0", "left_gripper")
+_LAYOUT = DataLayout(
+    embodiment="test_arm",
+    camera_slots=("cam_high", "cam_left_wrist"),
+    roles=("left_0", "left_gripper"),
+    control_rate_hz=50.0,
+)
 
 
 def _episode(first: float, length: int = 9, every: int = 4, task: str = "lift") -> Episode:
@@ -29,7 +35,7 @@ def _episode(first: float, length: int = 9, every: int = 4, task: str = "lift") 
 
 
 def _set(*episodes: Episode) -> DemonstrationSet:
-    return DemonstrationSet(episodes, _SLOTS, _ROLES, control_rate_hz=50.0, rows=4)
+    return DemonstrationSet(episodes, _LAYOUT, rows=4)
 
 
 def test_chunks_follow_the_frame_and_hold_at_the_end() -> None:

@@ -77,6 +77,11 @@ def test_flow_generator_differs_by_step_and_rank() -> None:
 def test_statistics_against_numpy() -> None:
     rows = np.random.default_rng(0).normal(3, 2, (500, 4)).astype(np.float32)
     stats = column_statistics(rows)
-    assert stats["mean"] == pytest.approx(rows.mean(0), abs=1e-5)
-    assert stats["std"] == pytest.approx(rows.std(0), abs=1e-5)
-    assert stats["q01"] == pytest.approx(np.quantile(rows, 0.01, axis=0), abs=1e-5)
+    assert stats.mean == pytest.approx(rows.mean(0), abs=1e-5)
+    assert stats.std == pytest.approx(rows.std(0), abs=1e-5)
+    assert stats.q01 == pytest.approx(np.quantile(rows, 0.01, axis=0), abs=1e-5)
+
+
+def test_a_joint_at_rest_keeps_a_spread() -> None:
+    stats = column_statistics(np.zeros((5, 2), dtype=np.float32), least_std=0.01)
+    assert stats.std == (0.01, 0.01)

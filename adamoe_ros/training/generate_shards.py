@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of demonstrations, made by one process per core; a stopped run goes on where it was.
+
+May import: contract, numpy, torch, training.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.training.config import GenerateConfig
+from adamoe_ros.training.generate import Generator
+from adamoe_ros.training.progress import Counter
+from adamoe_ros.training.shards import write_shard
+from adamoe_ros.training.storage import write_atomic
+
+SETTINGS_FILE = "generated.json"
+_SHARD = 10  # episodes a file: what a kill may cost
+
+
+def shard_path(folder: Path, first: int) -> Path:
+    """File of the episodes from number ``first`` on."""
+    return folder / f"episodes_{first:06d}.npz"
+
+
+def generate_missing(settings: GenerateConfig, size: tuple[int, int], folder: Path) -> int:
+    """Complete a folder of demonstrations.
+
+    Args:
+        settings: what to show.
+        size: (height, width) of the policy's images.
+        folder: gets the shards and the settings they were made with.
+
+    Returns:
+        Episodes that were run now.
+
+    Raises:
+        ContractError: the folder was made with other settings, or the disk is full.
+    """
+    _claim(settings, size, folder)
+    starts = [n for n in range(0, settings.episodes, _SHARD) if not shard_path(folder, n).exists()]
+    if not starts:
+        return 0
+    jobs = [(settings, size, folder, n, min(n + _SHARD, settings.episodes)) for n in starts]
+    total = sum(job[4] - job[3] for job in jobs)
+    counter = Counter(f"demonstrations of {settings.task}", total)
+    for count in _run(jobs):
+        counter.add(count)
+    return total
+
+
+def _run(jobs: list[tuple[GenerateConfig, tuple[int, int], Path, int, int]]) -> Iterator[int]:
+    workers = min(len(os.sched_getaffinity(0)), len(jobs))
+    context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for done in as_completed([pool.submit(_make_shard, *job) for job in jobs]):
+            yield done.result()
+
+
+def _make_shard(
+    settings: GenerateConfig, size: tuple[int, int], folder: Path, first: int, end: int
+) -> int:
+    import torch
+
+    torch.set_num_threads(1)
+    generator = Generator(settings, size)
+    try:
+        shown = [generator.episode(number) for number in range(first, end)]
+    finally:
+        generator.close()
+    episodes = [episode for episode in shown if episode is not None]
+    write_shard(shard_path(folder, first), episodes, generator.layout)
+    return end - first
+
+
+def _claim(settings: GenerateConfig, size: tuple[int, int], folder: Path) -> None:
+    """Note the settings in a new folder; refuse one that was made with others."""
+    wanted: dict[str, Any] = settings.model_dump(mode="json", exclude={"episodes"})
+    wanted["image_size"] = list(size)
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        text = json.dumps(wanted, indent=1).encode()
+        write_atomic(path, lambda stream: stream.write(text))
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    different = {key: found.get(key) for key in wanted if found.get(key) != wanted[key]}
+    if different:
+        expected = {key: wanted[key] for key in different}
+        raise ContractError(
+            problem(
+                str(path), f"{expected}", different, "delete the folder or set another data.folder"
+            )
+        )
