@@ -234,13 +234,11 @@ def _record(
     started: float,
 ) -> Recording:
     """Run with everything that was started ended again, however it ends."""
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
+    from adamoe_ros.ros.demo_director import ros_session
 
     old = signal.signal(signal.SIGTERM, _interrupt)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
-        with NodeProcesses(environment, settings.out / "log") as nodes:
+        with ros_session(), NodeProcesses(environment, settings.out / "log") as nodes:
             run = DemoRun(settings, profile, view, nodes)
             try:
                 run.run(started)
@@ -248,7 +246,6 @@ def _record(
                 run.close()
         return run.recording
     finally:
-        rclpy.try_shutdown()
         signal.signal(signal.SIGTERM, old)
 
 

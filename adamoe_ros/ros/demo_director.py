@@ -7,10 +7,12 @@ Imports rclpy.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Log
@@ -19,6 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from adamoe_ros.action import ExecuteInstruction
@@ -33,6 +36,16 @@ ACTIVATE = Transition.TRANSITION_ACTIVATE
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
 _TURN = 0.05  # s, longest wait for one message
 _REASONS = 1.0  # s for a node's error lines to arrive after its transition failed
+
+
+@contextlib.contextmanager
+def ros_session() -> Iterator[None]:
+    """rclpy from begin to end, with the signals left to the caller."""
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()
 
 
 class DemoFailed(Exception):
