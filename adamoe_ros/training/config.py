@@ -116,6 +116,7 @@ class TrainingConfig(_Section):
     steps: int = Field(30_000, gt=0)
     batch_size: int = Field(32, gt=0)
     flow_draws: int = Field(1, gt=0)  # flow times and noises per sample: images are encoded once
+    rtc_max_delay: int = Field(0, ge=0)  # rows given clean, 0 ... so many: for strategy rtc_trained
     ema_decay: float = Field(0.99, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights: float32
     device: str = "auto"

@@ -29,13 +29,14 @@ def joint_role(role: str) -> JointRole:
 
 
 def make_manifest(
-    layout: DataLayout, instructions: tuple[str, ...], notes: str
+    layout: DataLayout, instructions: tuple[str, ...], notes: str, rtc_max_delay: int = 0
 ) -> CheckpointManifest:
     """Manifest of a policy trained from scratch on data of this layout.
 
     Args:
         instructions: sentences it was trained on.
         notes: how it was trained, one sentence.
+        rtc_max_delay: rows of clean prefix it was trained with.
     """
     return CheckpointManifest(
         raw_only=False,
@@ -50,6 +51,7 @@ def make_manifest(
         prompt_style="plain",
         tokenizer=TOKENIZER_FILE,
         state_source="measured",
+        rtc_max_delay=rtc_max_delay,
         instructions=instructions,
         provenance=Provenance(
             source="adamoe train",

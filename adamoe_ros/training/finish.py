@@ -66,7 +66,7 @@ def write_policy(run: Prepared, folder: Path) -> Path:
     return write_checkpoint(
         folder,
         run.sizes,
-        make_manifest(run.data.layout, run.data.sentences(), notes),
+        make_manifest(run.data.layout, run.data.sentences(), notes, run.config.rtc_max_delay),
         run.statistics,
         specs_of(tensors),
         tensors.items(),

@@ -24,7 +24,12 @@ from adamoe_ros.policy.prompt import PromptEncoder
 from adamoe_ros.training.augmentation import jitter_colours, shift_images
 from adamoe_ros.training.config import TrainingConfig
 from adamoe_ros.training.samples import Batch
-from adamoe_ros.training.sampling import augment_rng, flow_generator, flow_times
+from adamoe_ros.training.sampling import (
+    augment_rng,
+    flow_generator,
+    flow_times,
+    with_clean_prefix,
+)
 from adamoe_ros.training.schedules import balance_coefficient
 from adamoe_ros.training.trainer import StepLosses
 
@@ -64,6 +69,9 @@ class FlowObjective:
         actions = actions.repeat_interleave(self._config.flow_draws, 0)
         noise = torch.randn(actions.shape, generator=generator)
         time = flow_times(len(actions), generator)
+        if self._config.rtc_max_delay:
+            rows = actions.shape[1]
+            time = with_clean_prefix(time, rows, self._config.rtc_max_delay, generator)
         images = self._images(batch.images, rng)
         ids, masks = zip(*map(self._prompt, batch.instructions), strict=True)
         objects = None
@@ -150,12 +158,14 @@ class MultipleDraws:
             length=spread(once.length),
             objects=once.objects,
         )
-        times = time.unsqueeze(1).expand(actions.shape[:2])
+        times = time if time.dim() == 2 else time.unsqueeze(1).expand(actions.shape[:2])
         x_t, target = noisy_actions(actions, noise, times)
         trace: list[Routing] = []
         velocity = self._network.velocity_joint(prefix, spread(state), x_t, times, trace)
-        rows = (velocity - target).square().mean(-1)
+        predicted = times > 0
+        rows = (velocity - target).square().mean(-1) * predicted
         located = None
         if objects is not None and once.objects is not None:
             located = functional.mse_loss(once.objects, objects)
-        return PolicyLoss(rows.mean(), rows, located, moe_statistics(trace))
+        flow = rows.sum() / predicted.sum().clamp(min=1)
+        return PolicyLoss(flow, rows, located, moe_statistics(trace))

@@ -80,3 +80,21 @@ def flow_times(count: int, generator: torch.Generator) -> torch.Tensor:
     """
     uniform = torch.rand(count, generator=generator)
     return uniform.pow(1 / 1.5) * 0.999 + 0.001
+
+
+def with_clean_prefix(
+    time: torch.Tensor, rows: int, max_delay: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Flow time of every row, 0 for a prefix of random length: training-time real-time chunking.
+
+    Source: arXiv 2512.05964. Rows of time 0 are given clean and do not count in the loss.
+
+    Args:
+        time: (B,) of the other rows.
+        rows: H.
+        max_delay: longest prefix, below H; lengths 0 ... max_delay are equally frequent.
+
+    Returns: (B, H) float32.
+    """
+    lengths = torch.randint(max_delay + 1, (len(time), 1), generator=generator)
+    return time.unsqueeze(1).expand(-1, rows).masked_fill(torch.arange(rows) < lengths, 0.0)
