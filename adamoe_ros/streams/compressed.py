@@ -28,6 +28,25 @@ def decode_compressed(message: CompressedImageMessage, where: str) -> NDArray[np
     Raises:
         ContractError: depth data, another format, truncated or broken data, or no cv2 module.
     """
+    data = check_compressed(message, where)
+    try:
+        cv2 = opencv()
+    except ImportError as error:
+        raise ContractError(
+            problem(where, "opencv to read it", "no cv2 module", "install python3-opencv")
+        ) from error
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ContractError(_broken(where, "undecodable data", len(data)))
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def check_compressed(message: CompressedImageMessage, where: str) -> bytes:
+    """The data of a message that looks whole; cheap, nothing is decoded.
+
+    Raises:
+        ContractError: depth data, another format, or truncated data.
+    """
     data = bytes(memoryview(message.data))
     source = message.format.split(";")[0].strip()
     if "compressedDepth" in message.format or source in ("16UC1", "32FC1"):
@@ -40,16 +59,7 @@ def decode_compressed(message: CompressedImageMessage, where: str) -> NDArray[np
         raise ContractError(problem(where, "JPEG or PNG data", got, "set the driver's format"))
     if ends[1] not in data[-64:]:  # encoders may pad, decoders would fill the rest with grey
         raise ContractError(_broken(where, "no end marker", len(data)))
-    try:
-        cv2 = opencv()
-    except ImportError as error:
-        raise ContractError(
-            problem(where, "opencv to read it", "no cv2 module", "install python3-opencv")
-        ) from error
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ContractError(_broken(where, "undecodable data", len(data)))
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return data
 
 
 def _broken(where: str, what: str, size: int) -> str:

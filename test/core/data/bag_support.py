@@ -83,10 +83,11 @@ def pose(profile: RobotProfile, time_s: float, lead_s: float = 0.0) -> np.ndarra
     for _, arm in profile.ordered_arms:
         for index, (home, limits) in enumerate(zip(arm.home, arm.limits, strict=True)):
             low, high = limits.position
-            room = 0.4 * min(abs(high - home), abs(home - low), 0.5)
-            swing = np.sin(1.3 * (time_s + lead_s) + index)
-            values.append(home + room * swing)
-    return np.clip(np.array(values), -10, 10)
+            reach = 0.4 * min(max(high - home, home - low), 0.5)
+            swing = np.sin((1.3 + 0.1 * index) * (time_s + lead_s) + index)
+            inwards = np.clip(home, low + reach, high - reach)
+            values.append(inwards + reach * swing)
+    return np.array(values)
 
 
 def motion(

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags to LeRobot datasets and back; statistics in the same pass; what is wrong with a dataset.
+
+Exit code 0: everything was read and is in order; 3: a part could not be read, or there are errors in
+the dataset (every one is named); 2: nothing could be done with what was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adamoe_ros.contract.profile import RobotProfile
+    from adamoe_ros.data.units import Units
+
+PARTIAL = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``adamoe dataset``."""
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
+    _convert_arguments(jobs.add_parser("convert", help="bags, or folders of them, to a dataset"))
+    check = jobs.add_parser("validate", help="ranges, gaps, frozen cameras, joint order")
+    check.add_argument("dataset", type=Path)
+    check.add_argument("--robot", help="profile, for joint order and limits")
+    check.add_argument("--gripper", choices=("driver", "1_open", "0_open"), default="")
+    check.add_argument("--no-pictures", action="store_true", help="do not decode the pictures")
+    back = jobs.add_parser("to-bag", help="an episode as a bag with a robot's topics")
+    back.add_argument("dataset", type=Path)
+    back.add_argument("--robot", required=True)
+    back.add_argument("--out", type=Path, required=True, help="folder of the new bag")
+    back.add_argument("--episode", type=int, default=0)
+    back.add_argument("--gripper", choices=("driver", "1_open", "0_open"), default="")
+    look = jobs.add_parser("info", help="what is in a bag or a dataset")
+    look.add_argument("path", type=Path)
+
+
+def _convert_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bags", type=Path, nargs="+", help="bags or folders of bags")
+    parser.add_argument("--robot", required=True, help="profile of the robot that recorded them")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new dataset")
+    parser.add_argument("--checkpoint", type=Path, help="take order, cameras and units from it")
+    parser.add_argument(
+        "--gripper",
+        choices=("driver", "1_open", "0_open"),
+        default="",
+        help="without --checkpoint: grippers 0 ... 1, or everything as the driver has it",
+    )
+    parser.add_argument("--fps", type=int, help="of the dataset (default: the slowest camera's)")
+    parser.add_argument(
+        "--action",
+        choices=("command", "next_state"),
+        default="command",
+        help="what the arms were told, or where they were one frame later",
+    )
+    parser.add_argument("--format", choices=("v3.0", "v2.1"), default="v3.0")
+    parser.add_argument(
+        "--images", choices=("video", "png"), default="video", help="png loses nothing"
+    )
+    parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--crf", type=int, default=18, help="video quality, less is better")
+    parser.add_argument("--instruction", default="", help="sentence, where the bags have none")
+    parser.add_argument("--namespace", default="", help="of the robot's topics in the bags")
+    parser.add_argument(
+        "--clock",
+        choices=("auto", "log", "clock", "stamps"),
+        default="auto",
+        help="what stamps are compared with: the recorder's clock, /clock, or nothing",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do the job.
+
+    Raises:
+        ContractError: options, bags or dataset do not fit.
+    """
+    jobs = {"convert": _convert, "validate": _validate, "to-bag": _to_bag, "info": _info}
+    return jobs[options.job](options)
+
+
+def _profile(name: str) -> RobotProfile:
+    from adamoe_ros.contract.profile_io import load_profile, profile_path
+    from adamoe_ros.contract.resources import robots_dir
+
+    return load_profile(profile_path(name, robots_dir()))
+
+
+# --- convert ------------------------------------------------------------------------------------
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from adamoe_ros.cli.progress import Steps
+    from adamoe_ros.contract.manifest import load_manifest
+    from adamoe_ros.data.bag.files import bags_below
+    from adamoe_ros.data.convert import ConvertSettings
+    from adamoe_ros.data.convert_many import ConversionJob, convert_bags
+    from adamoe_ros.data.observations import StreamOptions
+    from adamoe_ros.data.units import units_for
+
+    profile = _profile(options.robot)
+    manifest = load_manifest(options.checkpoint / "manifest.json") if options.checkpoint else None
+    units: Units = units_for(profile, manifest, options.gripper)
+    bags = [bag for path in options.bags for bag in bags_below(path)]
+    slots = tuple(manifest.camera_slots) if manifest else None
+    job = ConversionJob(
+        bags,
+        options.out,
+        profile,
+        units,
+        ConvertSettings(
+            fps=_fps(options, profile),
+            action=options.action,
+            stream=StreamOptions(options.namespace, slots, options.instruction, options.clock),
+            precision=options.precision,
+            lossless=options.images == "png",
+            crf=options.crf,
+        ),
+        options.format,
+        max(1, options.workers),
+    )
+    with Steps("bags", len(bags)) as steps:
+
+        def tell(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> None:
+            steps.done(_bag_line(bag, facts, lines))
+
+        outcome = convert_bags(job, tell)
+    totals = outcome.totals
+    assert totals is not None
+    print(f"{options.out}: {totals.episodes} episodes, {totals.frames} frames, {options.format}")
+    if outcome.reused:
+        print(f"{outcome.reused} episodes taken from an earlier run")
+    if outcome.failed:
+        print(f"{len(outcome.failed)} bags skipped: {', '.join(outcome.failed)}")
+    if outcome.partial:
+        print(f"{len(outcome.partial)} bags read in part: {', '.join(outcome.partial)}")
+    return PARTIAL if outcome.failed or outcome.partial else 0
+
+
+def _bag_line(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> str:
+    if facts is None:
+        return f"{bag.name}: skipped: {'; '.join(lines)}"
+    told = [*facts.get("problems", []), *facts.get("notes", [])]
+    return "\n".join([f"{bag.name}: {facts['length']} frames", *(f"  {line}" for line in told)])
+
+
+def _fps(options: argparse.Namespace, profile: RobotProfile) -> int:
+    from adamoe_ros.contract.errors import ContractError, problem
+
+    fps = options.fps or round(min(camera.rate for camera in profile.present_cameras.values()))
+    if not 1 <= fps <= 1000:
+        raise ContractError(problem("--fps", "1 ... 1000", fps, "choose one inside"))
+    return int(fps)
+
+
+# --- the others ---------------------------------------------------------------------------------
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from adamoe_ros.cli.progress import Steps
+    from adamoe_ros.data.lerobot.reader import Dataset
+    from adamoe_ros.data.validate import validate
+
+    dataset = Dataset(options.dataset)
+    profile = _profile(options.robot) if options.robot else None
+    with Steps("episodes", len(dataset.episodes)) as steps:
+        findings = validate(
+            dataset,
+            profile,
+            options.gripper,
+            not options.no_pictures,
+            lambda episode: steps.done(""),
+        )
+    for finding in findings:
+        print(f"{finding.level}: {finding.line}")
+    errors = sum(finding.level == "error" for finding in findings)
+    frames = sum(entry.length for entry in dataset.episodes)
+    print(
+        f"{options.dataset}: {len(dataset.episodes)} episodes, {frames} frames: "
+        f"{errors} errors, {len(findings) - errors} warnings"
+    )
+    return PARTIAL if errors else 0
+
+
+def _to_bag(options: argparse.Namespace) -> int:
+    from adamoe_ros.contract.errors import ContractError, problem
+    from adamoe_ros.data.lerobot.reader import Dataset
+    from adamoe_ros.data.to_bag import episode_to_bag
+    from adamoe_ros.data.validate import dataset_units
+
+    dataset, profile = Dataset(options.dataset), _profile(options.robot)
+    known = {entry.index: entry for entry in dataset.episodes}
+    if options.episode not in known:
+        raise ContractError(
+            problem("--episode", f"one of 0 ... {len(known) - 1}", options.episode, "choose one")
+        )
+    units = dataset_units(dataset, profile, options.gripper)
+    count = episode_to_bag(dataset, known[options.episode], options.out, profile, units)
+    print(f"{options.out}: {count} messages of episode {options.episode}")
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    if (options.path / "meta").is_dir():
+        return _dataset_info(options.path)
+    from adamoe_ros.data.bag.reader import Bag
+    from adamoe_ros.data.episode_info import read_info
+
+    with Bag(options.path) as bag:
+        for name, entry in sorted(bag.topics.items()):
+            flag = "" if entry.count else "  <- no message"
+            print(f"{entry.count:>9}  {name}  {entry.type}{flag}")
+        info = read_info(options.path, bag.files.custom)
+        if info is not None:
+            judged = {True: "success", False: "failed", None: "not judged"}[info.success]
+            print(
+                f"episode: {info.instruction!r}, {info.robot}, {judged}, ended: {info.end or '?'}"
+            )
+        for line in bag.problems:
+            print(line)
+        return PARTIAL if bag.state == "partial" else 0
+
+
+def _dataset_info(path: Path) -> int:
+    from adamoe_ros.data.lerobot.reader import Dataset
+
+    dataset = Dataset(path)
+    frames = sum(entry.length for entry in dataset.episodes)
+    print(f"{path}: {dataset.version}, {len(dataset.episodes)} episodes, {frames} frames")
+    print(
+        f"{dataset.fps} Hz; cameras {', '.join(dataset.cameras)}; robot {dataset.info['robot_type']}"
+    )
+    for number, task in dataset.tasks.items():
+        print(f"task {number}: {task}")
+    return 0

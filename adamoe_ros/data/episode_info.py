@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``episode.json`` beside a bag: what is needed to reproduce and to sort an episode.
+
+Written at the recording's begin and replaced at its end, so that a killed recorder leaves one, too;
+the same facts are in the bag's own metadata when it was ended in order. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+FILE = "episode.json"
+FORMAT = "adamoe_ros/episode/1"
+
+
+@dataclass(frozen=True)
+class EpisodeInfo:
+    """One recorded episode.
+
+    Attributes:
+        instruction: sentence; empty: none given.
+        robot: profile name. profile: the whole profile. profile_hash: of it.
+        checkpoint, checkpoint_hash: folder and hash of its small files; empty: none.
+        parameters: node -> parameter -> value.
+        started, ended: ISO 8601, UTC; ended empty: killed, or still running.
+        success: judgement of a person or a simulator; None: not judged.
+        end: why it ended: stopped, disk_full, max_duration, shutdown, ...
+        counts: topic -> messages. dropped: messages that the disk was too slow for.
+    """
+
+    instruction: str = ""
+    robot: str = ""
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    profile_hash: str = ""
+    checkpoint: str = ""
+    checkpoint_hash: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    started: str = ""
+    ended: str = ""
+    success: bool | None = None
+    end: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    dropped: int = 0
+    notes: str = ""
+
+    def text(self) -> str:
+        """As JSON."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Put it into a bag's folder; the old one is replaced at once or not at all."""
+        beside = folder / f".{FILE}.tmp"
+        beside.write_text(self.text(), encoding="utf-8")
+        os.replace(beside, folder / FILE)
+
+
+def read_info(bag: Path, custom: Mapping[str, str]) -> EpisodeInfo | None:
+    """What was noted on an episode, from beside the bag or from its metadata; None: nothing.
+
+    Args:
+        bag: folder or file.
+        custom: ``custom_data`` of the bag.
+    """
+    folder = bag if bag.is_dir() else bag.parent
+    text = custom.get("adamoe_episode", "")
+    path = folder / FILE
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    if not text:
+        return None
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    known = {name: document[name] for name in EpisodeInfo.__dataclass_fields__ if name in document}
+    return EpisodeInfo(**known)
+
+
+def hash_of(document: Any) -> str:
+    """Of a JSON document, independent of the order of its keys."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """Of the text files of a checkpoint and of the sizes of its weights."""
+    digest = hashlib.sha256()
+    for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+        digest.update(f"{path.relative_to(folder)}:{path.stat().st_size}\n".encode())
+        if path.suffix in (".json", ".yaml", ".txt"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

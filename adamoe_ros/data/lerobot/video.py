@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures to H.264 and back, one thread per camera; the loss is measured and stated.
+
+Every second frame is a key frame, as LeRobot's own videos have it: training reads single frames.
+Imports: av, numpy.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.data.observations import Frame
+from adamoe_ros.data.statistics import RunningStatistics
+
+Picture = NDArray[np.uint8]
+GOP = 2
+PRESET = "superfast"
+_WAITING = 8  # frames between the reader and the encoder
+_EVERY = 10  # frames of which one counts for the statistics
+_STRIDE = 4  # px of which one counts for the statistics
+_PROBES = 4  # pictures kept to measure the loss
+
+
+@dataclass(frozen=True)
+class CodecLoss:
+    """Difference of decoded to original pictures, 8-bit levels: mean, and 99 % of all values."""
+
+    mean: float
+    p99: float
+
+
+class VideoWriter:
+    """Encodes the pictures of one camera in a thread of its own.
+
+    Args:
+        path: of the .mp4.
+        fps: frames per second.
+        size: (height, width), both even.
+        crf: x264's quality: less is better.
+        lost: told once per picture that cannot be decoded; the one before stands in.
+
+    Attributes:
+        statistics: of sampled pixels, three channels, 0 ... 1.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fps: int,
+        size: tuple[int, int],
+        crf: int,
+        lost: Callable[[str], None],
+    ) -> None:
+        self.statistics = RunningStatistics(3)
+        self.path = path
+        self._settings = fps, size, crf
+        self._lost = lost
+        self._queue: queue.Queue[Frame | None] = queue.Queue(_WAITING)
+        self._error: BaseException | None = None
+        self._probes: dict[int, Picture] = {}
+        self._count = 0
+        self._thread = threading.Thread(target=self._run, name=path.stem, daemon=True)
+        self._thread.start()
+
+    def add(self, frame: Frame) -> None:
+        """Take a picture; waits while the encoder is behind."""
+        while self._error is None:
+            try:
+                self._queue.put(frame, timeout=0.5)
+                return
+            except queue.Full:
+                continue
+        raise self._error
+
+    def close(self) -> CodecLoss:
+        """Finish the file; the measured loss."""
+        while self._thread.is_alive():
+            try:
+                self._queue.put(None, timeout=0.5)
+                break
+            except queue.Full:
+                continue
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return measured_loss(self.path, self._probes)
+
+    def abort(self) -> None:
+        """Give up; the file is not usable."""
+        self._error = self._error or RuntimeError("aborted")
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._encode()
+        except BaseException as error:  # shown to the caller by add and close
+            self._error = error
+
+    def _frames(self) -> Iterator[Picture]:
+        before: Picture | None = None
+        while self._error is None:
+            try:
+                frame = self._queue.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            if frame is None:
+                return
+            try:
+                before = frame.pixels()
+            except ContractError as error:
+                self._lost(str(error))
+                if before is None:
+                    before = np.zeros((*self._settings[1], 3), np.uint8)
+            yield before
+
+    def _encode(self) -> None:
+        import av
+
+        fps, (height, width), crf = self._settings
+        with av.open(str(self.path), "w", options={"movflags": "+faststart"}) as container:
+            stream = container.add_stream("libx264", rate=Fraction(fps))
+            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+            stream.options = {"crf": str(crf), "preset": PRESET, "g": str(GOP), "threads": "1"}
+            for picture in self._frames():
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                frame.pts, frame.time_base = self._count, Fraction(1, fps)
+                container.mux(stream.encode(frame))
+                self._sample(picture)
+                self._count += 1
+            container.mux(stream.encode())
+
+    def _sample(self, picture: Picture) -> None:
+        if self._count % _EVERY:
+            return
+        self.statistics.add(sampled_pixels(picture))
+        if self._count in (0, 10, 100, 1000)[:_PROBES]:
+            self._probes[self._count] = picture.copy()
+
+
+def sampled_pixels(picture: Picture) -> NDArray[np.float64]:
+    """(N, 3) of a picture's pixels, 0 ... 1."""
+    return np.asarray(picture[::_STRIDE, ::_STRIDE].reshape(-1, 3) / 255.0)
+
+
+def every_sampled(number: int) -> bool:
+    """Whether the n-th picture counts for the statistics."""
+    return number % _EVERY == 0
+
+
+def read_video(path: Path) -> Iterator[Picture]:
+    """Every picture of a file, (H, W, 3) uint8 RGB."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            yield np.asarray(frame.to_ndarray(format="rgb24"))
+
+
+def measured_loss(path: Path, originals: dict[int, Picture]) -> CodecLoss:
+    """Difference of a file's pictures to some originals."""
+    differences: list[NDArray[Any]] = []
+    last = max(originals, default=-1)
+    for number, picture in enumerate(read_video(path)):
+        if number > last:
+            break
+        if number in originals:
+            change = np.abs(picture.astype(np.int16) - originals[number].astype(np.int16))
+            differences.append(change.ravel())
+    if not differences:
+        return CodecLoss(0.0, 0.0)
+    values = np.concatenate(differences)
+    return CodecLoss(float(values.mean()), float(np.quantile(values, 0.99)))

@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bag as the policy would have seen it: messages through ``streams`` in the order of arrival.
+
+Decoding and alignment are those of ``policy_node``. Only one thing is put off: a compressed picture
+is checked when it arrives and decoded when an observation that has it is loaded, so that pictures
+nobody asks for cost nothing. Imports: numpy, contract, streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.topics import state_topics
+from adamoe_ros.data.bag.reader import Bag
+from adamoe_ros.data.stream_account import StreamAccount
+from adamoe_ros.data.timeline import JointTimeline
+from adamoe_ros.streams.buffer import Verdict
+from adamoe_ros.streams.command_messages import CommandReader
+from adamoe_ros.streams.compressed import check_compressed
+from adamoe_ros.streams.inputs import ObservationInputs, Sample
+from adamoe_ros.streams.messages import stamp_ns
+
+Vector = NDArray[np.float64]
+ClockChoice = Literal["auto", "log", "clock", "stamps"]
+_OTHER_CLOCK_S = 2.0  # as AlignSettings.clock_tolerance_s
+_LOOK = 200  # messages that the choice of the clock looks at
+
+
+class Frame:
+    """A picture that may still have to be decoded; (H, W, 3) uint8 RGB once it is."""
+
+    def __init__(self, decode: Callable[[], NDArray[np.uint8]]) -> None:
+        self._decode: Callable[[], NDArray[np.uint8]] | None = decode
+        self._pixels: NDArray[np.uint8] | None = None
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The picture; decoded once.
+
+        Raises:
+            ContractError: it cannot be decoded.
+        """
+        if self._pixels is None:
+            assert self._decode is not None
+            self._pixels = self._decode()
+            self._decode = None
+        return self._pixels
+
+
+@dataclass(frozen=True)
+class BagObservation:
+    """An observation whose pictures are not decoded yet; attributes as in ``Observation``."""
+
+    stamp_ns: int
+    frames: Mapping[str, Frame]
+    state: Vector
+    instruction: str
+    image_stamps_ns: Mapping[str, int]
+    state_stamp_ns: int
+
+    def load(self, pool: Executor | None = None) -> Observation:
+        """With pictures.
+
+        Raises:
+            ContractError: one of them cannot be decoded.
+        """
+        mapped = (pool.map if pool else map)(Frame.pixels, self.frames.values())
+        return Observation(
+            self.stamp_ns,
+            dict(zip(self.frames, mapped, strict=True)),
+            self.state,
+            self.instruction,
+            self.image_stamps_ns,
+            self.state_stamp_ns,
+        )
+
+
+class Part(NamedTuple):
+    """Joints of one topic: their columns in ``RobotProfile.joint_ids``, and values."""
+
+    columns: tuple[int, ...]
+    values: Vector
+
+
+class Event(NamedTuple):
+    """Something the bag tells, at ``now_ns`` of the clock that arrivals are judged by.
+
+    ``kind`` and ``value``: ``observation`` a BagObservation; ``state`` a Part of the measured joints
+    in the driver's units; ``command`` a Part of what the arms were told, driver's command units;
+    ``instruction`` a sentence. ``stamp_ns`` is the message's own.
+    """
+
+    kind: Literal["observation", "state", "command", "instruction"]
+    now_ns: int
+    stamp_ns: int
+    value: Any
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a bag is read.
+
+    Attributes:
+        namespace: before the profile's relative topics.
+        slots: camera slots in the checkpoint's order; None: the profile's.
+        instruction: sentence; empty: from the bag.
+        clock: what arrivals are judged by: the recorder's ``log`` time, the bag's ``/clock``, or
+            the messages' own ``stamps``; ``auto`` takes the first of these that fits the stamps.
+    """
+
+    namespace: str = ""
+    slots: Sequence[str] | None = None
+    instruction: str = ""
+    clock: ClockChoice = "auto"
+
+
+class BagStream:
+    """One pass over a bag.
+
+    Args:
+        bag: open.
+        profile: the robot that recorded it.
+        to_model: driver's state vector -> written units; None: left.
+        options: how.
+
+    Attributes:
+        path: of the bag.
+        accounts: stream name -> what was seen of it.
+        notes: what a person should know, one line each, in order of discovery.
+
+    Raises:
+        ContractError: topics of the profile that the bag does not have; every one.
+    """
+
+    def __init__(
+        self,
+        bag: Bag,
+        profile: RobotProfile,
+        to_model: Callable[[Vector], Vector] | None = None,
+        options: StreamOptions | None = None,
+    ) -> None:
+        self.options = options or StreamOptions()
+        self.notes: list[str] = []
+        self.path = bag.path
+        self._bag, self._profile = bag, profile
+        self._inputs = ObservationInputs(profile, self.options.slots, to_model)
+        self._commands = CommandReader(profile)
+        self._input_names: dict[str, list[str]] = {}
+        for item in self._inputs.topics:
+            self._input_names.setdefault(self.resolve(item.topic), []).append(item.name)
+        self._command_names = {
+            self.resolve(topic.target.topic): topic.target.topic for topic in self._commands.topics
+        }
+        self._state_columns = {topic.source.topic: topic.columns for topic in state_topics(profile)}
+        self._command_columns = {
+            topic.target.topic: topic.columns for topic in self._commands.topics
+        }
+        self._missing()
+        self.accounts = {
+            name: StreamAccount(name) for names in self._input_names.values() for name in names
+        }
+        self._wrong: dict[str, int] = {}
+        self._instruction = self.options.instruction
+        self._last_stamp = -1
+        self.clock = self._choose_clock()
+
+    def resolve(self, topic: str) -> str:
+        """A profile's topic name as it stands in the bag."""
+        if topic.startswith("/"):
+            return topic
+        namespace = self.options.namespace.strip("/")
+        return f"/{namespace}/{topic}" if namespace else f"/{topic}"
+
+    def _missing(self) -> None:
+        problems = Problems()
+        have = self._bag.topics
+        for topic in self._input_names:
+            if topic in have and have[topic].count:
+                continue
+            alike = [name for name in have if name.endswith(f"/{self._relative(topic)}")]
+            got = "no message on it" if topic in have else "no such topic"
+            do = f"it has {', '.join(alike)}: set --namespace" if alike else "check the profile"
+            problems.add(f"{self._bag.path.name}: {topic}", "messages", got, do)
+        problems.raise_if_any()
+
+    def _relative(self, topic: str) -> str:
+        namespace = self.options.namespace.strip("/")
+        return topic.lstrip("/").removeprefix(f"{namespace}/" if namespace else "")
+
+    @property
+    def has_commands(self) -> bool:
+        """Whether the bag has every command topic of the profile."""
+        return all(topic in self._bag.topics for topic in self._command_names)
+
+    # --- the clock ------------------------------------------------------------------------------
+
+    def _choose_clock(self) -> Literal["log", "clock", "stamps"]:
+        if self.options.clock != "auto":
+            return self.options.clock
+        distances: dict[str, list[float]] = {"log": [], "clock": []}
+        clock_ns: int | None = None
+        topics = [*self._input_names, *(["/clock"] if "/clock" in self._bag.topics else [])]
+        for number, item in enumerate(self._bag.messages(topics)):
+            if item.topic == "/clock":
+                clock_ns = stamp_ns(item.message.clock)
+                continue
+            stamp = stamp_ns(item.message.header.stamp)
+            if stamp:
+                distances["log"].append(abs(item.time_ns - stamp) / 1e9)
+                if clock_ns is not None:
+                    distances["clock"].append(abs(clock_ns - stamp) / 1e9)
+            if number > _LOOK:
+                break
+        if not distances["log"] or np.median(distances["log"]) <= _OTHER_CLOCK_S:
+            return "log"
+        if distances["clock"] and np.median(distances["clock"]) <= _OTHER_CLOCK_S:
+            self.notes.append("arrivals are judged by the bag's /clock: stamps are of its time")
+            return "clock"
+        off = np.median(distances["log"])
+        self.notes.append(
+            f"stamps are {off:.1f} s off the recorder's clock; arrivals are judged by the stamps"
+        )
+        return "stamps"
+
+    # --- the pass -------------------------------------------------------------------------------
+
+    def events(self) -> Iterator[Event]:
+        """Everything in order of arrival; observations as soon as they can be had."""
+        words = self._word_topics()
+        clock = ["/clock"] if self.clock == "clock" else []
+        topics = {*self._input_names, *self._command_names, *words, *clock}
+        now_ns = 0
+        for item in self._bag.messages(topics & set(self._bag.topics)):
+            now_ns = self._now(item.time_ns, item.topic, item.message, now_ns)
+            if item.topic in words:
+                yield from self._take_words(item.message, now_ns)
+            if now_ns == 0:
+                continue  # before the first /clock
+            for name in self._input_names.get(item.topic, ()):
+                yield from self._take_input(name, item.message, now_ns)
+            if item.topic in self._command_names:
+                yield from self._take_command(item.topic, item.message, now_ns)
+
+    def _now(self, log_ns: int, topic: str, message: Any, before_ns: int) -> int:
+        if self.clock == "log":
+            return log_ns
+        if self.clock == "clock":
+            return stamp_ns(message.clock) if topic == "/clock" else before_ns
+        header = getattr(message, "header", None)
+        stamp = stamp_ns(header.stamp) if header is not None else 0
+        went_back = before_ns - stamp > _OTHER_CLOCK_S * 1e9
+        return stamp if stamp and went_back else max(stamp, before_ns)
+
+    def _word_topics(self) -> set[str]:
+        """Where the sentence comes from: its own topic, else what the nodes say of it."""
+        if self.options.instruction:
+            return set()
+        for name in ("instruction", "policy_status", "task_status"):
+            entry = self._bag.topics.get(self.resolve(name))
+            if entry is not None and entry.count:
+                return {self.resolve(name)}
+        return set()
+
+    def _take_words(self, message: Any, now_ns: int) -> Iterator[Event]:
+        sentence = str(getattr(message, "instruction", getattr(message, "data", ""))).strip()
+        if sentence and sentence != self._instruction:
+            self._instruction = sentence
+            yield Event("instruction", now_ns, now_ns, sentence)
+
+    def _take_input(self, name: str, message: Any, now_ns: int) -> Iterator[Event]:
+        account = self.accounts[name]
+        try:
+            sample = self._decoded(name, message, now_ns)
+        except ContractError as error:
+            account.broken += 1
+            self._note_once(name, str(error))
+            return
+        verdict = self._inputs.push(name, sample, now_ns)
+        account.take(sample.stamp_ns, now_ns, verdict)
+        for event in self._inputs.aligner.take_events():
+            self.notes.append(f"{(now_ns) / 1e9:.3f}: {event}")
+        columns = self._state_columns.get(name)
+        if columns is not None and verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
+            yield Event("state", now_ns, sample.stamp_ns, Part(columns, sample.value))
+        yield from self._observation(now_ns)
+
+    def _decoded(self, name: str, message: Any, now_ns: int) -> Sample:
+        camera = self._profile.cameras.get(name)
+        if camera is None or camera.type != "compressed":
+            return self._inputs.decode(name, message, now_ns)
+        check_compressed(message, f"cameras.{name} ({camera.topic})")
+        stamp = stamp_ns(message.header.stamp) or now_ns
+        frame: Any = Frame(lambda: self._inputs.decode(name, message, now_ns).value)
+        return Sample(stamp, frame)
+
+    def _take_command(self, topic: str, message: Any, now_ns: int) -> Iterator[Event]:
+        try:
+            found = self._commands.push(self._command_names[topic], message, now_ns)
+        except ContractError as error:
+            self._note_once(topic, str(error))
+            return
+        if found is None:
+            return
+        stamp, values = found
+        columns = self._command_columns[self._command_names[topic]]
+        yield Event("command", now_ns, stamp, Part(columns, values))
+        whole = self._commands.whole
+        if self._inputs.from_commands and whole is not None:
+            self._inputs.push_commanded(stamp, whole, now_ns)
+            yield from self._observation(now_ns)
+
+    def _observation(self, now_ns: int) -> Iterator[Event]:
+        aligner = self._inputs.aligner
+        reference = aligner.reference_ns
+        if reference is None or reference == self._last_stamp:
+            return
+        found = aligner.observation(self._instruction)
+        if found is None:
+            return
+        self._last_stamp = found.stamp_ns
+        for slot, stamp in found.image_stamps_ns.items():
+            self.accounts[slot].skew(stamp - found.stamp_ns)
+        frames = {slot: _frame(value) for slot, value in found.images.items()}
+        value = BagObservation(
+            found.stamp_ns,
+            frames,
+            found.state,
+            found.instruction,
+            dict(found.image_stamps_ns),
+            found.state_stamp_ns,
+        )
+        yield Event("observation", now_ns, found.stamp_ns, value)
+
+    def _note_once(self, name: str, line: str) -> None:
+        self._wrong[name] = self._wrong.get(name, 0) + 1
+        if self._wrong[name] == 1:
+            self.notes.append(line)
+
+    def timeline(self, kind: Literal["command", "state"]) -> JointTimeline:
+        """An empty timeline for the parts of one kind of event."""
+        columns = self._command_columns if kind == "command" else self._state_columns
+        return JointTimeline(list(columns.values()))
+
+    @property
+    def refused(self) -> int:
+        """Input messages that were left out because their stamps are of another clock."""
+        return sum(account.other_clock for account in self.accounts.values())
+
+    @property
+    def broken(self) -> int:
+        """Input messages that were left out because their content does not fit."""
+        return sum(self._wrong.values())
+
+
+def _frame(value: Any) -> Frame:
+    return value if isinstance(value, Frame) else Frame(lambda: value)
+
+
+def need_instruction(sentence: str, where: Path) -> str:
+    """A sentence that is not empty.
+
+    Raises:
+        ContractError: it is.
+    """
+    if not sentence.strip():
+        line = problem(where.name, "an instruction in the bag", "none", "give --instruction")
+        raise ContractError(line)
+    return sentence.strip()
