@@ -72,7 +72,7 @@ def _roll_out(config: TrainingConfig) -> Callable[[Path], dict[str, float]]:
     """Success of a checkpoint on the validation seeds."""
     from adamoe_ros.evaluation.execution import ExecutionPlan, latency_ticks
     from adamoe_ros.evaluation.rollout import EpisodeSettings
-    from adamoe_ros.evaluation.simulator import evaluate_task
+    from adamoe_ros.evaluation.simulator import PolicyPlayer, evaluate_task
     from adamoe_ros.policy.checkpoint import read_checkpoint
     from adamoe_ros.policy.runtime import PolicyRuntime
 
@@ -82,8 +82,8 @@ def _roll_out(config: TrainingConfig) -> Callable[[Path], dict[str, float]]:
     task = wanted.task
 
     def roll_out(folder: Path) -> dict[str, float]:
-        runtime = PolicyRuntime(read_checkpoint(folder), config.device)
-        results = evaluate_task(runtime, task, seeds, EpisodeSettings(plan=plan))
+        player = PolicyPlayer(PolicyRuntime(read_checkpoint(folder), config.device))
+        results = evaluate_task(player, task, seeds, EpisodeSettings(plan=plan))
         successes = sum(result.success for result in results)
         print(f"roll-outs: {successes}/{len(results)} succeed", file=sys.stderr)
         return {"success": successes / len(results), "episodes": float(len(results))}

@@ -24,8 +24,8 @@ class Scene(Protocol):
 
     rate_hz: float
 
-    def reset(self, seed: int) -> None:
-        """A new episode; everything random follows from the seed."""
+    def reset(self, seed: int) -> str:
+        """A new episode, everything random follows from the seed; returns its sentence."""
 
     def images(self) -> Mapping[str, NDArray[np.uint8]]:
         """Camera slot -> (H, W, 3) RGB, now."""
@@ -82,7 +82,6 @@ def run_episode(
     scene: Scene,
     infer: Infer,
     task: str,
-    instruction: str,
     seed: int,
     settings: EpisodeSettings,
     watch: Callable[[int, Scene], None] | None = None,
@@ -92,7 +91,7 @@ def run_episode(
     Args:
         watch: called after every tick, e.g. to film.
     """
-    scene.reset(seed)
+    instruction = scene.reset(seed)
     tick = 0
 
     def make_chunk() -> Vector:

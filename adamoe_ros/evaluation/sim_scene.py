@@ -29,12 +29,13 @@ class SimScene:
     rate_hz = CONTROL_RATE
 
     def __init__(self, sim: BimanualSim, joint_map: JointMap) -> None:
-        self.sim, self._map = sim, joint_map
+        self.sim, self.joint_map = sim, joint_map
         self._camera = CameraRenderer(sim.model)
 
-    def reset(self, seed: int) -> None:
-        """A new episode."""
+    def reset(self, seed: int) -> str:
+        """A new episode; returns its sentence."""
         self.sim.reset(seed)
+        return self.sim.instruction
 
     def images(self) -> Mapping[str, NDArray[np.uint8]]:
         """Camera slot -> (480, 640, 3)."""
@@ -42,11 +43,11 @@ class SimScene:
 
     def state(self) -> Vector:
         """(14,) measured positions in the checkpoint's units."""
-        return self._map.model_from_state(self.sim.measured()[0])
+        return self.joint_map.model_from_state(self.sim.measured()[0])
 
     def advance(self, command: Vector) -> None:
         """One control tick with (14,) targets in the checkpoint's units."""
-        self.sim.set_targets(self._map.command_from_model(command))
+        self.sim.set_targets(self.joint_map.command_from_model(command))
         self.sim.advance()
 
     def success(self) -> bool:

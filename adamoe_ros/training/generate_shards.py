@@ -22,7 +22,7 @@ from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.storage import write_atomic
 
 SETTINGS_FILE = "generated.json"
-_SHARD = 10  # episodes a file: what a kill may cost
+SHARD = 10  # episodes a file: what a kill may cost
 
 
 def shard_path(folder: Path, first: int) -> Path:
@@ -30,13 +30,16 @@ def shard_path(folder: Path, first: int) -> Path:
     return folder / f"episodes_{first:06d}.npz"
 
 
-def generate_missing(settings: GenerateConfig, size: tuple[int, int], folder: Path) -> int:
+def generate_missing(
+    settings: GenerateConfig, size: tuple[int, int], folder: Path, shard: int = SHARD
+) -> int:
     """Complete a folder of demonstrations.
 
     Args:
         settings: what to show.
         size: (height, width) of the policy's images.
         folder: gets the shards and the settings they were made with.
+        shard: episodes a file.
 
     Returns:
         Episodes that were run now.
@@ -45,10 +48,10 @@ def generate_missing(settings: GenerateConfig, size: tuple[int, int], folder: Pa
         ContractError: the folder was made with other settings, or the disk is full.
     """
     _claim(settings, size, folder)
-    starts = [n for n in range(0, settings.episodes, _SHARD) if not shard_path(folder, n).exists()]
+    starts = [n for n in range(0, settings.episodes, shard) if not shard_path(folder, n).exists()]
     if not starts:
         return 0
-    jobs = [(settings, size, folder, n, min(n + _SHARD, settings.episodes)) for n in starts]
+    jobs = [(settings, size, folder, n, min(n + shard, settings.episodes)) for n in starts]
     total = sum(job[4] - job[3] for job in jobs)
     counter = Counter(f"demonstrations of {settings.task}", total)
     for count in _run(jobs):

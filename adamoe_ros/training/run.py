@@ -53,8 +53,16 @@ class Prepared:
 
 
 def model_sizes(config: TrainingConfig) -> Sizes:
-    """Sizes of the network to train."""
-    return preset(config.model.preset).changed(config.model.changes)
+    """Sizes of the network to train.
+
+    Raises:
+        ContractError: no such preset, sizes that do not fit, or a clean prefix of the whole chunk.
+    """
+    sizes = preset(config.model.preset).changed(config.model.changes)
+    if config.rtc_max_delay >= sizes.horizon:
+        expected, do = f"less than the {sizes.horizon} rows of a chunk", "lower it"
+        raise ContractError(problem("rtc_max_delay", expected, config.rtc_max_delay, do))
+    return sizes
 
 
 def prepare(config: TrainingConfig, folder: Path) -> Prepared:
@@ -71,7 +79,8 @@ def prepare(config: TrainingConfig, folder: Path) -> Prepared:
     sizes = model_sizes(config)
     if config.data.generate is not None:
         generate_missing(config.data.generate, sizes.vision.image_size, config.data.folder)
-    data = read_shards(config.data.folder, sizes.horizon, config.data.episodes)
+    made = config.data.generate.episodes if config.data.generate is not None else None
+    data = read_shards(config.data.folder, sizes.horizon, config.data.episodes or made)
     _check_fit(sizes, data)
     statistics = data_statistics(data, wanted=sizes.aux_positions > 0)
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -65,19 +66,27 @@ def read_shards(folder: Path, rows: int, most: int | None = None) -> Demonstrati
     episodes: list[Episode] = []
     common: DataLayout | None = None
     for path in paths:
-        with np.load(path, allow_pickle=False) as document:
-            header = _header(path, document)
-            found = _layout(header["layout"])
-            common = common or found
-            if found != common:
-                raise ContractError(
-                    problem(str(path), f"{common}", found, "keep them in two folders")
-                )
-            for number, names in enumerate(header["episodes"]):
-                arrays = {name: document.get(f"{number}/{name}") for name in _ARRAYS}
-                episodes.append(Episode(**arrays, **names))
+        try:
+            found, shown = _read_shard(path)
+        except (BadZipFile, ValueError, KeyError, EOFError) as error:
+            do = "delete it; it is made anew"
+            raise ContractError(problem(str(path), "a whole file", error, do)) from error
+        common = common or found
+        if found != common:
+            raise ContractError(problem(str(path), f"{common}", found, "keep them in two folders"))
+        episodes += shown
     assert common is not None
     return DemonstrationSet(episodes[:most], common, rows)
+
+
+def _read_shard(path: Path) -> tuple[DataLayout, list[Episode]]:
+    with np.load(path, allow_pickle=False) as document:
+        header = _header(path, document)
+        episodes = [
+            Episode(**{name: document.get(f"{number}/{name}") for name in _ARRAYS}, **names)
+            for number, names in enumerate(header["episodes"])
+        ]
+    return _layout(header["layout"]), episodes
 
 
 def _layout(values: dict[str, Any]) -> DataLayout:

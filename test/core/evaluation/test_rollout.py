@@ -18,8 +18,9 @@ class _Track:
 
     rate_hz = 50.0
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seed: int) -> str:
         self.position, self.goal = np.zeros(1), 1.0 if seed % 2 else 0.2
+        return "go there"
 
     def images(self) -> dict[str, NDArray[np.uint8]]:
         return {"cam_high": np.full((2, 2, 3), round(self.goal * 100), dtype=np.uint8)}
@@ -43,7 +44,7 @@ def test_success_must_settle() -> None:
     settings = EpisodeSettings(max_ticks=200, settle_ticks=10, plan=ExecutionPlan(25, 5))
     seen: list[int] = []
     result = run_episode(
-        _Track(), _to_what_is_seen, "go", "go there", 1, settings, lambda tick, _: seen.append(tick)
+        _Track(), _to_what_is_seen, "go", 1, settings, lambda tick, _: seen.append(tick)
     )
     assert result.success and result.instruction == "go there"
     # held for 5 ticks; row 25 of the first chunk (tick 25) is the first beyond 0.5
@@ -52,21 +53,19 @@ def test_success_must_settle() -> None:
 
 
 def test_time_runs_out() -> None:
-    result = run_episode(
-        _Track(), _to_what_is_seen, "go", "go there", 2, EpisodeSettings(max_ticks=60)
-    )
+    result = run_episode(_Track(), _to_what_is_seen, "go", 2, EpisodeSettings(max_ticks=60))
     assert not result.success and result.ticks == 60
 
 
 def test_blind_policy_sees_black() -> None:
     settings = EpisodeSettings(max_ticks=60, blind=True)
-    result = run_episode(_Track(), _to_what_is_seen, "go", "go there", 1, settings)
+    result = run_episode(_Track(), _to_what_is_seen, "go", 1, settings)
     assert not result.success
 
 
 def test_summary_counts_per_task() -> None:
     results = [
-        run_episode(_Track(), _to_what_is_seen, "go", "go", seed, EpisodeSettings(max_ticks=80))
+        run_episode(_Track(), _to_what_is_seen, "go", seed, EpisodeSettings(max_ticks=80))
         for seed in range(4)
     ]
     summary = summarise(results)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.model.config import ModelConfig, preset
 from adamoe_ros.model.initial import initialise
@@ -18,27 +19,6 @@ from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
 from adamoe_ros.training.run import data_statistics, make_objective, prompt_encoder
 from adamoe_ros.training.samples import DataLayout
 from adamoe_ros.training.trainer import Trainer
-
-SMALL_CHANGES = {
-    "vision.image_size": [24, 24],
-    "vision.stem_channels": [4, 6, 8, 8],
-    "vision.keypoints": 4,
-    "vision.width": 16,
-    "vision.mlp": 16,
-    "prefix.width": 16,
-    "prefix.depth": 2,
-    "prefix.mlp": 16,
-    "prefix.head_dim": 8,
-    "expert.width": 24,
-    "expert.mlp": 16,
-    "action_dim": 4,
-    "state_dim": 4,
-    "num_views": 2,
-    "horizon": 6,
-    "action_patch": 3,
-    "aux_positions": 1,
-    "prompt_length": 8,
-}
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From settings to a checkpoint that the policy runtime loads, and on after a stop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training_sizes import SMALL_CHANGES
+
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.observation import Observation
+from adamoe_ros.policy.checkpoint import read_checkpoint
+from adamoe_ros.policy.runtime import PolicyRuntime
+from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.shards import write_shard
+from adamoe_ros.training.train import train
+
+
+@pytest.fixture
+def config(demonstrations: DemonstrationSet, tmp_path: Path) -> TrainingConfig:
+    """Six steps on the small data set."""
+    write_shard(tmp_path / "data" / "all.npz", demonstrations.episodes, demonstrations.layout)
+    settings: dict[str, Any] = {
+        "steps": 6,
+        "batch_size": 4,
+        "threads": 1,
+        "log_every": 2,
+        "model": {"preset": "small", "changes": SMALL_CHANGES},
+        "data": {"folder": tmp_path / "data"},
+        "evaluation": {"every_steps": 3},
+    }
+    return TrainingConfig.model_validate(settings)
+
+
+def test_checkpoint_is_what_was_trained(
+    config: TrainingConfig, demonstrations: DemonstrationSet, tmp_path: Path
+) -> None:
+    tried: list[Path] = []
+
+    def roll_out(folder: Path) -> dict[str, float]:
+        tried.append(folder)
+        read_checkpoint(folder).load_network()
+        return {"success": 0.5}
+
+    folder = train(config, tmp_path / "run", roll_out=roll_out)
+    assert tried == [folder, folder]
+    runtime = PolicyRuntime(read_checkpoint(folder), "cpu")
+    frame = demonstrations.batch(np.array([1]))
+    observation = Observation(
+        0,
+        dict(zip(demonstrations.layout.camera_slots, frame.images[0], strict=True)),
+        frame.state[0].astype(np.float64),
+        frame.instructions[0],
+    )
+    output = runtime.infer(observation, runtime.noise(0))
+    assert output.actions.shape == (6, 4)
+
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    network = runtime.checkpoint.load_network()
+    for name, values in network.state_dict().items():
+        torch.testing.assert_close(values, state["average"][name], rtol=1e-3, atol=1e-6)
+    record = json.loads((folder / "training.json").read_text())
+    assert record["steps"] == 6 and record["data"]["episodes"] == 4
+    assert [row["step"] for row in record["curve"]] == [2, 4, 6]
+    assert [row["evaluation"]["success"] for row in record["evaluations"]] == [0.5, 0.5]
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_is_never_overwritten_and_goes_on(config: TrainingConfig, tmp_path: Path) -> None:
+    half = config.model_copy(update={"steps": 3})
+    train(half, tmp_path / "run")
+    with pytest.raises(ContractError, match="--resume"):
+        train(config, tmp_path / "run")
+    folder = train(config, tmp_path / "run", resume=True)
+    assert json.loads((folder / "training.json").read_text())["steps"] == 6
+    with pytest.raises(ContractError, match="start without --resume"):
+        train(config, tmp_path / "other", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"vision.image_size": [48, 48]}, "images"),
+        ({"num_views": 3}, "cameras"),
+        ({"state_dim": 2}, "joints"),
+        ({"aux_positions": 2}, "object positions"),
+        ({"prefix.vocab": 10}, "vocab"),
+    ],
+)
+def test_data_that_does_not_fit_the_network(
+    change: dict[str, Any], expected: str, config: TrainingConfig, tmp_path: Path
+) -> None:
+    model = config.model.model_copy(update={"changes": {**SMALL_CHANGES, **change}})
+    with pytest.raises(ContractError, match=expected):
+        train(config.model_copy(update={"model": model}), tmp_path / "run")
+    assert not (tmp_path / "run" / "state.pt").exists()
