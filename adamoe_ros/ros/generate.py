@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,10 @@ NODES: dict[str, tuple[str, str]] = {
     "loopback_node": ("adamoe_ros.ros.loopback_params", "LoopbackParams"),
     "sim_node": ("adamoe_ros.ros.sim_params", "SimParams"),
 }
+
+_BLOCK = re.compile(
+    r"(?P<begin><!-- parameters (?P<node>\w+) -->).*?(?P<end><!-- end -->)", re.DOTALL
+)
 
 
 def declaration(node: str) -> type[Parameters]:
@@ -89,6 +94,16 @@ def _tables() -> str:
     return "\n".join(parts) + "\n"
 
 
+def with_tables(text: str) -> str:
+    """A page with its blocks ``<!-- parameters NODE -->`` ... ``<!-- end -->`` filled anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        table = markdown_table(declaration(match["node"])).rstrip("\n")
+        return f"{match['begin']}\n{table}\n{match['end']}"
+
+    return _BLOCK.sub(fill, text)
+
+
 def generated() -> Mapping[str, str]:
     """Path below the share folder -> text."""
     files = {
@@ -98,6 +113,9 @@ def generated() -> Mapping[str, str]:
     for node, (module, _) in NODES.items():
         source = module.replace(".", "/") + ".py"
         files[f"config/{node}.yaml"] = yaml_text(node, declaration(node), source)
+    readme = share_dir() / "README.md"
+    if readme.is_file():  # in a checkout; it is not installed
+        files[readme.name] = with_tables(readme.read_text(encoding="utf-8"))
     return files
 
 

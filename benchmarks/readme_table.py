@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the performance tables of README.md from the JSON files in benchmarks/results.
+
+python benchmarks/readme_table.py            # write
+python benchmarks/readme_table.py --check    # compare; exit 1 on a difference
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+_BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms"
+
+
+def closed_loop(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """The demo over real nodes."""
+    total, age = data["latency_s"]["total"], data["latency_s"]["stamp_to_chunk"]
+    low, high = data["wilson_95"]
+    memory = ", ".join(f"{name} {size}" for name, size in data["memory_mib"].items())
+    return [
+        (
+            "lift the bar, unseen seeds, real nodes",
+            f"{data['successes']}/{data['episodes']} ({low:.0%} to {high:.0%})",
+        ),
+        ("inference p50 / p95 / p99", " / ".join(_ms(total[q]) for q in ("p50", "p95", "p99"))),
+        (
+            "camera stamp to chunk p50 / p95 / p99 (simulated time)",
+            " / ".join(_ms(age[q]) for q in ("p50", "p95", "p99")),
+        ),
+        ("command rate while inferring", f"{data['command_rate_hz']:.1f} Hz of 50 Hz"),
+        ("memory, MiB", memory),
+    ]
+
+
+def demo_policy(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same policy in one process, and without sight."""
+    rows = []
+    for name, label in (
+        ("sighted", "same, in one process"),
+        ("blind", "same, pictures blacked out"),
+    ):
+        counts = data["runs"][name]["all"]
+        low, high = counts["wilson_95"]
+        share = f"{counts['successes']}/{counts['episodes']} ({low:.0%} to {high:.0%})"
+        rows.append((label, share))
+    return rows
+
+
+def frames(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Delivered camera frames."""
+    names = {True: "with our Fast DDS profile", False: "Fast DDS as it comes"}
+    return [
+        (
+            f"three 640x480 cameras at 25 Hz, {names[result['fastdds_profile']]}",
+            f"{result['share']:.1%} of frames delivered",
+        )
+        for result in data["results"]
+    ]
+
+
+SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
+    "closed_loop": closed_loop,
+    "demo_policy": demo_policy,
+    "frames": frames,
+}
+
+
+def table() -> str:
+    """Rows of every result file, each with the machine and commit it was measured on."""
+    lines = ["| what | figure | script, machine, commit |", "|---|---|---|"]
+    for name, rows in SECTIONS.items():
+        data = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        machine = data["machine"]
+        where = f"[`bench_{name}.py`](benchmarks/bench_{name}.py), {machine['cpu']}"
+        where += f", {machine['cores']} cores, {machine['commit']}"
+        lines += [f"| {what} | {figure} | {where} |" for what, figure in rows(data)]
+    return "\n".join(lines) + "\n"
+
+
+def filled(text: str) -> str:
+    """The page with its block ``<!-- figures -->`` ... ``<!-- end -->`` filled anew."""
+    return _BLOCK.sub(lambda match: match[1] + table() + match[2], text)
+
+
+def main() -> int:
+    """Write or compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only")
+    options = parser.parse_args()
+    page = ROOT / "README.md"
+    text = page.read_text(encoding="utf-8")
+    new = filled(text)
+    if options.check and new != text:
+        print("README.md: figures are not those of benchmarks/results; run this script")
+        return 1
+    page.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
