@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated robot with one task: set targets, advance, measure, judge, copy the state.
 
-Vectors are (14,) in the order and units of config/robots/aloha_sim.yaml. May import: mujoco, numpy.
+Vectors are (14,) in the order and units of config/robots/aloha_sim.yaml. May import: mujoco,
+numpy, sim, contract.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.sim.look import LookSettings, RandomLook
 from adamoe_ros.sim.robot import HOME, DualArm
 from adamoe_ros.sim.scene import base_spec
 from adamoe_ros.sim.tasks import make_task
@@ -25,16 +28,25 @@ class BimanualSim:
 
     Args:
         task: name in the registry.
-        instruction: sentence; None: the task's usual one.
+        instruction: sentence of every episode; None: drawn from the episode's seed.
+        look: what about lights and cameras is random; None: nothing.
 
     Attributes:
+        instruction: sentence of the present episode.
         targets: (14,) what the actuators are told; written by ``set_targets``.
         model, data: MuJoCo's own.
     """
 
-    def __init__(self, task: str = "lift_bar", instruction: str | None = None) -> None:
+    def __init__(
+        self,
+        task: str = "lift_bar",
+        instruction: str | None = None,
+        look: LookSettings | None = None,
+    ) -> None:
         self.task = make_task(task)
+        self._given = instruction or None
         self.instruction = instruction or self.task.instructions[0]
+        self._begin(self.instruction)
         spec = base_spec()
         self.task.add_objects(spec)
         self.model = spec.compile()
@@ -42,17 +54,47 @@ class BimanualSim:
         self.data = mujoco.MjData(self.model)
         self.robot = DualArm(self.model)
         self._limits = self.robot.limits()
+        self._look = RandomLook(self.model, look or LookSettings())
         self.targets = HOME.copy()
         self.seed = -1
 
-    def reset(self, seed: int) -> None:
-        """A new episode; placement follows from the seed, the arms are at home."""
+    def reset(self, seed: int, instruction: str | None = None) -> None:
+        """A new episode; everything follows from the seed, the arms are at home.
+
+        Args:
+            instruction: sentence of this episode; None: the one given at the start, or else the
+                usual sentence of a meaning drawn from the seed. The scene is the same either way.
+
+        Raises:
+            ContractError: the sentence is none of the task's; the episode before goes on.
+        """
+        self._begin(instruction or self._given or self._drawn(seed))
         self.seed = seed
         mujoco.mj_resetData(self.model, self.data)
         self.robot.place(self.data, HOME)
         self.task.place(self.model, self.data, np.random.default_rng(seed))
+        self._look.draw(np.random.default_rng((seed, 3)))
         self.set_targets(HOME)
         self.advance(SUBSTEPS)  # objects touch the table, forces settle
+
+    def _drawn(self, seed: int) -> str:
+        meanings = self.task.language.meanings
+        drawn = int(np.random.default_rng((seed, 2)).integers(len(meanings)))
+        return self.task.language.sentences(meanings[drawn])[0]
+
+    def _begin(self, instruction: str) -> None:
+        meaning = self.task.language.meaning_of(instruction)
+        if meaning is None:
+            usual = " | ".join(self.task.language.phrasings)
+            raise ContractError(
+                problem(f"instruction of {self.task.name}", usual, repr(instruction), "choose one")
+            )
+        self.task.begin(meaning)
+        self.instruction = instruction
+
+    def phrasings(self, unseen: bool = False) -> tuple[str, ...]:
+        """Every way to say what the present episode asks for, the usual one first."""
+        return self.task.language.sentences(self.task.meaning, unseen)
 
     def set_targets(self, targets: Vector) -> None:
         """Take (14,) targets, clipped to the joints' limits; held until the next ones."""
@@ -62,6 +104,7 @@ class BimanualSim:
     def advance(self, substeps: int = SUBSTEPS) -> None:
         """Physics steps of 2 ms."""
         mujoco.mj_step(self.model, self.data, substeps)
+        self.task.watch(self.model, self.data)
 
     def measured(self) -> tuple[Vector, Vector]:
         """(14,) positions and (14,) velocities."""

@@ -52,17 +52,19 @@ def add_box(
     half_size: Sequence[float],
     rgba: Sequence[float],
     mass: float,
+    inertia: float = 0.002,
 ) -> None:
     """A free box that the fingers can hold.
 
     Args:
         half_size: m. mass: kg.
+        inertia: kg m2 about each axis; more than a real box has, which keeps a grasp calm.
     """
     body = spec.worldbody.add_body(name=name, pos=[0, 0.5, half_size[2]])
     body.add_freejoint(name=f"{name}_joint")
     body.explicitinertial = True  # the included files infer inertia from collision groups only
     body.mass, body.ipos, body.iquat = mass, [0, 0, 0], [1, 0, 0, 0]
-    body.inertia = [0.002, 0.002, 0.002]
+    body.inertia = [inertia] * 3
     body.add_geom(
         name=f"{name}_geom",
         type=mujoco.mjtGeom.mjGEOM_BOX,

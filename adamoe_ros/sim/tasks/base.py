@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a task is: objects, their random placement, sentence, judgement, and an expert's plan.
+"""What a task is: objects, their random placement, sentences, judgement, and an expert's plan.
 
-May import: mujoco, numpy.
+May import: mujoco, numpy, sim.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.sim.robot import DualArm
+from adamoe_ros.sim.tasks.language import Language, Meaning
 
 Vector = NDArray[np.float64]
+# Where the grasp centres are at home, m: what ``goal_points`` gives for an arm without a job.
+REST = ((-0.188, 0.5, 0.307), (0.188, 0.5, 0.307))
 
 
 class Task(Protocol):
@@ -22,19 +25,35 @@ class Task(Protocol):
 
     Attributes:
         name: in the registry.
-        instructions: sentences it is known by; the first one is the usual one.
-        goals: number of 3-D points an expert's hands go to.
+        language: its sentences; ``instructions`` and ``held_out`` list them.
+        goals: number of 3-D points in ``goal_points``: one per hand.
+        meaning: what the present episode asks for; one of ``language.meanings``.
     """
 
     name: str
-    instructions: tuple[str, ...]
+    language: Language
     goals: int
+    meaning: Meaning
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """Sentences for training; the first one is the usual one."""
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Sentences with the same meanings that training never shows."""
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:
         """Put the task's bodies into the scene."""
 
     def place(self, model: mujoco.MjModel, data: Any, rng: np.random.Generator) -> None:
-        """Random start positions."""
+        """Random start positions and shades; the same for every meaning of the same seed."""
+
+    def begin(self, meaning: Meaning) -> None:
+        """A new episode that asks for this."""
+
+    def watch(self, model: mujoco.MjModel, data: Any) -> None:
+        """See every state between ``begin`` and ``success``, for a judgement with a memory."""
 
     def goal_points(self, model: mujoco.MjModel, data: Any) -> Vector:
         """(3 * goals,) where the hands have to go, m in the world; training's auxiliary target."""
@@ -44,3 +63,54 @@ class Task(Protocol):
 
     def plan(self, model: mujoco.MjModel, data: Any, robot: DualArm) -> Vector:
         """(T, 14) targets at 50 Hz of the scripted expert from the home pose."""
+
+
+class SuiteTask:
+    """What the tasks have in common: sentences, and a judgement without a memory."""
+
+    name: str
+    language: Language
+    goals = 2
+
+    def __init__(self) -> None:
+        self.begin(self.language.meanings[0])
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """See ``Task``."""
+        return self.language.all_sentences()
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """See ``Task``."""
+        return self.language.all_sentences(unseen=True)
+
+    def begin(self, meaning: Meaning) -> None:
+        """See ``Task``."""
+        self.meaning: Meaning = meaning
+
+    def watch(self, model: mujoco.MjModel, data: Any) -> None:
+        """Nothing to remember."""
+
+
+class OneArmTask(SuiteTask):
+    """A task whose scene, at the start, settles which arm has the job."""
+
+    def begin(self, meaning: Meaning) -> None:
+        """See ``Task``."""
+        super().begin(meaning)
+        self._side: int | None = None
+
+    def watch(self, model: mujoco.MjModel, data: Any) -> None:
+        """Remember whose job it is."""
+        self.arm(model, data)
+
+    def arm(self, model: mujoco.MjModel, data: Any) -> int:
+        """0 left, 1 right; settled when first asked."""
+        if self._side is None:
+            self._side = self.choose_arm(model, data)
+        return self._side
+
+    def choose_arm(self, model: mujoco.MjModel, data: Any) -> int:
+        """Whose job it is, at the start."""
+        raise NotImplementedError

@@ -16,6 +16,8 @@ from adamoe_ros.sim.kinematics import downward, solve_arm
 from adamoe_ros.sim.motion import through
 from adamoe_ros.sim.robot import CLOSED, HOME_ARM, OPEN, DualArm
 from adamoe_ros.sim.scene import add_box
+from adamoe_ros.sim.tasks.base import SuiteTask
+from adamoe_ros.sim.tasks.language import Language
 
 Vector = NDArray[np.float64]
 _BAR = "bar"
@@ -29,12 +31,22 @@ _PITCH = np.deg2rad(72)
 _SEARCH_START = np.array([0.0, -0.3, 0.6, 0.0, 0.6, 0.0])
 
 
-class LiftBar:
+class LiftBar(SuiteTask):
     """See ``sim.tasks.base.Task``."""
 
     name = "lift_bar"
-    instructions = ("lift the yellow bar with both arms",)
-    goals = 2
+    language = Language(
+        ({},),
+        phrasings=(
+            "lift the yellow bar with both arms",
+            "pick up the yellow bar with both hands",
+            "raise the bar with the left and the right arm",
+        ),
+        unseen=(
+            "take the yellow bar in both hands and lift it",
+            "grasp the bar at both sides and raise it",
+        ),
+    )
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:
         """The bar."""
