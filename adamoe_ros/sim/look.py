@@ -21,7 +21,7 @@ class LookSettings:
     Attributes:
         light: brightness of every lamp within 1 +- this factor, and their place within this many m.
         camera_shift: cameras' places, +- m each way.
-        camera_turn: cameras' directions, +- rad about each axis (cam_high always faces the table).
+        camera_turn: cameras' directions, +- rad about each axis.
     """
 
     light: float = 0.0
@@ -37,7 +37,19 @@ class RandomLook:
         self._cameras = [model.camera(name).id for name in CAMERAS.values()]
         self._lamps = (model.light_diffuse.copy(), model.light_pos.copy(), model.light_dir.copy())
         self._headlight = np.array(model.vis.headlight.ambient)
+        if settings.camera_shift or settings.camera_turn:
+            self._free_cameras()
         self._places, self._turns = model.cam_pos.copy(), model.cam_quat.copy()
+
+    def _free_cameras(self) -> None:
+        """Keep the direction of cameras that follow a target: from straight above, as cam_high
+        sees it, the smallest shift would spin the picture."""
+        data = mujoco.MjData(self._model)
+        mujoco.mj_forward(self._model, data)
+        for camera in self._cameras:
+            if self._model.cam_mode[camera] != mujoco.mjtCamLight.mjCAMLIGHT_FIXED:
+                mujoco.mju_mat2Quat(self._model.cam_quat[camera], data.cam_xmat[camera])
+                self._model.cam_mode[camera] = mujoco.mjtCamLight.mjCAMLIGHT_FIXED
 
     def draw(self, rng: np.random.Generator) -> None:
         """A new look."""
