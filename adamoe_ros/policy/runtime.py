@@ -83,6 +83,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def noise_seed(seed: int, stamp_ns: int) -> int:
+    """Seed of one observation's noise: the same live and in replay, whatever was inferred before."""
+    return (seed * 0x9E3779B97F4A7C15 + stamp_ns) % 2**63
+
+
 class PolicyRuntime:
     """One loaded policy.
 

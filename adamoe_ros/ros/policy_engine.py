@@ -27,7 +27,7 @@ from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, Sch
 from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.guidance import FREE, ChunkGuide, check_trained_prefix
-from adamoe_ros.policy.runtime import PolicyRuntime
+from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
 from adamoe_ros.ros.policy_checks import mismatches
 from adamoe_ros.ros.policy_params import PolicyParams
 from adamoe_ros.ros.policy_worker import Inference
@@ -93,7 +93,7 @@ class PolicyEngine:
             lambda rows, old, new: reanchor(rows, *vectors.anchors(old, new))
         )
         seed = params.seed if params.seed >= 0 else random.SystemRandom().randrange(2**31)
-        self._noise = torch.Generator().manual_seed(seed)
+        self._seed = seed
         self._warm_s = 0.0
         rate = checkpoint.manifest.control_rate_hz
         assert rate is not None  # mismatches() has seen to it
@@ -153,8 +153,7 @@ class PolicyEngine:
 
     def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
         """One chunk in command units."""
-        sizes = self._runtime.checkpoint.config
-        noise = torch.randn(1, sizes.horizon, sizes.action_dim, generator=self._noise)
+        noise = self._runtime.noise(noise_seed(self._seed, observation.stamp_ns))
         left = self._previous.leftover(plan, observation.state)
         steering = FREE
         if left is not None:
