@@ -73,19 +73,16 @@ def leftover(previous: Rows, shift_rows: float) -> Rows:
 
     Args:
         previous: (H, A) normalised actions of the previous chunk, unclipped.
-        shift_rows: rows between the two observations, >= 0; need not be whole: rows between are
-            interpolated linearly, because chunks are spliced by time.
+        shift_rows: rows from the beginning of the previous chunk to that of the next one; need not
+            be whole: rows between are interpolated linearly, because chunks are spliced by time.
+            Negative where the previous one began after the next one's observation.
 
     Returns:
-        (H, A) float64; past the end of the previous chunk its last row is held.
-
-    Raises:
-        ValueError: a negative shift.
+        (H, A) float64; past the end of the previous chunk its last row is held, before its
+        beginning its first one.
     """
-    if shift_rows < 0.0:
-        raise ValueError(f"expected shift_rows >= 0, got {shift_rows}")
     last = len(previous) - 1
-    place = np.minimum(np.arange(len(previous)) + shift_rows, last)
+    place = np.clip(np.arange(len(previous)) + shift_rows, 0, last)
     lower = np.floor(place).astype(np.intp)
     upper = np.minimum(lower + 1, last)
     share = (place - lower)[:, None]

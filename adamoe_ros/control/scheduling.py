@@ -53,8 +53,8 @@ class InferencePlan:
         observation_ns: stamp of the observation.
         previous_ns: stamp of the previous chunk's observation; None: there is none.
         delay_rows: d, rows that will be consumed before the chunk can be followed.
-        shift_rows: rows from the previous chunk's observation to this one, not whole; for
-            ``rtc_math.leftover``. 0 without a previous chunk.
+        shift_rows: rows from the beginning of the previous chunk to this observation, not whole;
+            for ``rtc_math.leftover``. 0 without a previous chunk.
         executed_rows: s, ``shift_rows`` rounded up: the leftover's last s rows do not exist.
         weights: (H,) guidance weight per row; None: sample freely.
         prefix_rows: rows to be given as clean tokens (trained prefix); 0: none.
@@ -102,10 +102,15 @@ class InferenceScheduler:
 
     def reset(self) -> None:
         """A new goal: there is no previous chunk. An inference in flight is thrown away."""
-        self._previous_ns: int | None = None
+        self.forget()
         self._rest_ns = 0
         self._cut = self._running is not None
         self._hurry = False
+
+    def forget(self) -> None:
+        """The previous chunk is not followed (control refused it): the next one is made freely."""
+        self._previous_ns: int | None = None
+        self._begin_ns = self._end_ns = 0  # control time of the previous chunk's first, last row
 
     @property
     def delay_rows(self) -> int:
@@ -153,7 +158,7 @@ class InferenceScheduler:
             return now_ns >= self._rest_ns and observation_ns >= self._rest_ns
         if self._side.start == "at_once" or self._hurry:
             return True
-        return self._rows(observation_ns - previous) >= self.execution_rows - _ALMOST
+        return self._rows(observation_ns - self._begin_ns) >= self.execution_rows - _ALMOST
 
     def _rows(self, duration_ns: int) -> float:
         return duration_ns / (self.settings.dt_s * 1e9)
@@ -174,8 +179,8 @@ class InferenceScheduler:
     def _plan(self, observation_ns: int) -> InferencePlan:
         settings, delay, side = self.settings, self.delay_rows, self._side
         previous = self._previous_ns
-        shift = 0.0 if previous is None else self._rows(observation_ns - previous)
-        executed = min(math.ceil(shift - _ALMOST), settings.horizon)
+        shift = 0.0 if previous is None else self._rows(observation_ns - self._begin_ns)
+        executed = min(max(math.ceil(shift - _ALMOST), 0), settings.horizon)
         weights, prefix = None, 0
         if previous is not None and executed < settings.horizon:
             if side.guidance and self._hurry:
@@ -208,9 +213,11 @@ class InferenceScheduler:
             self.dropped += 1
             self._cut = False
             return False
-        self._previous_ns = plan.observation_ns
-        rows_s = (plan.publish_rows - 1) * self.settings.dt_s
-        self._rest_ns = now_ns + round((rows_s + self.settings.dt_s) * 1e9)
+        rested = self._previous_ns is None or self._end_ns <= plan.observation_ns
+        self._begin_ns = now_ns if rested else plan.observation_ns  # as ``timeline`` has it
+        rows_ns = round((plan.publish_rows - 1) * self.settings.dt_s * 1e9)
+        self._previous_ns, self._end_ns = plan.observation_ns, self._begin_ns + rows_ns
+        self._rest_ns = now_ns + rows_ns + round(self.settings.dt_s * 1e9)
         return True
 
     def _budget_s(self) -> float:

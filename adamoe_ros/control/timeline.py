@@ -3,6 +3,8 @@
 
 Pure numpy. A chunk takes over at the control time of its arrival, in the row that belongs to that
 time; rows that lie in the past are never played. When all rows are used up the last one is held.
+A chunk whose observation was taken while nothing was followed has lost no row: it begins at its
+arrival. ``scheduling`` counts by the same rule.
 """
 
 from __future__ import annotations
@@ -70,20 +72,28 @@ class Timeline:
 
     def is_late(self, chunk: ActionChunk, now_ns: int) -> bool:
         """Whether a chunk has no row left in the future or is not newer than the followed one."""
-        anchor = self._strategy.anchor_ns(chunk, now_ns)
         newest = self.newest
         if newest is not None and (
             chunk.stamp_ns <= newest.chunk.stamp_ns or chunk.chunk_id <= newest.chunk.chunk_id
         ):
             return True
+        waits = self._strategy.policy_side.start == "at_end"  # however long it took
+        anchor = self.anchor_ns(chunk, now_ns) if waits else chunk.stamp_ns
         if chunk.rows == 1:
             return now_ns - anchor > chunk.dt_s * 1e9
         return now_ns >= anchor + round((chunk.rows - 1) * chunk.dt_s * 1e9)
 
     def first_target(self, chunk: ActionChunk, now_ns: int) -> Vector:
         """(J,) position the chunk asks for now."""
-        anchor = self._strategy.anchor_ns(chunk, now_ns)
+        anchor = self.anchor_ns(chunk, now_ns)
         return ChunkCurve(anchor, chunk.dt_s, self._bounded(chunk)).sample(now_ns)[0]
+
+    def anchor_ns(self, chunk: ActionChunk, now_ns: int) -> int:
+        """Control time of row 0: the observation's, or now if the arms rested since then."""
+        newest = self.newest
+        if newest is None or newest.curve.end_ns <= chunk.stamp_ns:
+            return max(chunk.stamp_ns, now_ns)
+        return chunk.stamp_ns
 
     def _bounded(self, chunk: ActionChunk) -> NDArray[np.float64]:
         """Rows inside the position limits, so that the curve between them is inside as well."""
@@ -102,9 +112,7 @@ class Timeline:
         Returns:
             The seam to the chunk before; None for the first.
         """
-        curve = ChunkCurve(
-            self._strategy.anchor_ns(chunk, now_ns), chunk.dt_s, self._bounded(chunk)
-        )
+        curve = ChunkCurve(self.anchor_ns(chunk, now_ns), chunk.dt_s, self._bounded(chunk))
         first = not self._tracks
         if moving and not first:
             position, velocity = self.sample(now_ns)

@@ -214,7 +214,9 @@ class ClosedLoop:
             positions=flight.rows[: flight.plan.publish_rows],
             instruction=flight.instruction,
         )
-        self.core.on_chunk(chunk, self.now_ns)
+        verdict = self.core.on_chunk(chunk, self.now_ns)
+        if not (verdict.accepted or verdict.late):
+            self.scheduler.forget()
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ class PolicyWorker:
         self._stopping = False
         self._assignment: Assignment | None = None
         self._change: InstructionChange | None = None
+        self._refused = False
         self._generation = -1
         self._chunk_id = 0
         self._last_stamp = -1
@@ -131,6 +132,11 @@ class PolicyWorker:
                 self._assignment = replace(self._assignment, instruction=instruction)
                 self._change = how
 
+    def refused(self) -> None:
+        """Control did not take up a chunk: the next one must not go on from it."""
+        with self._wake:
+            self._refused = True
+
     def notice(self) -> None:
         """An input has arrived."""
         with self._wake:
@@ -146,6 +152,9 @@ class PolicyWorker:
                     return
                 assignment, self._arrived = self._assignment, False
                 change, self._change = self._change, None
+                if self._refused:
+                    self._refused = False
+                    self._scheduler.forget()
             assert assignment is not None
             try:
                 self._turn(assignment, change)

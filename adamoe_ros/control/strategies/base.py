@@ -76,10 +76,6 @@ class Strategy(ABC):
     policy_side: ClassVar[PolicySide]
     tracks: ClassVar[int] = 1
 
-    def anchor_ns(self, chunk: ActionChunk, now_ns: int) -> int:
-        """Control time of row 0: the observation's, so that late rows are left out."""
-        return chunk.stamp_ns
-
     @abstractmethod
     def weights(self, tracks: Sequence[Track], time_ns: int) -> list[Weight]:
         """Weights of the tracks (oldest first) at a time; normalised by the caller.

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``sync``: execute, stand still, infer, execute. The baseline.
 
-The arms rest from the observation until the chunk arrives, so none of its rows has been consumed:
-row 0 is played at arrival.
+The arms rest from the observation until the chunk arrives, so none of its rows has been consumed
+and ``timeline`` plays it from row 0 at arrival.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.control.strategies.base import PolicySide, Strategy, Track, Weight, newest_only
 
 
@@ -18,10 +17,6 @@ class Sync(Strategy):
 
     name = "sync"
     policy_side = PolicySide(start="at_end", publish="executed")
-
-    def anchor_ns(self, chunk: ActionChunk, now_ns: int) -> int:
-        """Arrival: nothing moved since the observation."""
-        return max(chunk.stamp_ns, now_ns)
 
     def weights(self, tracks: Sequence[Track], time_ns: int) -> list[Weight]:
         """Only the newest."""

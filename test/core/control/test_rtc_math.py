@@ -101,8 +101,7 @@ def test_leftover_shifts_and_holds_the_last_row() -> None:
 def test_leftover_between_rows_is_by_time() -> None:
     previous = np.arange(5.0)[:, None]
     np.testing.assert_allclose(leftover(previous, 1.25)[:, 0], [1.25, 2.25, 3.25, 4, 4])
-    with pytest.raises(ValueError, match="shift_rows"):
-        leftover(previous, -0.1)
+    np.testing.assert_allclose(leftover(previous, -1.5)[:, 0], [0, 0, 0.5, 1.5, 2.5])
 
 
 def test_leftover_is_not_clipped() -> None:

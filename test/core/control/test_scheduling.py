@@ -64,10 +64,13 @@ def test_execution_rows_keep_d_le_s_le_h_minus_d(strategy: str) -> None:
 def test_next_inference_after_the_execution_horizon(strategy: str) -> None:
     it = scheduler(strategy, execution_horizon=20)
     assert it.due(0, 0)
-    infer(it, 1000 * MS)
+    infer(it, 900 * MS)  # followed from 1000 ms on, from its first row
     assert not it.due(1300 * MS, 1000 * MS)
     assert not it.due(1390 * MS, 1380 * MS)
     assert it.due(1400 * MS, 1400 * MS)
+    infer(it, 1400 * MS)  # spliced by its observation's time
+    assert not it.due(1790 * MS, 1780 * MS)
+    assert it.due(1800 * MS, 1800 * MS)
 
 
 def test_ensemble_infers_at_once_on_a_new_observation() -> None:
@@ -105,11 +108,40 @@ def test_rtc_plan_counts_the_rows_really_consumed() -> None:
     it = scheduler("rtc", execution_horizon=20)
     first = infer(it, 0)
     assert first.weights is None and not first.needs_leftover  # type: ignore[attr-defined]
-    plan = it.start(407 * MS)
+    plan = it.start(507 * MS)  # the first chunk began at 100 ms
     assert plan.shift_rows == pytest.approx(20.35)
     assert (plan.delay_rows, plan.executed_rows) == (5, 21)
     np.testing.assert_array_equal(plan.weights, soft_mask(H, 5, 21))
     assert plan.needs_leftover and plan.prefix_rows == 0
+    assert it.finish(607 * MS)
+    assert it.start(917 * MS).shift_rows == pytest.approx(20.5)  # the second one at its stamp
+
+
+def test_no_row_of_a_chunk_is_skipped_that_was_seen_at_rest() -> None:
+    """The first one, and one whose observation came after the end of the one before."""
+    it = scheduler("rtc", 0.1, execution_horizon=20)
+    infer(it, 0, 300 * MS)
+    assert it.start(400 * MS).shift_rows == pytest.approx(5.0)
+    it.abandon()
+    end = 300 * MS + (H - 1) * ROW
+    infer(it, end, 300 * MS)
+    assert it.start(end + 400 * MS).shift_rows == pytest.approx(5.0)
+
+
+def test_an_observation_from_before_the_first_chunk_began() -> None:
+    it = scheduler("rtc", 0.1)
+    infer(it, 0, 300 * MS)
+    it.change_instruction("blend")
+    plan = it.start(280 * MS)
+    assert plan.shift_rows == pytest.approx(-1.0) and plan.executed_rows == 0
+
+
+def test_a_refused_chunk_is_no_leftover() -> None:
+    it = scheduler("rtc", execution_horizon=20)
+    infer(it, 0)
+    it.forget()
+    assert it.due(120 * MS, 120 * MS)
+    assert not it.start(120 * MS).needs_leftover
 
 
 def test_only_rtc_strategies_are_given_a_leftover() -> None:
@@ -158,7 +190,7 @@ def test_instruction_finish_changes_nothing() -> None:
     infer(it, 0)
     it.change_instruction("finish")
     assert not it.due(200 * MS, 200 * MS)
-    np.testing.assert_array_equal(it.start(400 * MS).weights, soft_mask(H, 5, 20))
+    np.testing.assert_array_equal(it.start(500 * MS).weights, soft_mask(H, 5, 20))
 
 
 def test_instruction_blend_hurries_and_keeps_only_what_will_be_executed() -> None:

@@ -113,10 +113,13 @@ def test_sync_plays_from_its_first_row_because_the_arms_waited() -> None:
 def test_a_late_chunk_is_used_from_its_right_row_or_dropped(name: str) -> None:
     driven = Driven(strategy=name)
     driven.ticks(3)
-    late = chunk(ramp(10, 0.1), driven.now - 4 * PERIOD)
+    first = chunk(ramp(10, 0.1), driven.now - 6 * PERIOD)
+    assert driven.core.on_chunk(first, driven.now).accepted
+    assert driven.tick().row == 1  # the arms rested: nothing of it was consumed
+    late = chunk(ramp(10, 0.1), driven.now - 4 * PERIOD, 2)
     assert driven.core.on_chunk(late, driven.now).accepted
     assert driven.tick().row == 5
-    gone = chunk(ramp(10, 0.1), driven.now - 9 * PERIOD, 2)
+    gone = chunk(ramp(10, 0.1), driven.now - 9 * PERIOD, 3)
     verdict = driven.core.on_chunk(gone, driven.now)
     assert verdict.late and not verdict.accepted
     assert driven.core.status(driven.now).late_chunks == 1

@@ -24,7 +24,7 @@ class Bench:
     """A worker on a clock and observations that the test sets."""
 
     def __init__(self, strategy: str = "async") -> None:
-        self.now = 1_000_000_000
+        self.now = 0
         self.stamp: int | None = None
         self.extra = 0.0
         self.chunks: list[ActionChunk] = []
@@ -194,10 +194,26 @@ def test_rtc_is_given_the_leftover_of_the_same_goal_only() -> None:
         for generation in (1, 2):
             bench.worker.assign(Assignment(generation, "a"))
             for stamp in (generation * 1000, generation * 1000 + 20):
+                bench.now = stamp
                 bench.feed(stamp)
                 bench.wait(lambda stamp=stamp: bench.starts[-1:] == [stamp])
                 bench.wait(lambda: len(bench.chunks) == len(bench.starts))
         assert [plan.needs_leftover for plan in bench.plans] == [False, True, False, True]
         assert bench.plans[1].shift_rows == pytest.approx(1.0)
+    finally:
+        bench.worker.stop()
+
+
+def test_a_refused_chunk_is_not_what_the_next_one_goes_on_from() -> None:
+    bench = Bench("rtc")
+    try:
+        bench.worker.assign(Assignment(1, "a"))
+        for number, stamp in enumerate((1000, 1020, 1040), 1):
+            bench.now = stamp
+            if number == 3:
+                bench.worker.refused()
+            bench.feed(stamp)
+            bench.wait(lambda number=number: len(bench.chunks) == number)
+        assert [plan.needs_leftover for plan in bench.plans] == [False, True, False]
     finally:
         bench.worker.stop()
