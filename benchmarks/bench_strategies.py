@@ -43,6 +43,7 @@ class Setup:
     robot: str
     own_delay: float
     execution_horizon: int
+    smoothing: float
     max_seconds: float
     jacobian: str
     max_weight: float
@@ -106,6 +107,7 @@ class Bench:
                 strategy=job.strategy,
                 delay_s=job.delay + self.setup.own_delay,
                 execution_horizon=self.setup.execution_horizon,
+                smoothing_s=self.setup.smoothing,
             ),
             self.joint_map.model_from_state,
         )
@@ -276,6 +278,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=20, help="per cell")
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--execution-horizon", type=int, default=0, help="rows; 0: half a chunk")
+    parser.add_argument("--smoothing", type=float, default=0.2, help="s, of control_node")
     parser.add_argument("--max-seconds", type=float, default=12.0)
     parser.add_argument("--jacobian", default="identity", choices=("identity", "vjp"))
     parser.add_argument("--max-weight", type=float, default=0.0, help="0: the flow steps")
@@ -296,6 +299,7 @@ def main() -> int:
         robot=options.robot,
         own_delay=options.own_delay,
         execution_horizon=options.execution_horizon,
+        smoothing=options.smoothing,
         max_seconds=options.max_seconds,
         jacobian=options.jacobian,
         max_weight=options.max_weight,

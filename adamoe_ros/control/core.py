@@ -71,7 +71,7 @@ class ControlCore:
         self.metrics = SeamMetrics(self.limits.joints, self.period_s)
         self._to_command = measured_to_command(profile)
         self._strategy = make_strategy(settings.strategy)
-        self._timeline = Timeline(self.limits, self._strategy)
+        self._timeline = Timeline(self.limits, self._strategy, settings.smoothing_s)
         self._watch = Watchdogs(profile, self.limits)
         self._check = ChunkCheck(profile.joint_ids, self.limits)
         self._inside = inside
@@ -113,7 +113,7 @@ class ControlCore:
         self._restart(now_ns)
         self._watch.restart()
         self._watch.state(now_ns, pose, None)
-        self._timeline = Timeline(self.limits, self._strategy)
+        self._timeline = Timeline(self.limits, self._strategy, self.settings.smoothing_s)
         self.metrics = SeamMetrics(self.limits.joints, self.period_s)
         if not (self.estop.latched and self._commanded):
             self._hold_pose(pose)

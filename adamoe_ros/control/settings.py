@@ -13,6 +13,7 @@ class ControlSettings:
     Attributes:
         rate_hz: command rate; 0: the profile's.
         strategy: name in ``strategies.STRATEGIES``.
+        smoothing_s: window over which the rows of a chunk are smoothed (``smoothing``); 0: not.
         max_speed_scale: * share of the velocity limits that may be used, 0..1.
         start_ramp: * approach a far first row slowly instead of refusing the chunk.
         start_ramp_speed: * share of the velocity limits during that approach.
@@ -22,6 +23,7 @@ class ControlSettings:
 
     rate_hz: float = 0.0
     strategy: str = "async"
+    smoothing_s: float = 0.0
     max_speed_scale: float = 1.0
     start_ramp: bool = False
     start_ramp_speed: float = 0.2

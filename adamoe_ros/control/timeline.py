@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.control.interpolation import ChunkCurve, Passage, passage_duration
 from adamoe_ros.control.limits import JointLimits
+from adamoe_ros.control.smoothing import smoothed
 from adamoe_ros.control.strategies.base import Strategy, Track
 
 Vector = NDArray[np.float64]
@@ -44,17 +45,19 @@ class Timeline:
     Args:
         limits: of the joints, for the length of passages.
         strategy: how chunks follow each other.
+        smoothing_s: window of ``smoothing``; 0: rows are played as they come.
 
     Attributes:
         repeated_rows: rows played again because nothing newer was there.
         skipped_rows: rows lost because the arms were holding while they were due.
     """
 
-    def __init__(self, limits: JointLimits, strategy: Strategy) -> None:
+    def __init__(self, limits: JointLimits, strategy: Strategy, smoothing_s: float = 0.0) -> None:
         self.repeated_rows = 0
         self.skipped_rows = 0
         self._limits = limits
         self._strategy = strategy
+        self._smoothing_s = smoothing_s
         self._tracks: list[Track] = []
         self._passage: Passage | None = None
         self._waited = 0
@@ -97,7 +100,9 @@ class Timeline:
 
     def _bounded(self, chunk: ActionChunk) -> NDArray[np.float64]:
         """Rows inside the position limits, so that the curve between them is inside as well."""
-        return np.clip(chunk.positions, self._limits.low, self._limits.high)
+        limits = self._limits
+        rows = smoothed(chunk.positions, chunk.dt_s, self._smoothing_s, limits.gripper)
+        return np.clip(rows, limits.low, limits.high)
 
     def splice(
         self, chunk: ActionChunk, now_ns: int, position: Vector, velocity: Vector, moving: bool

@@ -80,6 +80,7 @@ class LoopSettings:
         execution_horizon: rows between two observations; 0: half of a chunk.
         camera_rate_hz: of the observations.
         age_budget_s: see ``SchedulerSettings``.
+        smoothing_s: see ``ControlSettings``.
     """
 
     strategy: str = "async"
@@ -87,6 +88,7 @@ class LoopSettings:
     execution_horizon: int = 0
     camera_rate_hz: float = 25.0
     age_budget_s: float = 0.0
+    smoothing_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ class ClosedLoop:
         settings: LoopSettings,
         to_model: Callable[[Vector], Vector] = np.copy,
     ) -> None:
-        self.core = ControlCore(profile, ControlSettings(strategy=settings.strategy))
+        chosen = ControlSettings(strategy=settings.strategy, smoothing_s=settings.smoothing_s)
+        self.core = ControlCore(profile, chosen)
         self.scheduler = InferenceScheduler(
             STRATEGIES[settings.strategy].policy_side,
             SchedulerSettings(

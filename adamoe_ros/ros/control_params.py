@@ -24,6 +24,13 @@ class ControlParams(ManagedParameters):
         "How chunks follow each other; the same in policy_node.",
         choices=tuple(STRATEGIES),
     )
+    smoothing: float = param(
+        0.0,
+        "Window over which the rows of a chunk are smoothed, without delay (local quadratic fit; not "
+        "the grippers): for policies whose rows are noisy. 0: rows are played as they come.",
+        unit="s",
+        bounds=(0.0, 1.0),
+    )
     shadow: bool = param(
         False, "Publish commands below ~/shadow/ only: everything works and nothing moves."
     )
@@ -78,6 +85,7 @@ class ControlParams(ManagedParameters):
         return ControlSettings(
             rate_hz=self.rate,
             strategy=self.strategy,
+            smoothing_s=self.smoothing,
             hold_output=self.hold_output,
             estop_output=self.estop_output,
             **self.changeable(),
