@@ -54,7 +54,7 @@ class OpenLoopErrors:
     """
 
     def __init__(self, rows: int, joints: int, grippers: Grippers) -> None:
-        self._grippers = grippers
+        self.grippers = grippers
         shape = (rows, joints)
         self.count = np.zeros(shape, np.int64)
         self._absolute, self._squared = np.zeros(shape), np.zeros(shape)
@@ -80,8 +80,8 @@ class OpenLoopErrors:
         self._normalized += np.abs(scaled)
         self._normalized_squared += scaled**2
         self.largest = np.maximum(self.largest, np.abs(off).max(axis=0))
-        judged = known[:, list(self._grippers.columns)]
-        same = self._grippers.is_open(predicted) == self._grippers.is_open(np.nan_to_num(truth))
+        judged = known[:, list(self.grippers.columns)]
+        same = self.grippers.is_open(predicted) == self.grippers.is_open(np.nan_to_num(truth))
         self._right += same & judged
         self._judged += judged
         self.chunks += 1
@@ -113,7 +113,7 @@ class OpenLoopErrors:
 
     def as_dict(self, names: tuple[str, ...]) -> dict[str, Any]:
         """For results.json: by joint, by horizon step, overall; grippers apart from joints."""
-        grip = list(self._grippers.columns)
+        grip = list(self.grippers.columns)
         arm = [column for column in range(len(names)) if column not in grip]
         by_joint = {
             name: {

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What control would have made of the chunks: the real control core over the recording's time.
 
-The arms of a recording do not answer, so distances to the measured pose say how far the commands
-would have been from where the arms were, not where they would have gone. Imports: control, numpy.
+The arms of a recording do not answer to commands, so control sees arms that follow exactly, from
+the first recorded pose on. How far chunks are from the recorded pose is in ``chunk_limits``.
+Imports: control, numpy.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.joint_map import state_to_command
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.settings import ControlSettings
@@ -55,15 +58,16 @@ class Execution:
         self.refused: dict[str, int] = {}
         self.causes: dict[str, int] = {}
         self._chunk_ids = 0
+        self._to_state = state_to_command(profile)  # inverted: commands are what is measured next
+        self._pose: Vector = np.zeros(len(profile.joint_ids))
 
-    def state(self, now_ns: int, stamp_ns: int, measured: Vector) -> None:
-        """The whole measured pose, driver's state units; ticks up to now are made before."""
+    def state(self, now_ns: int, measured: Vector) -> None:
+        """The whole recorded pose, driver's state units: time goes on, or begins here."""
         if self._next is not None and now_ns < self._next - _JUMP_NS:
             self._next = now_ns
         if self._next is None:
             self._begin(now_ns, measured)
         self.advance(now_ns)
-        self._core.on_state(stamp_ns, measured)
 
     def _begin(self, now_ns: int, measured: Vector) -> None:
         try:
@@ -72,6 +76,7 @@ class Execution:
             self.start_problems = list(error.problems)
             return
         self.start_problems = []
+        self._pose = measured
         self._core.on_run(_GENERATION)
         self._next = now_ns
 
@@ -89,7 +94,10 @@ class Execution:
             while self._waiting and self._waiting[0].stamp_ns + self._latency <= now:
                 self._take(self._waiting.popleft(), now)
             self._core.on_heartbeat(now)
+            self._core.on_state(now, self._pose)
             result = self._core.tick(now)
+            if result.command is not None:
+                self._pose = self._to_state.invert(result.command)
             if result.hold_cause:
                 self.causes[result.hold_cause] = self.causes.get(result.hold_cause, 0) + 1
             if self._keep is not None and result.command is not None:
@@ -112,7 +120,6 @@ class Execution:
             "position": status.position_clips,
             "velocity": status.velocity_clips,
             "acceleration": status.acceleration_clips,
-            "distance_to_measured": status.step_clips,
         }
         return {
             "ticks": status.ticks,
@@ -123,11 +130,11 @@ class Execution:
             "refused_for": dict(self.refused),
             "holds": status.holds,
             "hold_ticks_by_cause": dict(self.causes),
-            "would_have_clipped": {
+            "clipped": {
                 kind: {name: int(count) for name, count in zip(names, counts, strict=True) if count}
                 for kind, counts in clips.items()
             },
             "clipped_ticks": {kind: int(counts.sum()) for kind, counts in clips.items()},
-            "seams": vars(self._core.metrics.summary()),
+            "seams": asdict(self._core.metrics.summary()),
             "start_problems": self.start_problems,
         }

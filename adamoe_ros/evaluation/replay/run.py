@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One bag through one or several policies, in one pass and with bounded memory.
+
+Deterministic: which observations are used, their noise, and when chunks take effect follow from
+stamps and settings alone; wall time only enters the latency figures. Imports: data, numpy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.joint_map import state_to_command
+from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.data.bag.reader import Bag
+from adamoe_ros.data.episode_info import read_info
+from adamoe_ros.data.observations import BagObservation, BagStream, Event, StreamOptions
+from adamoe_ros.evaluation.replay.chunk_limits import ChunkLimits
+from adamoe_ros.evaluation.replay.errors import OpenLoopErrors, grippers_of
+from adamoe_ros.evaluation.replay.executed import Execution
+from adamoe_ros.evaluation.replay.predictor import Prediction, Predictor
+
+Vector = NDArray[np.float64]
+Truth = Literal["command", "next_state"]
+_SLACK_NS = 500_000_000  # until what was commanded at a time is taken as known
+_KEPT_EXPERTS = 2000  # inferences whose routing is kept for the report
+_KEPT_LATENCIES = 100_000
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """How bags are replayed.
+
+    Attributes:
+        stride_s: s between inferences; 0: at every observation.
+        truth: what chunks are compared with; ``auto``: commands where the bag has them.
+        strategy, latency_s: of the execution by control.
+        stream: how bags are read.
+        decode_all: decode every picture, also of observations that nobody uses.
+    """
+
+    stride_s: float = 0.5
+    truth: Literal["auto", "command", "next_state"] = "auto"
+    strategy: str = "async"
+    latency_s: float = 0.1
+    stream: StreamOptions = field(default_factory=StreamOptions)
+    decode_all: bool = False
+
+
+@dataclass
+class PolicyRecord:
+    """What one policy did on one bag.
+
+    Attributes:
+        errors: against the recording.
+        limits: rows beyond the robot's limits.
+        execution: by control.
+        times: s since the first observation, of each inference.
+        latencies: stage -> s of each inference.
+        experts: (s, per mixture layer) of inferences.
+    """
+
+    name: str
+    errors: OpenLoopErrors
+    limits: ChunkLimits
+    execution: Execution
+    times: list[float] = field(default_factory=list)
+    latencies: dict[str, list[float]] = field(default_factory=dict)
+    experts: list[tuple[float, Sequence[Any]]] = field(default_factory=list)
+
+
+@dataclass
+class BagRecord:
+    """What one bag gave.
+
+    Attributes:
+        start_ns, end_ns: stamps of the first and last observation.
+        wall_s: that the pass took.
+        streams: health of every input.
+        timeline: for the report: recorded joints at each inference, (s, (J,)).
+    """
+
+    path: Path
+    policies: list[PolicyRecord]
+    truth: Truth = "command"
+    observations: int = 0
+    start_ns: int = 0
+    end_ns: int = 0
+    wall_s: float = 0.0
+    state: str = "whole"
+    instruction: str = ""
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    streams: list[dict[str, Any]] = field(default_factory=list)
+    success: bool | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """s of recording that observations cover."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A prediction on its way."""
+
+    policy: int
+    stamp_ns: int
+    state: Vector
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who else wants to know.
+
+    Attributes:
+        progress: s of recording that are done.
+        observed: each observation that was inferred on, with its pictures.
+        predicted: each chunk: policy number, observation, prediction.
+        commanded: policy number, time ns, command of each control tick; None: not wanted.
+    """
+
+    progress: Callable[[float], None] = lambda seconds: None
+    observed: Callable[[Observation], None] = lambda observation: None
+    predicted: Callable[[int, Observation, Prediction], None] = lambda *_: None
+    commanded: Callable[[int, int, Vector], None] | None = None
+
+
+class BagReplay:
+    """One pass over one bag.
+
+    Args:
+        bag: open.
+        profile: of the robot.
+        predictors: policies; none: only the inputs are looked at. All take the same cameras' order
+            from the first one's.
+        settings: how.
+        listeners: who else wants to know.
+
+    Raises:
+        ContractError: topics are missing.
+    """
+
+    def __init__(
+        self,
+        bag: Bag,
+        profile: RobotProfile,
+        predictors: Sequence[Predictor],
+        settings: ReplaySettings,
+        listeners: Listeners | None = None,
+    ) -> None:
+        self._bag, self._profile, self._settings = bag, profile, settings
+        self._predictors, self._listeners = predictors, listeners or Listeners()
+        self.info = read_info(bag.path, bag.files.custom)
+        self.stream = BagStream(bag, profile, None, self._options())
+        self.record = BagRecord(bag.path, [self._new_record(i) for i in range(len(predictors))])
+        self.record.truth = self._choose_truth()
+        self._truth = self.stream.timeline("command" if self.record.truth == "command" else "state")
+        self._pose = self.stream.timeline("state")
+        self._pending: deque[Chunk] = deque()
+        self._last_ns: int | None = None
+        self._to_command = state_to_command(profile)
+
+    def _options(self) -> StreamOptions:
+        options = self._settings.stream
+        changes: dict[str, Any] = {}
+        if self._predictors:
+            wanted = [slot for item in self._predictors for slot in item.slots]
+            changes["slots"] = tuple(dict.fromkeys(wanted))
+        if not options.instruction and self.info is not None and self.info.instruction:
+            changes["instruction"] = self.info.instruction
+        return StreamOptions(**{**vars(options), **changes})
+
+    def _new_record(self, number: int) -> PolicyRecord:
+        policy, told = self._predictors[number], self._listeners.commanded
+        keep = None if told is None else (lambda now, command: told(number, now, command))
+        width = len(self._profile.joint_ids)
+        return PolicyRecord(
+            policy.name,
+            OpenLoopErrors(policy.horizon, width, grippers_of(self._profile)),
+            ChunkLimits(self._profile),
+            Execution(self._profile, self._settings.strategy, self._settings.latency_s, keep),
+        )
+
+    def _choose_truth(self) -> Truth:
+        if self._settings.truth != "auto":
+            return self._settings.truth
+        return "command" if self.stream.has_commands else "next_state"
+
+    def run(self) -> BagRecord:
+        """The whole bag."""
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            for event in self.stream.events():
+                self._take(event, pool)
+                self._settle(event.now_ns)
+        self._settle(None)
+        self._finish(time.perf_counter() - begun)
+        return self.record
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def _take(self, event: Event, pool: ThreadPoolExecutor) -> None:
+        if event.kind == "observation":
+            self._observe(event.value, pool)
+        elif event.kind == "instruction":
+            self.record.instruction = self.record.instruction or event.value
+        else:
+            self._joints(event)
+
+    def _joints(self, event: Event) -> None:
+        wanted = "command" if self.record.truth == "command" else "state"
+        if event.kind == wanted:
+            self._truth.add(event.stamp_ns, *event.value)
+        if event.kind == "state":
+            self._pose.add(event.stamp_ns, *event.value)
+            pose = self._pose.held(event.stamp_ns)
+            if pose is not None:
+                for record in self.record.policies:
+                    record.execution.state(event.now_ns, pose)
+            self._pose.forget(event.stamp_ns - _SLACK_NS)
+
+    def _observe(self, seen: BagObservation, pool: ThreadPoolExecutor) -> None:
+        record = self.record
+        if self._last_ns is not None and seen.stamp_ns < record.end_ns:
+            self._restart(seen.stamp_ns)
+        if record.observations == 0:
+            record.start_ns = seen.stamp_ns
+        record.observations += 1
+        record.end_ns = seen.stamp_ns
+        self._listeners.progress((seen.stamp_ns - record.start_ns) / 1e9)
+        stride = round(self._settings.stride_s * 1e9)
+        due = self._last_ns is None or seen.stamp_ns - self._last_ns >= stride - 1_000_000
+        if due or self._settings.decode_all:
+            observation = seen.load(pool)
+            if due and self._predictors:
+                self._infer(observation)
+        if due:
+            self._last_ns = seen.stamp_ns
+
+    def _restart(self, stamp_ns: int) -> None:
+        """The clock went back: nothing before is compared with what comes."""
+        self.record.notes.append("the clock went back; chunks before are compared up to there")
+        self._settle(None)
+        self._last_ns = None
+        self._truth.clear()
+        self._pose.clear()
+        self.record.start_ns += stamp_ns - self.record.end_ns
+
+    def _infer(self, raw: Observation) -> None:
+        self._listeners.observed(raw)
+        for number, (policy, record) in enumerate(
+            zip(self._predictors, self.record.policies, strict=True)
+        ):
+            observation = self._for_policy(policy, raw)
+            prediction = policy.predict(observation)
+            seconds = (raw.stamp_ns - self.record.start_ns) / 1e9
+            record.times.append(seconds)
+            for stage, value in prediction.stages.items():
+                values = record.latencies.setdefault(stage, [])
+                if len(values) < _KEPT_LATENCIES:
+                    values.append(value)
+            if prediction.experts and len(record.experts) < _KEPT_EXPERTS:
+                record.experts.append((seconds, prediction.experts))
+            self._pending.append(Chunk(number, raw.stamp_ns, observation.state, prediction))
+            measured = policy.joint_map.command_from_model(observation.state)
+            record.limits.add(prediction.positions, measured, policy.dt_s)
+            record.execution.chunk(
+                raw.stamp_ns, self._profile.joint_ids, policy.dt_s, prediction.positions
+            )
+            self._listeners.predicted(number, observation, prediction)
+
+    def _for_policy(self, policy: Predictor, raw: Observation) -> Observation:
+        """In a policy's units and with its cameras."""
+        joints = policy.joint_map
+        commands = self._profile.state_source == "last_command"
+        convert = joints.model_from_command if commands else joints.model_from_state
+        images = {slot: raw.images[slot] for slot in policy.slots if slot in raw.images}
+        return Observation(
+            raw.stamp_ns,
+            images,
+            convert(raw.state),
+            raw.instruction or (self.info.instruction if self.info else ""),
+            {slot: raw.image_stamps_ns[slot] for slot in images},
+            raw.state_stamp_ns,
+        )
+
+    # --- truth ----------------------------------------------------------------------------------
+
+    def _settle(self, now_ns: int | None) -> None:
+        """Compare the chunks whose whole time has passed."""
+        while self._pending:
+            chunk = self._pending[0]
+            policy = self._predictors[chunk.policy]
+            end = chunk.stamp_ns + round((policy.horizon + 1) * policy.dt_s * 1e9)
+            if now_ns is not None and now_ns < end + _SLACK_NS:
+                break
+            self._pending.popleft()
+            self._compare(chunk, policy)
+        keep = self._pending[0].stamp_ns if self._pending else now_ns
+        if keep is not None:
+            self._truth.forget(keep - _SLACK_NS)
+
+    def _compare(self, chunk: Chunk, policy: Predictor) -> None:
+        truth = np.full((policy.horizon, len(self._profile.joint_ids)), np.nan)
+        newest = self._truth.newest_ns
+        for row in range(policy.horizon):
+            found = self._true_row(chunk.stamp_ns, row, policy.dt_s, newest)
+            if found is not None:
+                truth[row] = found
+        wanted = policy.normalized_rows(truth, chunk.state)
+        predicted = chunk.prediction
+        self.record.policies[chunk.policy].errors.add(
+            predicted.positions, truth, predicted.normalized - wanted
+        )
+
+    def _true_row(self, stamp_ns: int, row: int, dt_s: float, newest: int | None) -> Vector | None:
+        if self.record.truth == "command":
+            when = stamp_ns + round(row * dt_s * 1e9)
+            late = newest is None or when > newest
+            return None if late else self._truth.held(when)
+        state = self._truth.interpolated(stamp_ns + round((row + 1) * dt_s * 1e9))
+        return None if state is None else self._to_command.apply(state)
+
+    def _finish(self, wall_s: float) -> None:
+        record, stream = self.record, self.stream
+        record.wall_s = wall_s
+        record.problems = list(self._bag.problems)
+        record.notes += stream.notes
+        if stream.refused:
+            line = f"{stream.refused} messages have stamps of another clock: see --clock"
+            record.notes.append(line)
+        if not record.observations:
+            record.notes.append("no complete observation: cameras and joints never fit together")
+        damaged = self._bag.state == "partial" or stream.broken or stream.refused
+        record.state = "partial" if damaged or not record.observations else "whole"
+        record.streams = [account.summary() for account in stream.accounts.values()]
+        if self.info is not None:
+            record.success = self.info.success
+            record.instruction = record.instruction or self.info.instruction
+        record.instruction = record.instruction or self._settings.stream.instruction

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replay: figures that are known beforehand, determinism, parity with the runtime, the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from bag_support import START, motion, pose, simulated_robot, write_mcap
+
+from adamoe_ros.contract.joint_map import build_joint_map
+from adamoe_ros.contract.observation import Observation
+from adamoe_ros.data.bag.reader import Bag
+from adamoe_ros.evaluation.replay.errors import OpenLoopErrors, grippers_of
+from adamoe_ros.evaluation.replay.page import report_page
+from adamoe_ros.evaluation.replay.predictor import Prediction
+from adamoe_ros.evaluation.replay.results import results
+from adamoe_ros.evaluation.replay.run import BagReplay, Listeners, ReplaySettings
+
+PROFILE = simulated_robot(type="compressed")
+ROWS, DT = 20, 0.02
+
+
+class Clairvoyant:
+    """Knows what will be commanded, and adds a constant."""
+
+    name, horizon, dt_s = "clairvoyant", ROWS, DT
+    slots = tuple(PROFILE.cameras)
+    facts: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, off: np.ndarray) -> None:
+        from policy_support import manifest
+
+        self.joint_map = build_joint_map(PROFILE, manifest())
+        self._off = off
+        self.seen: list[Observation] = []
+
+    def predict(self, observation: Observation) -> Prediction:
+        self.seen.append(observation)
+        start = (observation.stamp_ns - START) / 1e9
+        rows = np.stack([pose(PROFILE, start + r * DT, 0.02) for r in range(ROWS)])
+        rows = rows + self._off
+        return Prediction(rows, rows * 2.0, {"total": 0.01})
+
+    def normalized_rows(self, commands: np.ndarray, state: np.ndarray) -> np.ndarray:
+        return commands * 2.0
+
+
+def replayed(folder: Path, policies: list[Any], **settings: Any) -> Any:
+    with Bag(folder) as bag:
+        return BagReplay(bag, PROFILE, policies, ReplaySettings(**settings)).run()
+
+
+def test_errors_are_those_that_were_put_in(tmp_path: Path) -> None:
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 4.0))
+    off = np.zeros(14)
+    off[2], off[6] = 0.1, -0.004
+    record = replayed(folder, [Clairvoyant(off)])
+    found = record.policies[0].errors.as_dict(PROFILE.joint_ids)
+    assert record.truth == "command" and found["chunks"] == 8
+    by_joint = found["by_joint"]
+    assert by_joint["left/elbow"]["mean_abs"] == pytest.approx(0.1)
+    assert by_joint["left/elbow"]["normalized_mean_abs"] == pytest.approx(0.2)
+    assert by_joint["left/gripper"]["max_abs"] == pytest.approx(0.004)
+    assert by_joint["right/elbow"]["max_abs"] == pytest.approx(0.0, abs=1e-9)
+    assert found["by_step"][0]["compared"] == 8 * 14
+    assert found["by_step"][-1]["joints_mean_abs"] == pytest.approx(0.1 / 12)
+    assert 0.5 < found["gripper_accuracy"] <= 1.0
+
+
+def test_rows_beyond_the_recording_are_not_compared(tmp_path: Path) -> None:
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 1.0))
+    record = replayed(folder, [Clairvoyant(np.zeros(14))], stride_s=0.0)
+    steps = record.policies[0].errors.as_dict(PROFILE.joint_ids)["by_step"]
+    assert steps[0]["compared"] == 25 * 14
+    assert 14 * 25 * 0.5 < steps[-1]["compared"] < 14 * 25 * 0.8
+
+
+def test_next_state_is_the_truth_where_nothing_was_commanded(tmp_path: Path) -> None:
+    records = [r for r in motion(PROFILE, 2.0) if "commands" not in r[1]]
+    record = replayed(write_mcap(tmp_path / "bag", records), [Clairvoyant(np.zeros(14))])
+    assert record.truth == "next_state"
+    found = record.policies[0].errors.as_dict(PROFILE.joint_ids)
+    assert found["joints_mean_abs"] == pytest.approx(0.0, abs=1e-9)  # commands lead by one row
+
+
+def test_inferences_keep_the_stride_and_see_model_units(tmp_path: Path) -> None:
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 3.0))
+    policy = Clairvoyant(np.zeros(14))
+    record = replayed(folder, [policy], stride_s=0.4)
+    np.testing.assert_allclose(np.diff(record.policies[0].times), 0.4)
+    gripper = (pose(PROFILE, 0.0)[6] - 0.021) / (0.057 - 0.021)
+    assert policy.seen[0].state[6] == pytest.approx(gripper)
+    assert policy.seen[0].images["cam_high"].shape == (48, 64, 3)
+    assert policy.seen[0].instruction == "lift the bar"
+
+
+def test_the_gate_would_have_clipped(tmp_path: Path) -> None:
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 4.0))
+    calm = replayed(folder, [Clairvoyant(np.zeros(14))]).policies[0]
+    run = calm.execution.as_dict()
+    assert run["accepted_chunks"] == 8 and run["clipped_ticks"]["position"] == 0
+    assert run["seams"]["seams"] == 7 and run["rejected_chunks"] == 0
+    assert sum(calm.limits.as_dict(PROFILE.joint_ids)["totals"].values()) == 0
+    off = np.zeros(14)
+    off[1] = 1.25664 + 0.96  # shoulder: swings around its upper limit, within the hard bound
+    wild = replayed(folder, [Clairvoyant(off)]).policies[0]
+    run, limits = wild.execution.as_dict(), wild.limits.as_dict(PROFILE.joint_ids)
+    assert run["clipped"]["velocity"]["left/shoulder"] > 50  # the way there
+    assert limits["by_joint"]["position"].keys() == {"left/shoulder"}
+    assert limits["by_joint"]["distance_to_measured"] == {"left/shoulder": 8}
+    off[1] += 0.5
+    beyond = replayed(folder, [Clairvoyant(off)]).policies[0]
+    assert beyond.limits.refused == 8
+    assert beyond.execution.as_dict()["rejected_chunks"] == 8
+
+
+def test_fast_rows_are_counted_by_limit() -> None:
+    from adamoe_ros.evaluation.replay.chunk_limits import ChunkLimits
+
+    limits = ChunkLimits(PROFILE)
+    rows = np.tile(pose(PROFILE, 0.0), (10, 1))
+    rows[5:, 3] += 0.1  # 5 rad/s for one row, where 3.14 are allowed: two accelerations
+    limits.add(rows, rows[0], 0.02)
+    found = limits.as_dict(PROFILE.joint_ids)["by_joint"]
+    assert found["velocity"] == {"left/forearm_roll": 1}
+    assert found["acceleration"] == {"left/forearm_roll": 2}
+    assert found["position"] == found["distance_to_measured"] == {}
+
+
+def test_replay_is_deterministic_and_policies_do_not_disturb_each_other(tmp_path: Path) -> None:
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 2.0))
+    alone = replayed(folder, [Clairvoyant(np.full(14, 0.01))])
+    both = replayed(folder, [Clairvoyant(np.zeros(14)), Clairvoyant(np.full(14, 0.01))])
+    names = PROFILE.joint_ids
+    again = both.policies[1]
+    assert alone.policies[0].errors.as_dict(names) == again.errors.as_dict(names)
+    assert alone.policies[0].execution.as_dict() == again.execution.as_dict()
+
+
+def test_without_a_policy_the_inputs_are_looked_at(tmp_path: Path) -> None:
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 2.0))
+    record = replayed(folder, [])
+    assert record.observations == 50
+    assert [item["name"] for item in record.streams][:3] == list(PROFILE.cameras)
+
+
+def test_results_and_page_of_two_policies(tmp_path: Path) -> None:
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 2.0))
+    first, second = Clairvoyant(np.zeros(14)), Clairvoyant(np.full(14, 0.05))
+    second.name = "second <policy>"
+    records = [replayed(folder, [first, second]) for _ in range(2)]
+    document = results(records, PROFILE.joint_ids, {"stride": 0.5}, {"bad": ["why"]})
+    text = json.dumps(document, allow_nan=False)
+    assert json.loads(text)["policies"]["second <policy>"]["open_loop"]["chunks"] == 8
+    page = report_page(records, PROFILE.joint_ids, document, {})
+    assert "second &lt;policy&gt;" in page and "<policy>" not in page
+    assert page.count("<svg") >= 3 and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_grippers_are_judged_by_side() -> None:
+    grippers = grippers_of(PROFILE)
+    errors = OpenLoopErrors(1, 14, grippers)
+    truth, said = np.zeros((1, 14)), np.zeros((1, 14))
+    truth[0, [6, 13]], said[0, [6, 13]] = (0.057, 0.021), (0.050, 0.057)
+    errors.add(said, truth, said - truth)
+    assert errors.as_dict(PROFILE.joint_ids)["gripper_accuracy"] == 0.5
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    from policy_support import make_checkpoint
+
+    root = tmp_path_factory.mktemp("checkpoints")
+    return [make_checkpoint(root / name) for name in "ab"]
+
+
+def test_a_checkpoint_gives_what_the_runtime_gives(tmp_path: Path, checkpoints: list[Path]) -> None:
+    from adamoe_ros.evaluation.replay.predictor import PolicyPredictor
+    from adamoe_ros.policy.checkpoint import read_checkpoint
+    from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
+
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 1.0))
+    policy = PolicyPredictor(checkpoints[0], "a", PROFILE, "cpu", seed=3)
+    seen: list[tuple[Observation, Prediction]] = []
+    listeners = Listeners(predicted=lambda number, o, p: seen.append((o, p)))
+    with Bag(folder) as bag:
+        BagReplay(bag, PROFILE, [policy], ReplaySettings(), listeners).run()
+    runtime = PolicyRuntime(read_checkpoint(checkpoints[0]), "cpu")
+    for observation, prediction in seen:
+        noise = runtime.noise(noise_seed(3, observation.stamp_ns))
+        actions = runtime.infer(observation, noise).actions
+        expected = policy.joint_map.command_from_model(actions)
+        np.testing.assert_array_equal(prediction.positions, expected)
+        rows = policy.normalized_rows(prediction.positions, observation.state)
+        np.testing.assert_allclose(rows, prediction.normalized, atol=1e-4)
+
+
+def test_command_line(
+    tmp_path: Path, checkpoints: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    from adamoe_ros.cli.main import main
+
+    robot = tmp_path / "robot.yaml"
+    cameras = {slot: {"type": "compressed", "width": 64, "height": 48} for slot in PROFILE.cameras}
+    robot.write_text(yaml.safe_dump({"extends": "aloha_sim", "cameras": cameras}))
+    for number in range(2):
+        write_mcap(tmp_path / "bags" / f"episode_{number}", motion(PROFILE, 1.5))
+    bad = tmp_path / "bags" / "episode_2"
+    bad.mkdir()
+    (bad / "episode_2.mcap").write_bytes(b"no bag")
+    out = tmp_path / "out"
+    words = ["replay", str(tmp_path / "bags"), "--robot", str(robot), "--out", str(out)]
+    words += [w for c in checkpoints for w in ("--checkpoint", str(c))]
+    words += ["--device", "cpu", "--prediction-bag", str(tmp_path / "predicted")]
+    assert main(words) == 3  # one bag is bad
+    text = capsys.readouterr().out
+    assert "episode_2: skipped" in text and "a: mean joint error" in text
+    document = json.loads((out / "results.json").read_text())
+    assert list(document["policies"]) == ["a", "b"] and len(document["bags"]) == 2
+    assert document["bags"][0]["policies"]["a"]["experts"]
+    page = (out / "report.html").read_text()
+    assert page.count("data:video/mp4;base64,") == 2
+    with Bag(tmp_path / "predicted" / "episode_0") as bag:
+        assert bag.topics["/cam_high/image_raw"].count == 38
+        chunks = [m.message for m in bag.messages(["/prediction/a/action_chunk"])]
+        assert [c.rows * len(c.joint_names) for c in chunks] == [len(c.positions) for c in chunks]
+        assert bag.topics["/prediction/b/joint_trajectory"].count == 3
+        assert bag.topics["/prediction/b/joint_states"].count > 20
+        assert bag.state == "whole"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--strategy", "none"], "--strategy: expected one of"),
+        (["--latency", "-1"], "--latency"),
+        (["--robot", "nobody"], "robot: expected one of"),
+        (["--checkpoint", "/nowhere"], "nowhere"),
+    ],
+)
+def test_what_does_not_fit_is_said(
+    tmp_path: Path, words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from adamoe_ros.cli.main import main
+
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 0.2))
+    base = ["replay", str(folder), "--robot", "aloha_sim", "--out", str(tmp_path / "out")]
+    assert main([*base, *words]) == 2
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
