@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how chunks follow each other (default: %(default)s)",
     )
     add(
+        "--smoothing",
+        type=float,
+        default=0.2,
+        metavar="S",
+        help="seconds over which a chunk's rows are smoothed, 0 for not (default: %(default)s)",
+    )
+    add(
         "--max-duration",
         type=float,
         default=20.0,

@@ -136,7 +136,11 @@ class DemoRun:
             "strategy": settings.strategy,
             "inject_latency": settings.inject_latency,
         }
-        control = {"robot": settings.robot, "strategy": settings.strategy}
+        control = {
+            "robot": settings.robot,
+            "strategy": settings.strategy,
+            "smoothing": settings.smoothing,
+        }
         sim = {
             "robot": SIM_ROBOT,
             "task": settings.task,

@@ -31,6 +31,7 @@ class DemoSettings:
     robot: str
     checkpoint: Path
     strategy: str
+    smoothing: float
     max_duration: float
     real_time_factor: float
     inject_latency: float
@@ -96,6 +97,8 @@ def settings_from(options: argparse.Namespace, default_checkpoint: Path) -> Demo
         problems.add("--seed", "0 or more", options.seed, "correct the number")
     if not options.max_duration > 0:
         problems.add("--max-duration", "more than 0 s", options.max_duration, "correct the number")
+    if not 0 <= options.smoothing <= 1:
+        problems.add("--smoothing", "0 to 1 s", options.smoothing, "correct the number")
     problems.raise_if_any()
     return DemoSettings(
         task=options.task,
@@ -105,6 +108,7 @@ def settings_from(options: argparse.Namespace, default_checkpoint: Path) -> Demo
         robot=options.robot,
         checkpoint=Path(options.checkpoint) if options.checkpoint else default_checkpoint,
         strategy=options.strategy,
+        smoothing=options.smoothing,
         max_duration=options.max_duration,
         real_time_factor=options.real_time_factor,
         inject_latency=options.inject_latency,
