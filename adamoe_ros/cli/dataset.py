@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags to LeRobot datasets and back; statistics in the same pass; what is wrong with a dataset.
+"""Bags to LeRobot datasets and back; scripted demonstrations; statistics in the same pass; what is wrong with a dataset.
 
 Exit code 0: everything was read and is in order; 3: a part could not be read, or there are errors in
 the dataset (every one is named); 2: nothing could be done with what was given.
@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     back.add_argument("--out", type=Path, required=True, help="folder of the new bag")
     back.add_argument("--episode", type=int, default=0)
     back.add_argument("--gripper", choices=("driver", "1_open", "0_open"), default="")
+    _generate_arguments(
+        jobs.add_parser("generate", help="scripted demonstrations in the simulator")
+    )
     look = jobs.add_parser("info", help="what is in a bag or a dataset")
     look.add_argument("path", type=Path)
 
@@ -75,13 +78,48 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _generate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new dataset")
+    parser.add_argument("--tasks", nargs="+", help="names (default: the whole suite)")
+    parser.add_argument("--episodes", type=int, default=100, help="per task (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=200_000, help="of each task's first episode")
+    parser.add_argument("--fps", type=int, default=25, help="frames kept, a divisor of 50")
+    parser.add_argument("--width", type=int, default=640, help="of the pictures, px")
+    parser.add_argument("--height", type=int, default=480, help="of the pictures, px")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.008],
+        help="disturbance of the execution, rad, in turn over the episodes; actions stay clean",
+    )
+    parser.add_argument(
+        "--usual-phrasing", action="store_true", help="one way to say a thing instead of several"
+    )
+    parser.add_argument(
+        "--random-look", action="store_true", help="lights and cameras vary over the episodes"
+    )
+    parser.add_argument("--format", choices=("v3.0", "v2.1"), default="v3.0")
+    parser.add_argument("--images", choices=("video", "png"), default="video")
+    parser.add_argument("--gripper", choices=("driver", "1_open", "0_open"), default="1_open")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Do the job.
 
     Raises:
         ContractError: options, bags or dataset do not fit.
     """
-    jobs = {"convert": _convert, "validate": _validate, "to-bag": _to_bag, "info": _info}
+    jobs = {
+        "convert": _convert,
+        "validate": _validate,
+        "to-bag": _to_bag,
+        "generate": _generate,
+        "info": _info,
+    }
     return jobs[options.job](options)
 
 
@@ -157,6 +195,48 @@ def _fps(options: argparse.Namespace, profile: RobotProfile) -> int:
     if not 1 <= fps <= 1000:
         raise ContractError(problem("--fps", "1 ... 1000", fps, "choose one inside"))
     return int(fps)
+
+
+# --- generate -----------------------------------------------------------------------------------
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from adamoe_ros.cli.progress import Steps
+    from adamoe_ros.sim.look import VARIED, LookSettings
+    from adamoe_ros.sim.tasks import TASKS
+    from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset
+
+    job = SuiteJob(
+        options.out,
+        tuple(options.tasks or TASKS),
+        options.episodes,
+        options.seed,
+        SuiteSettings(
+            fps=options.fps,
+            size=(options.height, options.width),
+            noise=tuple(options.noise),
+            all_phrasings=not options.usual_phrasing,
+            look=VARIED if options.random_look else LookSettings(),
+            gripper=options.gripper,
+            lossless=options.images == "png",
+        ),
+        options.format,
+        max(1, options.workers),
+    )
+    job.check()
+    with Steps("episodes", len(job.tasks) * job.episodes) as steps:
+        outcome = generate_dataset(
+            job, lambda task, count: steps.done(f"{task}: {count} more" if count else "", count)
+        )
+    totals = outcome.totals
+    assert totals is not None
+    print(f"{options.out}: {totals.episodes} episodes, {totals.frames} frames, {options.format}")
+    if outcome.reused:
+        print(f"{outcome.reused} episodes taken from an earlier run")
+    for task, seeds in outcome.failed.items():
+        if seeds:
+            print(f"{task}: left out {len(seeds)} in which the expert failed: seeds {seeds}")
+    return 0
 
 
 # --- the others ---------------------------------------------------------------------------------

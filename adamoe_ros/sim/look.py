@@ -29,6 +29,9 @@ class LookSettings:
     camera_turn: float = 0.0
 
 
+VARIED = LookSettings(light=0.3, camera_shift=0.008, camera_turn=0.03)  # what training may ask for
+
+
 class RandomLook:
     """Changes a model's lights and cameras, always starting from how it was compiled."""
 

@@ -27,12 +27,14 @@ class Task(Protocol):
         name: in the registry.
         language: its sentences; ``instructions`` and ``held_out`` list them.
         goals: number of 3-D points in ``goal_points``: one per hand.
+        tolerance: share of the usual disturbance that the expert's execution bears.
         meaning: what the present episode asks for; one of ``language.meanings``.
     """
 
     name: str
     language: Language
     goals: int
+    tolerance: float
     meaning: Meaning
 
     @property
@@ -71,6 +73,7 @@ class SuiteTask:
     name: str
     language: Language
     goals = 2
+    tolerance = 1.0
 
     def __init__(self) -> None:
         self.begin(self.language.meanings[0])

@@ -56,6 +56,7 @@ class InsertPeg(SuiteTask):
     """See ``sim.tasks.base.Task``."""
 
     name = "insert_peg"
+    tolerance = 0.4
     language = Language(
         every(colour=_PEGS),
         phrasings=(

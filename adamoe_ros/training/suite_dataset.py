@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations of the bimanual suite as a LeRobot dataset: a process per core, resumable.
+
+Each episode is first tried without pictures, which costs a twentieth, so that nothing is rendered
+of one that fails. Staged episodes wait beside the dataset; a stopped run goes on with them.
+May import: contract, sim, data, numpy.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros import __version__
+from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.data.episode_info import hash_of
+from adamoe_ros.data.lerobot.assemble import DatasetFacts, assemble
+from adamoe_ros.data.lerobot.episode_writer import FACTS, EpisodeWriter, FrameRow
+from adamoe_ros.data.lerobot.layout import Camera, Schema, Totals, Version
+from adamoe_ros.data.observations import Frame
+from adamoe_ros.data.units import Units, units_for
+from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
+from adamoe_ros.sim.demonstrations import Showing, play, prepare
+from adamoe_ros.sim.look import LookSettings
+from adamoe_ros.sim.render import CameraRenderer
+from adamoe_ros.sim.scene import CAMERAS
+from adamoe_ros.sim.tasks import TASKS
+
+_BATCH = 5  # episodes of one task that a process shows before it reports
+_NS_PER_TICK = round(1e9 / CONTROL_RATE)
+
+
+@dataclass(frozen=True)
+class SuiteSettings:
+    """What decides an episode's content.
+
+    Attributes:
+        fps: frames per second; divides the control rate.
+        size: (height, width) of the pictures, even.
+        noise: rad, standard deviation of the disturbed execution, in turn over the seeds; less
+            for a task of little tolerance.
+        all_phrasings: draw among the training phrasings; else the usual one.
+        look: what about lights and cameras is random.
+        robot: profile with the simulator's units.
+        gripper: units of the grippers, as ``adamoe dataset convert --gripper``.
+        lossless: PNG instead of H.264. crf: quality of H.264.
+    """
+
+    fps: int = 25
+    size: tuple[int, int] = (480, 640)
+    noise: tuple[float, ...] = (0.0, 0.008)
+    all_phrasings: bool = True
+    look: LookSettings = field(default_factory=LookSettings)
+    robot: str = "aloha_sim"
+    gripper: str = "1_open"
+    lossless: bool = False
+    crf: int = 18
+
+    def check(self) -> None:
+        """Raises ``ContractError`` with every value that does not fit."""
+        problems = Problems()
+        if self.fps < 1 or CONTROL_RATE % self.fps:
+            allowed = f"a divisor of the control rate, {CONTROL_RATE:g} Hz"
+            problems.add("fps", allowed, self.fps, "choose e.g. 25 or 10")
+        if min(self.size) < 16 or (not self.lossless and any(side % 2 for side in self.size)):
+            problems.add("size", "even sides of at least 16 px", self.size, "choose e.g. 480 x 640")
+        if not self.noise or min(self.noise) < 0:
+            problems.add("noise", "values of 0 rad or more", self.noise, "give e.g. 0 0.008")
+        problems.raise_if_any()
+
+
+@dataclass(frozen=True)
+class SuiteJob:
+    """A dataset that is to be made.
+
+    Attributes:
+        target: its folder; does not exist yet.
+        tasks: registry names; episodes: of each, before failed ones are left out.
+        first_seed: of each task's episodes.
+    """
+
+    target: Path
+    tasks: tuple[str, ...]
+    episodes: int
+    first_seed: int = 200_000
+    settings: SuiteSettings = field(default_factory=SuiteSettings)
+    version: Version = "v3.0"
+    workers: int = 1
+
+    @property
+    def staging(self) -> Path:
+        """Where episodes wait."""
+        return self.target.with_name(f".{self.target.name}.staging")
+
+    def folder(self, task: str, seed: int) -> Path:
+        """Of one staged episode."""
+        return self.staging / f"{task}-{seed}"
+
+    def check(self) -> None:
+        """Raises ``ContractError`` with everything that does not fit."""
+        problems = Problems()
+        if self.target.exists():
+            problems.add(str(self.target), "a new folder", "one that exists", "choose another")
+        for task in [name for name in self.tasks if name not in TASKS]:
+            problems.add("task", ", ".join(sorted(TASKS)), repr(task), "choose among these")
+        if self.episodes < 1 or not self.tasks:
+            problems.add(
+                "episodes", "at least 1 of at least one task", self.episodes, "ask for more"
+            )
+        problems.raise_if_any()
+        self.settings.check()
+
+
+@dataclass
+class SuiteOutcome:
+    """What became of the episodes.
+
+    Attributes:
+        made: task -> seeds in the dataset. failed: task -> seeds where the expert failed.
+        reused: staged episodes of an earlier run.
+    """
+
+    made: dict[str, list[int]] = field(default_factory=dict)
+    failed: dict[str, list[int]] = field(default_factory=dict)
+    reused: int = 0
+    totals: Totals | None = None
+
+
+def generate_dataset(job: SuiteJob, tell: Callable[[str, int], None]) -> SuiteOutcome:
+    """Make the dataset: episodes in the order of tasks and seeds, whatever process made them.
+
+    Args:
+        tell: called with a task and how many of its episodes are done now.
+
+    Raises:
+        ContractError: the job does not fit, or the expert failed everywhere.
+    """
+    job.check()
+    profile = load_profile(profile_path(job.settings.robot, robots_dir()))
+    units = units_for(profile, None, job.settings.gripper)
+    outcome = SuiteOutcome()
+    seeds = range(job.first_seed, job.first_seed + job.episodes)
+    batches = []
+    for task in job.tasks:
+        waiting = [seed for seed in seeds if not _is_staged(job, task, seed)]
+        outcome.reused += len(seeds) - len(waiting)
+        tell(task, len(seeds) - len(waiting))
+        batches += [(task, waiting[n : n + _BATCH]) for n in range(0, len(waiting), _BATCH)]
+    for task, count in _run(job, batches):
+        tell(task, count)
+    for task in job.tasks:
+        made = {seed: _facts(job, task, seed)["success"] for seed in seeds}
+        outcome.made[task] = [seed for seed, success in made.items() if success]
+        outcome.failed[task] = [seed for seed, success in made.items() if not success]
+    folders = [job.folder(task, seed) for task in job.tasks for seed in outcome.made[task]]
+    if not folders:
+        raise ContractError("dataset: expected successful episodes, got none; lower the noise")
+    facts = DatasetFacts(profile.name, _ours(job, profile, units, outcome))
+    schema = _schema(job.settings, units)
+    outcome.totals = assemble(folders, job.target, schema, job.version, facts)
+    shutil.rmtree(job.staging, ignore_errors=True)
+    return outcome
+
+
+def _run(job: SuiteJob, batches: list[tuple[str, list[int]]]) -> Iterator[tuple[str, int]]:
+    if job.workers <= 1 or len(batches) <= 1:
+        for task, seeds in batches:
+            yield task, _show_batch(job, task, seeds)
+        return
+    context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
+    with ProcessPoolExecutor(min(job.workers, len(batches)), context) as pool:
+        futures = {pool.submit(_show_batch, job, *batch): batch[0] for batch in batches}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _show_batch(job: SuiteJob, task: str, seeds: list[int]) -> int:
+    """Stage some episodes of one task; how many."""
+    profile = load_profile(profile_path(job.settings.robot, robots_dir()))
+    units = units_for(profile, None, job.settings.gripper)
+    sim = BimanualSim(task, look=job.settings.look)
+    camera = CameraRenderer(sim.model, *job.settings.size[::-1])
+    try:
+        for seed in seeds:
+            _show(job, sim, camera, units, seed)
+    finally:
+        camera.close()
+    return len(seeds)
+
+
+def _show(job: SuiteJob, sim: BimanualSim, camera: CameraRenderer, units: Units, seed: int) -> None:
+    settings, folder = job.settings, job.folder(sim.task.name, seed)
+    noise = settings.noise[seed % len(settings.noise)] * sim.task.tolerance
+    sim.reset(seed)
+    sentence = sim.instruction
+    if settings.all_phrasings:
+        sentence = str(np.random.default_rng((seed, 4)).choice(sim.phrasings()))
+    every = round(CONTROL_RATE / settings.fps)
+
+    def begin() -> Showing:
+        return prepare(sim, seed, every, noise, sentence)
+
+    for _ in play(sim, begin()):
+        pass
+    facts = {"task": sim.task.name, "seed": seed, "noise_rad": noise, "success": sim.success()}
+    if facts["success"]:
+        writer = EpisodeWriter(folder, _schema(settings, units), settings.crf)
+        try:
+            showing = begin()
+            for tick in play(sim, showing):
+                writer.add(_row(sim, camera, units, tick, showing.actions[tick]))
+            writer.close(facts)
+        except BaseException:
+            writer.abort()
+            raise
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FACTS
+    known = json.loads(path.read_text(encoding="utf-8")) if facts["success"] else facts
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps({**known, "mark": _mark(job, sim.task.name, seed)}))
+    os.replace(beside, path)
+
+
+def _row(
+    sim: BimanualSim, camera: CameraRenderer, units: Units, tick: int, target: NDArray[np.float64]
+) -> FrameRow:
+    pictures = camera.slots(sim.data)
+    return FrameRow(
+        state=units.state.apply(sim.measured()[0]),
+        action=units.command.apply(target),
+        stamps_ns=np.full(2 + len(pictures), tick * _NS_PER_TICK, np.int64),
+        task=sim.instruction,
+        frames={slot: _frame(pixels) for slot, pixels in pictures.items()},
+    )
+
+
+def _frame(pixels: NDArray[np.uint8]) -> Frame:
+    return Frame(lambda: pixels)
+
+
+def _schema(settings: SuiteSettings, units: Units) -> Schema:
+    cameras = tuple(Camera(slot, *settings.size) for slot in CAMERAS)
+    return Schema(units.names, cameras, settings.fps, "float32", settings.lossless)
+
+
+def _mark(job: SuiteJob, task: str, seed: int) -> str:
+    """What decides whether a staged episode is still good."""
+    return hash_of([__version__, asdict(job.settings), task, seed])
+
+
+def _facts(job: SuiteJob, task: str, seed: int) -> dict[str, Any]:
+    path = job.folder(task, seed) / FACTS
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return facts
+
+
+def _is_staged(job: SuiteJob, task: str, seed: int) -> bool:
+    try:
+        return bool(_facts(job, task, seed).get("mark") == _mark(job, task, seed))
+    except (OSError, json.JSONDecodeError):
+        return False
+
+
+def _ours(
+    job: SuiteJob, profile: RobotProfile, units: Units, outcome: SuiteOutcome
+) -> dict[str, Any]:
+    """meta/adamoe.json, with the keys that datasets from bags have, too."""
+    return {
+        "format": "adamoe_ros/dataset/1",
+        "created_by": f"adamoe_ros {__version__}",
+        "robot": profile.name,
+        "embodiments": list(profile.embodiments),
+        "profile_hash": hash_of(profile.model_dump(mode="json")),
+        "joints": list(profile.joint_ids),
+        "roles": list(units.names),
+        "gripper": None
+        if units.gripper is None
+        else {"open": units.gripper[0], "closed": units.gripper[1]},
+        "state_source": profile.state_source,
+        "settings": asdict(job.settings),
+        "tasks": list(job.tasks),
+        "failed": outcome.failed,
+    }
