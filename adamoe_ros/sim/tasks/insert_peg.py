@@ -66,7 +66,7 @@ class InsertPeg(SuiteTask):
         ),
         unseen=(
             "place the {colour} peg in the socket",
-            "the {colour} peg goes into the hole",
+            "push the {colour} peg into the hole",
         ),
     )
 

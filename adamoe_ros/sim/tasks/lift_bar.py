@@ -43,8 +43,8 @@ class LiftBar(SuiteTask):
             "raise the bar with the left and the right arm",
         ),
         unseen=(
-            "take the yellow bar in both hands and lift it",
-            "grasp the bar at both sides and raise it",
+            "take the yellow bar in both hands and raise it",
+            "grasp the bar with both arms and lift it up",
         ),
     )
 

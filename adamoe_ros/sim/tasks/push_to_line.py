@@ -55,7 +55,7 @@ class PushToLine(OneArmTask, CubesTask):
             "push the {colour} cube over to the line",
         ),
         unseen=(
-            "move the {colour} block to the line, push it",
+            "move the {colour} block to the line",
             "slide the {colour} block over the table to the line",
         ),
     )

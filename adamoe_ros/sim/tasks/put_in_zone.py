@@ -66,7 +66,7 @@ class PutInZone(OneArmTask):
             "pick up the cube and move it into the {colour} zone",
         ),
         unseen=(
-            "the cube goes into the {colour} zone",
+            "take the cube to the {colour} zone",
             "put the block onto the {colour} zone",
         ),
     )

@@ -13,6 +13,7 @@ from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import run_expert
 from adamoe_ros.sim.look import LookSettings
 from adamoe_ros.sim.tasks import TASKS
+from adamoe_ros.training.vocabulary import build_tokenizer
 
 SEEDS = (11, 12, 13)
 SPOKEN = [name for name in TASKS if len(TASKS[name].language.meanings) > 1]
@@ -102,6 +103,15 @@ def test_no_sentence_belongs_to_two_tasks() -> None:
         s for name in TASKS for s in (*TASKS[name]().instructions, *TASKS[name]().held_out)
     ]
     assert len(set(sentences)) == len(sentences)
+
+
+def test_unseen_phrasings_use_known_words() -> None:
+    """They test how a policy takes a new order of words, not words it cannot know."""
+    tasks = [TASKS[name]() for name in TASKS]
+    tokenizer = build_tokenizer(sentence for task in tasks for sentence in task.instructions)
+    for task in tasks:
+        for sentence in task.held_out:
+            assert "<unk>" not in tokenizer.encode(sentence).tokens, sentence
 
 
 @every_task
