@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -62,3 +63,45 @@ class Steps:
         elif line:
             total = f"{self._total:g}{self._unit}"
             print(f"[{self._done:g}/{total}] {line}", flush=True)
+
+
+class Megabytes:
+    """Bytes of a known number that have been dealt with; a context manager.
+
+    Without a terminal, a line for every tenth.
+
+    Args:
+        what: is done to them.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._steps: Steps | None = None
+        self._total = self._done = self._shown = 0.0
+        self._live = sys.stdout.isatty()
+
+    def __enter__(self) -> Megabytes:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._steps is not None:
+            self._steps.__exit__(kind, error, trace)
+
+    def begin(self, total: int) -> Callable[[int], None]:
+        """Start, now that the number of bytes is known; returns what is told of each part."""
+        self._total = total / 1e6
+        self._steps = Steps(self._what, round(self._total, 1), " MB").__enter__()
+        return self._advance
+
+    def _advance(self, count: int) -> None:
+        assert self._steps is not None
+        self._done += count / 1e6
+        step = round(self._done - self._shown, 1)
+        if self._live or step >= self._total / 10 or self._done >= self._total:
+            self._steps.done("" if self._live else self._what, step)
+            self._shown += step

@@ -9,8 +9,6 @@ May import: contract, model, policy, torch.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from adamoe_ros.contract.manifest import CheckpointManifest, load_manifest
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.model.weights import load_policy
+from adamoe_ros.policy.new_folder import new_folder
 from adamoe_ros.policy.normalise import NormStats, load_norm_stats
 from adamoe_ros.policy.prompt import PromptEncoder, load_tokenizer
 from adamoe_ros.policy.tensor_file import TensorFile
@@ -228,13 +227,7 @@ def write_checkpoint(
     Raises:
         ContractError: the folder exists, or the disk is full or not writable.
     """
-    if folder.exists() and not overwrite:
-        where = str(folder)
-        raise ContractError(problem(where, "a new folder", "one that exists", "choose another"))
-    beside = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+    with new_folder(folder, overwrite) as beside:
         text = json.dumps(config.to_dict(), indent=1) + "\n"
         (beside / CONFIG).write_text(text, encoding="utf-8")
         (beside / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -243,20 +236,4 @@ def write_checkpoint(
         for name, content in (files or {}).items():
             (beside / name).write_bytes(content)
         write_tensors(beside / WEIGHTS, specs, tensors)
-        _replace(beside, folder)
-    except OSError as error:
-        where, line = str(folder), str(error)
-        raise ContractError(problem(where, "room to write it", line, "free the disk")) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return folder
-
-
-def _replace(beside: Path, folder: Path) -> None:
-    """Rename into place; an old folder is moved aside first and removed last."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(beside, folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""openpi's JAX checkpoints: an Orbax folder with ``assets`` beside it, or an ``.npz``.
+
+May import: contract, policy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.policy.layouts import jax_names
+from adamoe_ros.policy.layouts.facts import Facts
+from adamoe_ros.policy.layouts.npz_source import open_npz
+from adamoe_ros.policy.layouts.opened import Opened
+from adamoe_ros.policy.layouts.orbax_source import is_orbax, open_orbax
+from adamoe_ros.policy.layouts.rules import vote
+from adamoe_ros.policy.layouts.side_files import tell_assets, tell_openpi, tell_tokenizer
+from adamoe_ros.policy.layouts.sources import TensorSource
+
+_LANDMARK = "PaliGemma/"
+
+
+def open_source(source: Path, asset: str | None) -> Opened:
+    """Open a dense pi0.
+
+    Raises:
+        ContractError: missing or damaged files.
+    """
+    tensors, facts = open_jax(source, asset)
+    rules = jax_names.dense_rules()
+    sizes = vote(rules, {name: tensor.shape for name, tensor in tensors.items()})
+    return Opened(str(source), tensors, rules, sizes, frozenset(), "dense", facts, {})
+
+
+def open_jax(source: Path, asset: str | None) -> tuple[TensorSource, Facts]:
+    """Leaves by openpi's names, and what lies beside them.
+
+    Args:
+        source: checkpoint folder, its ``params`` folder, or an ``.npz``.
+    """
+    facts = Facts()
+    tell_openpi(facts)
+    if source.suffix == ".npz":
+        folder, tensors = source.parent, open_npz(source)
+    else:
+        params = next((path for path in (source, source / "params") if is_orbax(path)), None)
+        if params is None:
+            got = "another folder" if source.is_dir() else "no such folder"
+            do = "name the folder with 'params' and 'assets' in it"
+            raise ContractError(problem(str(source), "an Orbax folder or an .npz", got, do))
+        folder = source if params != source else source.parent
+        tensors = open_orbax(params)
+    tell_assets(facts, folder, asset)
+    tell_tokenizer(facts, folder)
+    return _rooted(tensors), facts
+
+
+def _rooted(tensors: TensorSource) -> TensorSource:
+    """Without what stands in front of every name, such as ``params/``."""
+    starts = {name.partition(_LANDMARK)[0] for name in tensors if _LANDMARK in name}
+    start = starts.pop() if len(starts) == 1 else ""
+    if all(name.startswith(start) for name in tensors):
+        return {name[len(start) :]: tensor for name, tensor in tensors.items()}
+    return tensors

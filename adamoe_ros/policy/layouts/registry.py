@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layouts that can be read and written, by the names of the command line.
+
+May import: policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from adamoe_ros.policy.layouts import (
+    adamoe_jax,
+    lerobot,
+    openpi_jax,
+    openpi_torch,
+    transformers_pi0,
+)
+from adamoe_ros.policy.layouts.opened import Opened
+
+IMPORTS: dict[str, Callable[[Path, str | None], Opened]] = {
+    "openpi-jax": openpi_jax.open_source,
+    "adamoe-jax": adamoe_jax.open_source,
+    "openpi-torch": openpi_torch.open_source,
+    "lerobot": lerobot.open_source,
+    "transformers": transformers_pi0.open_source,
+}
+"""Layout -> opener of (source, asset id or None)."""

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files beside foreign weights: settings, openpi's statistics, tokenizers.
+
+May import: contract, policy.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.policy.layouts.facts import Facts
+from adamoe_ros.policy.layouts.sources import first_line
+from adamoe_ros.policy.normalise import load_norm_stats
+
+OPENPI_SLOTS = ("base_0_rgb", "left_wrist_0_rgb", "right_wrist_0_rgb")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "paligemma_tokenizer.model")
+_STATISTICS = "norm_stats.json"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no file.
+
+    Raises:
+        ContractError: another thing than an object.
+    """
+    if not path.is_file():
+        return {}
+    do = "copy or download it again"
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ContractError(problem(str(path), "JSON", first_line(error), do)) from error
+    if not isinstance(tree, dict):
+        raise ContractError(problem(str(path), "a JSON object", type(tree).__name__, do))
+    return tree
+
+
+def tell_openpi(facts: Facts) -> None:
+    """What openpi's code fixes for every pi0."""
+    facts.tell(
+        "fixed in openpi's pi0",
+        camera_slots=OPENPI_SLOTS,
+        prompt_length=48,
+        flow_steps=10,
+        prompt_style="openpi",
+        normalization="mean_std",
+        normalization_eps=1e-6,
+    )
+
+
+def tell_assets(facts: Facts, folder: Path, asset: str | None) -> None:
+    """Statistics in ``assets/<asset id>/norm_stats.json``.
+
+    Args:
+        asset: which; None: the only one.
+
+    Raises:
+        ContractError: several and none chosen, or none of this name.
+    """
+    assets = folder / "assets"
+    found = {
+        path.parent.relative_to(assets).as_posix(): path
+        for path in sorted(assets.rglob(_STATISTICS))
+    }
+    if asset is not None and asset not in found:
+        got = ", ".join(found) or "none"
+        raise ContractError(problem(f"{assets}", f"statistics of {asset!r}", got, "choose another"))
+    if asset is None and len(found) > 1:
+        do = "choose with --asset NAME"
+        raise ContractError(problem(f"{assets}", "one set of statistics", ", ".join(found), do))
+    for name, path in found.items():
+        if asset in (None, name):
+            facts.tell(f"assets/{name}/{_STATISTICS}", statistics=load_norm_stats(path))
+
+
+def tell_tokenizer(facts: Facts, folder: Path) -> None:
+    """A tokenizer's file beside the weights."""
+    for name in _TOKENIZERS:
+        if (folder / name).is_file():
+            facts.tell("beside the weights", tokenizer=folder / name)
+            return

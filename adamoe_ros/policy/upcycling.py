@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dense checkpoint folder becomes an AdaMoE folder, layer by layer.
+
+May import: contract, model, policy, torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adamoe_ros.contract.errors import Problems
+from adamoe_ros.model.config import ModelConfig, MoEConfig
+from adamoe_ros.model.upcycle import UpcycleSettings, check_upcycle, upcycle_layer
+from adamoe_ros.model.weights import is_finite, parameter_shapes
+from adamoe_ros.policy.checkpoint import (
+    STATISTICS,
+    WEIGHTS,
+    read_checkpoint,
+    write_checkpoint,
+)
+from adamoe_ros.policy.layouts.opened import Advance, Begin, not_finite, unwatched
+from adamoe_ros.policy.layouts.safetensors_source import open_safetensors
+from adamoe_ros.policy.layouts.sources import SourceTensor
+from adamoe_ros.policy.normalise import load_norm_stats
+from adamoe_ros.policy.tensor_writer import TensorSpec
+
+_PARTS = ("gate", "up", "down")
+_LAYER = re.compile(r"expert\.layers\.(\d+)\.ffn\.(.+)")
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Sizes of a mixture.
+
+    Attributes:
+        total, active: parameters; active ones take part in one token's computation.
+        stored_bytes: of the weights file.
+    """
+
+    total: int
+    active: int
+    stored_bytes: int
+
+
+def count_parameters(config: ModelConfig, dtype: torch.dtype) -> ParameterCount:
+    """Parameters and memory of a network."""
+    sizes = {n: torch.Size(shape).numel() for n, shape in parameter_shapes(config).items()}
+    total = sum(sizes.values())
+    routed = sum(size for name, size in sizes.items() if ".experts." in name)
+    moe = config.moe
+    idle = routed * (moe.num_experts - moe.top_k) // moe.num_experts if routed else 0
+    return ParameterCount(total, total - idle, total * dtype.itemsize)
+
+
+def upcycle_checkpoint(
+    folder: Path,
+    out: Path,
+    moe: MoEConfig,
+    settings: UpcycleSettings,
+    seed: int,
+    overwrite: bool = False,
+    begin: Begin = unwatched,
+) -> ParameterCount:
+    """Convert; statistics, tokenizer and manifest are taken over.
+
+    Args:
+        seed: of routers, adapters and noise.
+
+    Raises:
+        ContractError: everything that does not fit; nothing is written then.
+    """
+    check_upcycle(moe, settings)
+    checkpoint, problems = read_checkpoint(folder), Problems()
+    if checkpoint.config.moe.variant != "dense":
+        got = checkpoint.config.moe.variant
+        problems.add(str(folder), "a dense checkpoint", got, "it has experts already")
+    tensors = open_safetensors(folder / WEIGHTS)
+    wanted = parameter_shapes(checkpoint.config)
+    for name in sorted(wanted.keys() | tensors.keys()):
+        shape = tensors[name].shape if name in tensors else None
+        if shape != wanted.get(name):
+            expected = str(wanted.get(name, "no such tensor"))
+            problems.add(f"{folder / WEIGHTS}: {name}", expected, shape, "take a whole checkpoint")
+    problems.raise_if_any()
+    config = replace(checkpoint.config, moe=moe)
+    specs = _specs(config, tensors)
+    advance = begin(sum(tensor.nbytes for tensor in tensors.values()))
+    values = _stream(config, tensors, specs, settings, seed, advance)
+    manifest = checkpoint.manifest
+    notes = f"{manifest.provenance.notes} upcycled with seed {seed}, {settings}".strip()
+    provenance = manifest.provenance.model_copy(update={"notes": notes})
+    manifest = manifest.model_copy(update={"provenance": provenance})
+    kept = folder / STATISTICS
+    statistics = load_norm_stats(kept) if kept.is_file() else None
+    name = manifest.tokenizer
+    files = {} if name is None else {name: (folder / name).read_bytes()}
+    write_checkpoint(out, config, manifest, statistics, specs, values, files, overwrite)
+    stored = next(iter(tensors.values())).dtype
+    return count_parameters(config, stored)
+
+
+def _specs(config: ModelConfig, tensors: Mapping[str, SourceTensor]) -> dict[str, TensorSpec]:
+    """Ours in order; a mixture's tensors have the dtype of the layer that they come from."""
+    specs = {}
+    for name, shape in parameter_shapes(config).items():
+        match = _LAYER.fullmatch(name)
+        dense = name if match is None else f"expert.layers.{match[1]}.ffn.gate.weight"
+        specs[name] = TensorSpec(shape, tensors[dense].dtype)
+    return specs
+
+
+def _stream(
+    config: ModelConfig,
+    tensors: Mapping[str, SourceTensor],
+    specs: Mapping[str, TensorSpec],
+    settings: UpcycleSettings,
+    seed: int,
+    advance: Advance,
+) -> Iterator[tuple[str, Tensor]]:
+    """Tensors in the order of ``specs``; a layer's experts are made when the first is due.
+
+    Raises:
+        ContractError: at the end, every tensor that is not finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    problems, layer = Problems(), ""
+    made: dict[str, Tensor] = {}
+
+    def read(name: str) -> Tensor:
+        values = tensors[name].read()
+        if not is_finite(values):
+            not_finite(name, problems)
+        advance(tensors[name].nbytes)
+        return values
+
+    for name in specs:
+        match = _LAYER.fullmatch(name)
+        if match is None:
+            values = read(name)
+        else:
+            if match[1] != layer:
+                layer = str(match[1])
+                start = f"expert.layers.{layer}.ffn"
+                ffn = {part: read(f"{start}.{part}.weight") for part in _PARTS}
+                made = upcycle_layer(ffn, config.moe, settings, generator)
+            values = made.pop(match[2])
+        if not problems.lines:
+            yield name, values
+    problems.raise_if_any()
