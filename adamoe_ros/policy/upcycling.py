@@ -98,8 +98,8 @@ def upcycle_checkpoint(
     manifest = manifest.model_copy(update={"provenance": provenance})
     kept = folder / STATISTICS
     statistics = load_norm_stats(kept) if kept.is_file() else None
-    name = manifest.tokenizer
-    files = {} if name is None else {name: (folder / name).read_bytes()}
+    file = manifest.tokenizer
+    files = {} if file is None else {file: (folder / file).read_bytes()}
     write_checkpoint(out, config, manifest, statistics, specs, values, files, overwrite)
     stored = next(iter(tensors.values())).dtype
     return count_parameters(config, stored)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One deterministic action chunk from the images, state, prompt and noise in a file.
+
+To check that this machine computes what the training machine computed. --inputs is an .npz with
+images (views, height, width, 3) uint8, image_mask (optional), state, prompt or token_ids, and noise
+(optional, horizon x action dim); --out receives actions, experts (selected per step, layer and
+token) and latency_ms. --raw: model space, without statistics or joint mapping; state and actions
+are the padded model vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``adamoe infer``."""
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="checkpoint folder")
+    add("--inputs", type=Path, required=True, metavar="IN.npz", help="what the policy sees")
+    add("--out", type=Path, required=True, metavar="OUT.npz", help="file to write")
+    add("--raw", action="store_true", help="padded model vectors in and out")
+    add("--steps", type=int, metavar="N", help="Euler steps (default: the checkpoint's)")
+    add("--seed", type=int, default=0, help="of the noise where the file has none (default 0)")
+    add("--device", default="cpu", help="cpu, cuda, cuda:N or auto (default cpu)")
+    add(
+        "--dtype",
+        choices=("stored", "float32", "bfloat16"),
+        default="stored",
+        help="of the weights (default: as stored)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Infer.
+
+    Raises:
+        ContractError: checkpoint, inputs or device do not fit; nothing is written then.
+    """
+    import torch
+
+    from adamoe_ros.contract.errors import ContractError, problem
+    from adamoe_ros.policy.infer_file import InferSettings, infer_file
+
+    if options.steps is not None and options.steps < 1:
+        raise ContractError(problem("--steps", "at least 1", options.steps, "correct it"))
+    dtype = None if options.dtype == "stored" else getattr(torch, options.dtype)
+    settings = InferSettings(options.raw, options.steps, options.seed, options.device, dtype)
+    made = infer_file(options.checkpoint, options.inputs, options.out, settings)
+    rows, width = made["actions"].shape
+    print(f"{rows} rows of {width} actions in {made['latency_ms']:.1f} ms: {options.out}")
+    return 0
