@@ -104,6 +104,17 @@ def make_checkpoint(folder: Path, config: ModelConfig | None = None, **changes: 
     )
 
 
+def write_dense(folder: Path, model: AdaMoEPolicy, **changes: Any) -> Path:
+    """The checkpoint of a given network; raw-only unless it is wide enough for the joints."""
+    tensors, stats = model.state_dict(), statistics()
+    files = {"tokenizer.json": tokenizer_bytes()}
+    if model.config.action_dim < len(ROLES):
+        changes |= {"raw_only": True, "joints": (), "gripper": None}
+    meaning = manifest(**changes)
+    specs = specs_of(tensors)
+    return write_checkpoint(folder, model.config, meaning, stats, specs, tensors.items(), files)
+
+
 def observation(seed: int = 0, absent: tuple[str, ...] = ()) -> Observation:
     """Random pictures of 64x48 and a random state."""
     rng = np.random.default_rng(seed)
