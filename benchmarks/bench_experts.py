@@ -3,7 +3,8 @@
 
 Every episode has its own seed, which draws scene and sentence; none is repeated or left out, and the
 failed ones are listed. CPU time is that of one process without pictures. With ``--noise`` the
-execution is disturbed as in demonstrations (rad, standard deviation). Writes JSON.
+execution is disturbed as in demonstrations (rad, standard deviation, times the task's tolerance).
+Writes JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def measure(name: str, seeds: range, noise: float) -> dict[str, Any]:
     said = set()
     for seed in seeds:
         begin = time.process_time()
-        episode = run_expert(sim, seed, 10, None, noise)
+        episode = run_expert(sim, seed, 10, None, noise * sim.task.tolerance)
         cpu.append(time.process_time() - begin)
         ticks.append(len(episode.actions))
         said.add(sim.instruction)
@@ -46,6 +47,7 @@ def measure(name: str, seeds: range, noise: float) -> dict[str, Any]:
     low, high = wilson_interval(succeeded, len(seeds))
     return {
         "episodes": len(seeds),
+        "noise_rad": noise * sim.task.tolerance,
         "success": round(succeeded / len(seeds), 4),
         "interval_95": [round(low, 4), round(high, 4)],
         "distinct_sentences": len(said),

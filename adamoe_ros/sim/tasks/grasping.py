@@ -19,6 +19,8 @@ BASES = np.array([[-0.469, 0.5], [0.469, 0.5]])  # m, where the arms stand
 PITCH = np.deg2rad(72)  # steep, yet it reaches 5 cm farther than straight down
 GRASP_HEIGHT = 0.025  # m: grasp centre above the table with the finger tips just off it
 HOVER = 0.10  # m above a grasp
+_TOUCH = 0.001  # m
+_NOWHERE = np.zeros(6)  # where MuJoCo notes the nearest points; not looked at
 
 
 def body_yaw(model: mujoco.MjModel, data: Any, body: str) -> float:
@@ -71,17 +73,27 @@ def put(script: Script, side: int, pose: GripperPose) -> None:
 
 
 def touching(model: mujoco.MjModel, data: Any, body: str) -> set[tuple[int, int]]:
-    """(side, finger) of every finger that touches a body now."""
-    pairs = model.geom_bodyid[data.contact.geom.reshape(-1, 2)]
-    wanted = model.body(body).id
-    mine = pairs[(pairs == wanted).any(1)]
-    others = set(mine[mine != wanted].tolist())
+    """(side, finger) of every finger at a body now.
+
+    By distance, not by contact: contacts of a calm grasp come and go from step to step.
+    """
+    first, count = model.body(body).geomadr[0], model.body(body).geomnum[0]
     return {
         (side, finger)
         for side, name in enumerate(SIDES)
         for finger, which in enumerate(("left", "right"))
-        if model.body(f"vx300s_{name}/{which}_finger_link").id in others
+        if min(
+            mujoco.mj_geomDistance(
+                model, data, _finger(model, name, which), geom, 2 * _TOUCH, _NOWHERE
+            )
+            for geom in range(first, first + count)
+        )
+        < _TOUCH
     }
+
+
+def _finger(model: mujoco.MjModel, side: str, which: str) -> int:
+    return int(model.geom(f"vx300s_{side}/10_{which}_gripper_finger").id)
 
 
 def holders(model: mujoco.MjModel, data: Any, body: str) -> set[int]:

@@ -41,6 +41,7 @@ class Handover(CubesTask):
     """See ``sim.tasks.base.Task``."""
 
     name = "handover"
+    tolerance = 0.5
     language = Language(
         tuple(
             {"colour": colour, "giver": giver, "taker": taker}
