@@ -145,6 +145,9 @@ def make_manifest(facts: Facts, source: str, raw_only: bool, problems: Problems)
         problems.add("relative", "one flag for each joint", got, f"give {NAMES['relative']}")
     if len(set(roles)) != len(roles):
         problems.add("joints", "every role once", ", ".join(roles), "correct --joints")
+    slots: tuple[str, ...] = facts["camera_slots"] or ()
+    if len(set(slots)) != len(slots) or not all(slots):
+        problems.add("camera_slots", "different names", ", ".join(slots), "correct --cameras")
     missing = facts.unknown()
     if problems.lines:
         return None

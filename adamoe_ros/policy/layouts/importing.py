@@ -96,17 +96,19 @@ def import_checkpoint(
     facts.known.update(settings.facts)
     statistics = _statistics(opened, settings, problems)
     needed = ("horizon", "camera_slots", "prompt_length", "flow_steps")
-    facts.require(needed + (("top_k",) if opened.variant != "dense" else ()), problems)
+    required = Problems()
+    facts.require(needed + (("top_k",) if opened.variant != "dense" else ()), required)
+    problems.extend(required.lines)
     if out.exists() and not settings.overwrite:
         problems.add(str(out), "a new folder", "one that exists", "choose another or --overwrite")
     config = None
-    if not tensor_problems.lines and not problems.lines:
+    if not tensor_problems.lines and not required.lines:
         config = model_config(opened, settings.router_dtype, settings.shared_weight, problems)
     files = _tokenizer(facts, opened.sizes.get("vocab"), problems)
     source = f"{layout} {Path(opened.where).name}"
     manifest = make_manifest(facts, source, settings.raw_only, problems)
-    if config is not None and manifest is not None:
-        _check_joints(config, manifest, problems)
+    if config is not None:
+        _check_joints(config, facts, problems)
     if tensor_problems.lines:
         total = sum(tensor.nbytes for tensor in opened.tensors.values())
         opened.check_values(tensor_problems, begin(total))
@@ -161,11 +163,11 @@ def _tokenizer(facts: Facts, vocab: int | None, problems: Problems) -> dict[str,
     return {path.name: path.read_bytes()}
 
 
-def _check_joints(config: ModelConfig, manifest: CheckpointManifest, problems: Problems) -> None:
-    joints, room = len(manifest.joints), min(config.state_dim, config.action_dim)
+def _check_joints(config: ModelConfig, facts: Facts, problems: Problems) -> None:
+    joints, room = len(facts["joints"] or ()), min(config.state_dim, config.action_dim)
     if joints > room:
         problems.add("joints", f"at most {room}, the model's width", joints, "correct --joints")
-    if joints and manifest.adapt_to_pi not in (None, "none") and joints != 14:
+    if joints and facts["adapt_to_pi"] not in (None, "none") and joints != 14:
         problems.add("adapt_to_pi", "ALOHA's 14 joints", joints, "set it to none")
 
 

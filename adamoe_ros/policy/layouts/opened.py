@@ -76,7 +76,6 @@ class Opened:
             problems.add(
                 self.place(name), "no such tensor", _described(self.tensors[name]), _ADVICE
             )
-        complete = all(symbol in self.sizes for symbol in _SIZES)
         for rule in rules:
             tensor = self.tensors.get(rule.source)
             if tensor is None:
@@ -87,10 +86,10 @@ class Opened:
                 got = str(tensor.dtype).removeprefix("torch.")
                 expected = "float32, float16 or bfloat16"
                 problems.add(self.place(rule.source), expected, got, "convert it in its own code")
-            elif complete and tensor.shape != wanted_shape(rule, self.sizes):
-                wanted = wanted_shape(rule, self.sizes)
+            elif not _fits(tensor.shape, wanted_shape(rule, self.sizes)):
+                wanted = ", ".join(str(size or "?") for size in wanted_shape(rule, self.sizes))
                 do = "is it another tensor, or of another model?"
-                problems.add(self.place(rule.source), str(wanted), tensor.shape, do)
+                problems.add(self.place(rule.source), f"({wanted})", tensor.shape, do)
 
     def check_values(self, problems: Problems, advance: Advance) -> None:
         """NaN, infinity and damage of every tensor that can be read."""
@@ -125,6 +124,13 @@ def not_finite(place: str, problems: Problems) -> None:
     problems.add(place, "finite numbers", "NaN or inf", "take a sound checkpoint")
 
 
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether a shape agrees with what is known of it."""
+    return len(shape) == len(wanted) and all(
+        size in (length, None) for length, size in zip(shape, wanted, strict=True)
+    )
+
+
 def _described(tensor: SourceTensor) -> str:
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
@@ -144,7 +150,6 @@ def model_config(
     if rows * rows != sizes["tokens"]:
         got = f"{sizes['tokens']} image tokens"
         problems.add(opened.where, "a square grid of image tokens", got, "which model is it?")
-    if problems.lines:
         return None
     moe = MoEConfig()
     if opened.variant != "dense":
