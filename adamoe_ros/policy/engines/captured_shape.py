@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Buffers and graphs of one shape. May import: torch, model, policy.engines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adamoe_ros.model.flow import Guidance, KnownRows
+from adamoe_ros.model.moe import Routing
+from adamoe_ros.model.policy_model import Sample
+from adamoe_ros.policy.engines.arena import Arena, Field
+from adamoe_ros.policy.engines.flow import FlowProgram, Stage, Steering
+from adamoe_ros.policy.engines.graphs import Captured
+from adamoe_ros.policy.engines.prefix import PrefixProgram
+from adamoe_ros.policy.engines.shapes import Shape, SmallInputs
+from adamoe_ros.policy.guidance import ChunkGuidance
+
+_FRAME_ROOM = 1920 * 1080 * 3  # bytes; larger frames are shrunk on the host
+
+
+class CapturedShape:
+    """What one shape needs: upload, pixels, keys and values, download, and three graphs.
+
+    Args:
+        steps: flow steps.
+        pool: shared by all shapes, since one runs at a time.
+
+    Attributes:
+        given, made: upload and download.
+        pixels: (B, V, 3, h, w) float32.
+    """
+
+    def __init__(
+        self,
+        prefix: PrefixProgram,
+        flow: FlowProgram,
+        shape: Shape,
+        steps: int,
+        device: torch.device,
+        pool: Any,
+    ) -> None:
+        self._prefix, self._flow, self._steps, self.config = prefix, flow, steps, prefix.config
+        self.shape = shape
+        room = _FRAME_ROOM * shape.batch * shape.views
+        self.given = Arena(self._given_fields(), room, device)
+        self.made = Arena(self._made_fields(), 0, device)
+        size = (shape.batch, shape.views, 3, *self.config.vision.image_size)
+        self.pixels = torch.zeros(size, device=device)
+        self._buffers = prefix.buffers(shape, device)
+        flow.schedule(steps)
+        self.given.host["valid"].fill_(True)
+        self.given.host["max_weight"].fill_(1.0)
+        self.given.upload()
+        self._graph_prefix = Captured(self._encode, device, pool)
+        self._stage = self._graph_prefix()
+        self._graph_plain = Captured(lambda: self._sample(None), device, pool)
+        self._graph_steered = Captured(lambda: self._sample(self._steering()), device, pool)
+
+    def _given_fields(self) -> dict[str, Field]:
+        config, (batch, views, prompt) = self.config, (
+            self.shape.batch, self.shape.views, self.shape.prompt,
+        )  # fmt: skip
+        rows = (batch, config.horizon, config.action_dim)
+        floats, whole = torch.float32, torch.int64
+        return {
+            "noise": (floats, rows),
+            "state": (floats, (batch, config.state_dim)),
+            "slots": (whole, (batch, views)),
+            "token_ids": (whole, (batch, prompt)),
+            "valid": (torch.bool, (batch, self.shape.prefix_tokens(config))),
+            "known": (floats, rows),
+            "is_known": (floats, (*rows[:2], 1)),
+            "target": (floats, rows),
+            "weights": (floats, (*rows[:2], 1)),
+            "max_weight": (floats, ()),
+        }
+
+    def _made_fields(self) -> dict[str, Field]:
+        config, batch = self.config, self.shape.batch
+        floats = torch.float32
+        fields: dict[str, Field] = {
+            "actions": (floats, (batch, config.horizon, config.action_dim)),
+            "objects": (floats, (batch, 3 * config.aux_positions)),
+        }
+        if config.moe.variant != "dense":
+            tokens = batch * config.action_tokens
+            size = (self._steps, config.prefix.depth, tokens)
+            fields["logits"] = (floats, (*size, config.moe.num_experts))
+            fields["probabilities"] = (floats, (*size, config.moe.num_experts))
+            fields["scales"] = (floats, (*size, config.moe.top_k))
+            fields["selected"] = (torch.int64, (*size, config.moe.top_k))
+        return fields
+
+    def fill(
+        self,
+        small: SmallInputs,
+        noise: Tensor,
+        known: KnownRows | None,
+        guidance: Guidance | None,
+    ) -> None:
+        """Write an inference's inputs, without pictures, into the upload."""
+        host, batch = self.given.host, self.shape.batch
+        for name in ("state", "slots", "token_ids", "valid"):
+            host[name].copy_(torch.from_numpy(getattr(small, name)))
+        host["noise"].copy_(padded(noise, batch))
+        host["is_known"].zero_()
+        host["weights"].zero_()
+        if known is not None:
+            host["known"].copy_(padded(known.actions, batch))
+            host["is_known"].copy_(padded(known.mask.unsqueeze(-1), batch))
+        if isinstance(guidance, ChunkGuidance):
+            host["target"].copy_(padded(guidance.target, batch))
+            host["weights"].copy_(padded(guidance.weights, batch))
+            host["max_weight"].fill_(guidance.max_weight)
+
+    def run_prefix(self) -> None:
+        """Pictures, prompt and state."""
+        self._stage = self._graph_prefix()
+
+    def run_flow(self, steered: bool) -> None:
+        """All flow steps, and the results into the download."""
+        (self._graph_steered if steered else self._graph_plain)()
+
+    def _encode(self) -> Stage:
+        given, made = self.given.device, self.made.device
+        prefix = self._prefix(
+            self.pixels, given["slots"], given["token_ids"], given["valid"], given["state"],
+            self._buffers,
+        )  # fmt: skip
+        if prefix.objects is not None:
+            made["objects"].copy_(prefix.objects)
+        return self._flow.begin(prefix, given["state"], self._buffers)
+
+    def _steering(self) -> Steering:
+        given = self.given.device
+        return Steering(
+            given["known"], given["is_known"], given["target"], given["weights"],
+            given["max_weight"],
+        )  # fmt: skip
+
+    def _sample(self, steering: Steering | None) -> None:
+        made = self.made.device
+        traces: list[list[Routing]] = []
+        noise = self.given.device["noise"]
+        made["actions"].copy_(self._flow.run(self._stage, noise, self._steps, steering, traces))
+        if "logits" in made:
+            for name in ("logits", "probabilities", "scales", "selected"):
+                values = [getattr(layer, name) for step in traces for layer in step]
+                made[name].copy_(torch.stack(values).view_as(made[name]))
+
+    def read(self, count: int, trace: bool) -> Sample:
+        """The downloaded results of the first ``count`` observations, as tensors of their own."""
+        host = self.made.host
+        objects = host["objects"][:count].clone() if self.config.aux_positions else None
+        routing = []
+        if trace and "logits" in host:
+            tokens = count * self.config.action_tokens
+            names = ("logits", "probabilities", "selected", "scales")
+            parts = [host[name][:, :, :tokens].clone() for name in names]
+            routing = [
+                [
+                    Routing(*(part[step, layer] for part in parts))
+                    for layer in range(parts[0].shape[1])
+                ]
+                for step in range(self._steps)
+            ]
+        return Sample(host["actions"][:count].clone(), objects, routing)
+
+
+def padded(values: Tensor, batch: int) -> Tensor:
+    """(b, ...) -> (B, ...), missing rows 0."""
+    if len(values) == batch:
+        return values
+    out = values.new_zeros(batch, *values.shape[1:])
+    out[: len(values)] = values
+    return out

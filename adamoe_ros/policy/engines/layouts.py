@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the weights of a network are laid out for a device, decided in one place.
+
+A layout turns weights into products and mixture layers into one of their forms. With ``consume``
+the network gives its tensors away layer by layer, so that the weights exist once; the network is
+then of no further use. May import: torch, model, policy.engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from adamoe_ros.model.moe import FeedForward, MoEFeedForward
+from adamoe_ros.policy.engines.gated import FusedGated, SplitGated
+from adamoe_ros.policy.engines.linears import (
+    PlainProduct,
+    Product,
+    int8_product,
+    packed_product,
+)
+from adamoe_ros.policy.engines.mixtures import (
+    Dense,
+    GroupedMixture,
+    Mixture,
+    SparseMixture,
+    WideMixture,
+    stacked,
+)
+from adamoe_ros.policy.engines.routing import make_router
+from adamoe_ros.policy.engines.triton_moe import TritonDense, TritonMixture, triton_weights
+
+MixtureForm = Literal["sparse", "wide", "grouped", "triton"]
+
+
+@dataclass(frozen=True)
+class WeightLayout:
+    """Choices.
+
+    Attributes:
+        packed: oneDNN's layout where it works (CPU), and gate and up apart.
+        mixture: form of the mixture layers.
+        int8: 8-bit weights in the feed-forward layers of the action expert.
+        consume: free each tensor of the network once it is taken over.
+    """
+
+    packed: bool = False
+    mixture: MixtureForm = "wide"
+    int8: bool = False
+    consume: bool = False
+
+    def product(self, weights: Sequence[nn.Linear], rows: int) -> Product:
+        """Linear layers of one input as one product, outputs end to end.
+
+        Args:
+            rows: of the input, as far as it is known.
+        """
+        weight = joined([layer.weight for layer in weights])
+        biases = [layer.bias for layer in weights if layer.bias is not None]
+        bias = joined(biases) if biases else None
+        return packed_product(weight, bias, rows) if self.packed else PlainProduct(weight, bias)
+
+    def feed_forward(self, layer: FeedForward, rows: int) -> SplitGated | FusedGated:
+        """A dense layer of the prefix: never of 8 bits, it is bound by arithmetic."""
+        if self.packed:
+            return SplitGated(
+                self.product([layer.gate], rows),
+                self.product([layer.up], rows),
+                self.product([layer.down], rows),
+            )
+        return FusedGated(
+            self.product([layer.gate, layer.up], rows), self.product([layer.down], rows)
+        )
+
+    def mixture_of(self, layer: FeedForward | MoEFeedForward, rows: int) -> Mixture:
+        """A feed-forward layer of the action expert."""
+        if isinstance(layer, FeedForward):
+            parts = (layer.gate.weight, layer.up.weight, layer.down.weight)
+            if self.mixture == "triton":
+                one = [weight.detach().unsqueeze(0) for weight in parts]
+                return Dense(TritonDense(triton_weights(one[0], one[1], one[2], self.int8)))
+            return Dense(self._gated(*parts, rows=rows))
+        if self.mixture == "sparse":
+            return self._sparse(layer, rows)
+        if self.mixture == "triton":
+            return TritonMixture.of(layer, make_router(layer), self.int8)
+        share = layer.config.shared_weight
+        if self.mixture == "grouped":
+            gate, up, down = stacked(layer, shared_first=False)
+            return GroupedMixture(make_router(layer), torch.cat([gate, up], 1), down, share)
+        gate, up, down = stacked(layer, shared_first=True)
+        both = torch.cat([gate.flatten(0, 1), up.flatten(0, 1)])
+        beside = down.permute(1, 0, 2).flatten(1).contiguous()
+        return WideMixture(
+            make_router(layer), self._weighted(both, rows), self._weighted(beside, rows), share
+        )
+
+    def _sparse(self, layer: MoEFeedForward, rows: int) -> SparseMixture:
+        share, experts = layer.config.shared_weight, layer.experts
+        shared = layer.shared
+        each = max(1, rows * layer.config.top_k // len(experts.gate))
+        return SparseMixture(
+            make_router(layer),
+            self._split(shared.gate.weight, shared.up.weight, shared.down.weight * share, rows),
+            tuple(
+                self._split(experts.gate[e], experts.up[e], experts.down[e] * (1 - share), each)
+                for e in range(len(experts.gate))
+            ),
+        )
+
+    def _gated(self, gate: Tensor, up: Tensor, down: Tensor, rows: int) -> SplitGated | FusedGated:
+        if self.packed:
+            return self._split(gate, up, down, rows)
+        return FusedGated(self._weighted(joined([gate, up]), rows), self._weighted(down, rows))
+
+    def _split(self, gate: Tensor, up: Tensor, down: Tensor, rows: int) -> SplitGated:
+        return SplitGated(*(self._weighted(weight, rows) for weight in (gate, up, down)))
+
+    def _weighted(self, weight: Tensor, rows: int) -> Product:
+        weight = weight.detach()
+        if self.int8:
+            return int8_product(weight)
+        return packed_product(weight, None, rows) if self.packed else PlainProduct(weight)
+
+    def taken(self, module: nn.Module) -> None:
+        """Free the tensors of a module that was taken over, where ``consume`` is set."""
+        if self.consume:
+            for parameter in module.parameters():
+                parameter.data = parameter.data.new_empty(0)
+
+
+def joined(weights: Sequence[Tensor]) -> Tensor:
+    """Tensors end to end; a single one is not copied."""
+    parts = [weight.detach() for weight in weights]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

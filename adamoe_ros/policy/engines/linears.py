@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One matrix product with what directly follows it, in the forms that devices are fast with.
+
+    plain    torch's own; every device
+    packed   oneDNN with the weight laid out once (CPU): a plain product repacks it at every call,
+             which costs as much as multiplying 50 rows
+    int8     8-bit weights, one scale per output (weight-only): half of the bytes of bfloat16
+
+The packed form uses private operators of torch; ``packing_works`` tries them, and where they fail
+the plain form stands in. Shapes: x (..., I), weight (O, I), bias (O,). May import: torch.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Product(Protocol):
+    """x -> x W^T + b, and fused followers."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., I) -> (..., O)."""
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """Tanh-approximated GELU of the product."""
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """The product times ``other`` (..., O)."""
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """The product plus ``other`` (..., O)."""
+
+
+class PlainProduct(NamedTuple):
+    """torch's product; a named tuple, so that a compiler sees tensors only."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See ``Product``."""
+        return F.linear(x, self.weight, self.bias)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """See ``Product``."""
+        return F.gelu(F.linear(x, self.weight, self.bias), approximate="tanh")
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """See ``Product``."""
+        return F.linear(x, self.weight, self.bias) * other
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """See ``Product``."""
+        return F.linear(x, self.weight, self.bias) + other
+
+
+class PackedProduct:
+    """oneDNN's product with a weight in its own layout.
+
+    Args:
+        rows: of x that the layout is made for; others work, slightly slower.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, rows: int) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
+        self._bias = None if bias is None else bias.detach().to(weight.dtype).contiguous()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See ``Product``."""
+        return self._run(x, "none", "")
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """See ``Product``."""
+        return self._run(x, "gelu", "tanh")
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """See ``Product``."""
+        return self._run_with(x, other, "mul")
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """See ``Product``."""
+        return self._run_with(x, other, "add")
+
+    def _run(self, x: Tensor, follower: str, form: str) -> Tensor:
+        run = torch.ops.mkldnn._linear_pointwise
+        out: Tensor = run(x, self._weight, self._bias, follower, [], form)
+        return out
+
+    def _run_with(self, x: Tensor, other: Tensor, follower: str) -> Tensor:
+        run = torch.ops.mkldnn._linear_pointwise.binary
+        out: Tensor = run(x, other.contiguous(), self._weight, self._bias, follower)
+        return out
+
+
+class Int8Product(NamedTuple):
+    """Weights as 8-bit whole numbers, exact in the activations' type, and a scale per output."""
+
+    weight: Tensor
+    """(O, I) int8."""
+    scale: Tensor
+    """(O,) in the activations' type."""
+    bias: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See ``Product``."""
+        y = F.linear(x, self.weight.to(x.dtype)) * self.scale
+        return y if self.bias is None else y + self.bias
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """See ``Product``."""
+        return F.gelu(self(x), approximate="tanh")
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """See ``Product``."""
+        return self(x) * other
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """See ``Product``."""
+        return self(x) + other
+
+
+def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric 8 bits per output: (..., O, I) -> int8 of that shape, (..., O) float32 scales."""
+    scale = weight.detach().float().abs().amax(-1).clamp(min=1e-12) / 127.0
+    levels = (weight.detach().float() / scale.unsqueeze(-1)).round().clamp(-127, 127)
+    return levels.to(torch.int8), scale
+
+
+def int8_product(weight: Tensor, bias: Tensor | None = None) -> Int8Product:
+    """The 8-bit form of a weight."""
+    levels, scale = quantise(weight)
+    return Int8Product(levels, scale.to(weight.dtype), None if bias is None else bias.detach())
+
+
+@cache
+def packing_works(dtype: torch.dtype) -> bool:
+    """Whether this torch and this processor run packed products of a type, and run them right.
+
+    Tried with every follower on small numbers, once per process; no exception leaves.
+    """
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    x, weight = torch.randn(5, 16).to(dtype), torch.randn(12, 16).to(dtype)
+    bias, other = torch.randn(12).to(dtype), torch.randn(5, 12).to(dtype)
+    plain = PlainProduct(weight, bias)
+    try:
+        with torch.inference_mode():
+            packed = PackedProduct(weight, bias, 5)
+            pairs = [
+                (packed(x), plain(x)),
+                (packed.gelu(x), plain.gelu(x)),
+                (packed.times(x, other), plain.times(x, other)),
+                (packed.plus(x, other), plain.plus(x, other)),
+            ]
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return False
+    close = 1e-4 if dtype == torch.float32 else 0.1
+    return all(torch.allclose(a.float(), b.float(), rtol=close, atol=close) for a, b in pairs)
+
+
+def packed_product(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
+    """The packed form where it works, else the plain one."""
+    if weight.device.type == "cpu" and packing_works(weight.dtype):
+        return PackedProduct(weight, bias, rows)
+    return PlainProduct(weight.detach(), None if bias is None else bias.detach())
+
+
+def bytes_of(value: Any) -> int:
+    """Bytes that the tensors in a product, tuple or list hold."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, (tuple, list)):
+        return sum(bytes_of(part) for part in value)
+    return 0

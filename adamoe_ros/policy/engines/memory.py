@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a network fits into a device's memory, said before anything is loaded.
+
+May import: torch, contract, model, policy.engines.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.model.config import ModelConfig
+from adamoe_ros.model.weights import parameter_shapes
+from adamoe_ros.policy.engines.settings import EngineSettings
+from adamoe_ros.policy.engines.shapes import Shape
+
+_WORKSPACE = 256 << 20  # bytes: CUDA context's libraries, cuBLAS workspaces
+_EXPERT_FFN = ("ffn.shared.", "ffn.experts.", "ffn.gate.", "ffn.up.", "ffn.down.")
+
+
+def weight_bytes(config: ModelConfig, dtype: torch.dtype, int8: bool = False) -> int:
+    """Of all parameters, as an engine holds them."""
+    size, total = dtype.itemsize, 0
+    for name, shape in parameter_shapes(config).items():
+        small = int8 and name.startswith("expert.") and any(part in name for part in _EXPERT_FFN)
+        total += math.prod(shape) * (1 if small else size)
+    return total
+
+
+def needed_bytes(
+    config: ModelConfig, dtype: torch.dtype, settings: EngineSettings, shapes: list[Shape]
+) -> int:
+    """Most device memory that the captured engine takes: an estimate, slightly too high.
+
+    Weights, one layer's copy while it is laid out, keys and values of every shape, activations of
+    the largest prefix, workspaces.
+    """
+    size, prefix, expert = dtype.itemsize, config.prefix, config.expert
+    layer = (
+        3
+        * size
+        * max(prefix.width * prefix.mlp, expert.width * expert.mlp * (config.moe.num_experts + 1))
+    )
+    cache, activations = 0, 0
+    for shape in shapes:
+        tokens = shape.batch * (shape.prefix_tokens(config) + 1 + config.action_tokens)
+        cache += 2 * size * prefix.depth * tokens * prefix.kv_heads * prefix.head_dim
+        activations = max(activations, tokens * (3 * prefix.mlp + 8 * prefix.width) * size)
+    weights = weight_bytes(config, dtype, settings.int8)
+    return weights + layer + cache + activations + _WORKSPACE
+
+
+def check_fits(needed: int, free: int, device: str) -> None:
+    """Refuse a network that does not fit.
+
+    Raises:
+        ContractError: says the needed and the free bytes.
+    """
+    if needed > free:
+        raise ContractError(
+            problem(
+                f"device {device}",
+                f"{needed} free bytes ({needed / 1e9:.2f} GB) for weights, caches and workspaces",
+                f"{free} ({free / 1e9:.2f} GB)",
+                "free memory on the device, use bfloat16 or int8, or capture fewer shapes",
+            )
+        )
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a CUDA device."""
+    return int(torch.cuda.mem_get_info(device)[0])

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine of CPUs: weights laid out once for oneDNN, experts compute only their tokens.
+
+No graph is captured, so every batch runs in its exact shape. May import: torch, model, policy.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from adamoe_ros.model.config import ModelConfig
+from adamoe_ros.model.flow import Guidance, KnownRows, integrate_flow
+from adamoe_ros.model.moe import Routing
+from adamoe_ros.model.policy_model import AdaMoEPolicy, Sample
+from adamoe_ros.policy.engine import EngineResult, StageClock
+from adamoe_ros.policy.engines.flow import FlowProgram, Stage, velocity_function
+from adamoe_ros.policy.engines.ingest import host_pixels
+from adamoe_ros.policy.engines.layouts import WeightLayout
+from adamoe_ros.policy.engines.prefix import Buffers, PrefixProgram
+from adamoe_ros.policy.engines.settings import EngineSettings, refuse_gradients
+from adamoe_ros.policy.engines.shapes import (
+    Shape,
+    SmallInputs,
+    exact_shape,
+    frames_in_order,
+    small_inputs,
+)
+from adamoe_ros.policy.processing import ModelInputs
+
+_KEPT_SHAPES = 8
+
+
+class PackedEngine:
+    """See ``policy.engine.Engine``.
+
+    Args:
+        network: in eval mode on the CPU; taken over where the settings say so.
+    """
+
+    name = "packed"
+
+    def __init__(self, network: AdaMoEPolicy, settings: EngineSettings) -> None:
+        self.config: ModelConfig = network.config
+        self.device = network.embed.weight.device
+        layout = WeightLayout(
+            packed=True,
+            mixture=settings.mixture_on_cpu(network.config),
+            int8=settings.int8,
+            consume=settings.consume,
+        )
+        usual = Shape(1, self.config.num_views, self.config.prompt_length)
+        self.prefix = PrefixProgram(network, layout, usual)
+        self.flow = FlowProgram(network, layout)
+        self._buffers: dict[Shape, Buffers] = {}
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        inputs: ModelInputs,
+        noise: Tensor,
+        steps: int | None = None,
+        known: KnownRows | None = None,
+        guidance: Guidance | None = None,
+        trace: bool = False,
+    ) -> EngineResult:
+        """See ``Engine``; a guidance that differentiates the network is refused."""
+        refuse_gradients(guidance, self.name)
+        clock = StageClock(self.device)
+        shape = exact_shape(inputs)
+        small = small_inputs(inputs, shape, self.config)
+        pixels = host_pixels(frames_in_order(inputs, small), self.config.vision.image_size)
+        clock.mark("images")
+        stage, objects = self.encode(pixels, small, shape)
+        clock.mark("prefix")
+        traces: list[list[Routing]] | None = [] if trace else None
+        count = self.config.flow_steps if steps is None else steps
+        if known is None and guidance is None:
+            actions = self.flow.run(stage, noise.float(), count, None, traces)
+        else:
+            velocity = velocity_function(self.flow, stage, traces)
+            actions = integrate_flow(velocity, noise, count, known, guidance)
+        clock.mark("flow")
+        return EngineResult(Sample(actions, objects, traces or []), clock.stages)
+
+    def encode(
+        self, pixels: Tensor, small: SmallInputs, shape: Shape
+    ) -> tuple[Stage, Tensor | None]:
+        """Prefix and state token of a batch; the next call overwrites the buffers."""
+        state = torch.from_numpy(small.state)
+        valid = None if small.complete else torch.from_numpy(small.valid)
+        slots, ids = torch.from_numpy(small.slots), torch.from_numpy(small.token_ids)
+        buffers = self._room(shape)
+        prefix = self.prefix(pixels, slots, ids, valid, state, buffers)
+        return self.flow.begin(prefix, state, buffers), prefix.objects
+
+    def _room(self, shape: Shape) -> Buffers:
+        if shape not in self._buffers:
+            while len(self._buffers) >= _KEPT_SHAPES:  # the oldest goes: memory stays bounded
+                self._buffers.pop(next(iter(self._buffers)))
+            self._buffers[shape] = self.prefix.buffers(shape, self.device)
+        return self._buffers[shape]
+
+    def peak_memory(self) -> int:
+        """See ``Engine``."""
+        return 0

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Products, router, mixture forms and 8-bit weights against the eager layer."""
+
+from __future__ import annotations
+
+import engine_cases
+import pytest
+import torch
+from torch.nn import functional as F
+
+from adamoe_ros.model.moe import MoEFeedForward
+from adamoe_ros.policy.engines import linears
+from adamoe_ros.policy.engines.attention import attend
+from adamoe_ros.policy.engines.layouts import WeightLayout
+from adamoe_ros.policy.engines.routing import make_router, ranks
+
+FORMS = ("sparse", "wide", "grouped")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        yield
+
+
+def layer_of(name: str) -> MoEFeedForward:
+    return engine_cases.network(engine_cases.CONFIGS[name]()).expert.layers[0].ffn
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["k=1", "k=2", "k=E", "csmoe k=2", "vanilla"])
+def test_every_form_is_the_layer(name, packed, form):
+    layer = layer_of(name)
+    for rows in (1, 6, 50):
+        x, residual = torch.randn(rows, 24), torch.randn(rows, 24)
+        wanted = residual + layer(x.unsqueeze(0))[0]
+        mixture = WeightLayout(packed=packed, mixture=form).mixture_of(layer, rows)
+        trace = []
+        assert engine_cases.relative(mixture(x, residual.clone(), trace), wanted) < 1e-6
+        assert torch.equal(trace[0].selected, layer.route(x).selected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("favoured", [True, False], ids=["all on one", "one without"])
+def test_skewed_routing(form, favoured):
+    layer = layer_of("k=1")
+    layer.router.weight[2] = 0
+    layer.router.weight[2, 0] = 50.0 if favoured else -50.0
+    x, residual = torch.rand(9, 24) + 1, torch.zeros(9, 24)
+    chosen = layer.route(x).selected
+    assert (chosen == 2).all() if favoured else (chosen != 2).all()
+    found = WeightLayout(mixture=form).mixture_of(layer, 9)(x, residual.clone(), None)
+    assert engine_cases.relative(found, layer(x.unsqueeze(0))[0]) < 1e-6
+
+
+def test_ties_go_to_the_lower_number():
+    probabilities = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.1, 0.4, 0.1, 0.4]])
+    assert ranks(probabilities).tolist() == [[0, 1, 2, 3], [2, 0, 3, 1]]
+    order = probabilities.sort(dim=-1, descending=True, stable=True).indices
+    assert torch.equal(ranks(probabilities).argsort(1), order)
+
+
+def test_router_in_bfloat16_replays_the_eager_one():
+    config = engine_cases.CONFIGS["k=2"]().changed({"moe.router_dtype": "bfloat16"})
+    layer = engine_cases.network(config).expert.layers[0].ffn
+    x = torch.randn(50, 24)
+    found, wanted = make_router(layer)(x)[0], layer.route(x)
+    assert found.logits.dtype == torch.bfloat16
+    assert (found.selected == wanted.selected).float().mean() > 0.95  # near-ties may flip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_products_run_here(dtype):
+    """The guard must not hide that the fast path is off on the machines that tests run on."""
+    assert linears.packing_works(dtype)
+    weight, bias = torch.randn(40, 32).to(dtype), torch.randn(40).to(dtype)
+    x, other = torch.randn(2, 7, 32).to(dtype), torch.randn(2, 7, 40).to(dtype)
+    packed, plain = linears.packed_product(weight, bias, 50), linears.PlainProduct(weight, bias)
+    assert isinstance(packed, linears.PackedProduct)
+    close = 1e-5 if dtype == torch.float32 else 2e-2
+    for found, wanted in (
+        (packed(x), plain(x)),
+        (packed.gelu(x), plain.gelu(x)),
+        (packed.times(x, other), plain.times(x, other)),
+        (packed.plus(x, other), plain.plus(x, other)),
+    ):
+        assert found.shape == wanted.shape
+        assert engine_cases.relative(found, wanted) < close
+
+
+@pytest.mark.parametrize("how", ["missing", "raises", "wrong numbers"])
+def test_without_private_operators_the_plain_product_stands_in(monkeypatch, how):
+    class Broken(linears.PackedProduct):
+        def __init__(self, weight, bias, rows):
+            if how == "missing":
+                raise AttributeError("no operator mkldnn::_reorder_linear_weight")
+            super().__init__(weight, bias, rows)
+
+        def _run(self, x, follower, form):
+            if how == "raises":
+                raise RuntimeError("could not create a primitive")
+            return super()._run(x, follower, form) + 1
+
+    linears.packing_works.cache_clear()
+    monkeypatch.setattr(linears, "PackedProduct", Broken)
+    try:
+        assert not linears.packing_works(torch.float32)
+        layer, x = layer_of("k=1"), torch.randn(6, 24)
+        mixture = WeightLayout(packed=True, mixture="sparse").mixture_of(layer, 6)
+        found = mixture(x, torch.zeros(6, 24), None)
+        assert engine_cases.relative(found, layer(x.unsqueeze(0))[0]) < 1e-6
+        assert isinstance(mixture.shared.gate, linears.PlainProduct)
+    finally:
+        linears.packing_works.cache_clear()
+
+
+def test_packing_is_refused_for_types_without_it():
+    assert not linears.packing_works(torch.float16)
+
+
+def test_attention_by_products_is_attention():
+    query, keys = torch.randn(2, 2, 12, 8), torch.randn(2, 2, 9, 8)
+    values, mask = torch.randn(2, 2, 9, 8), torch.zeros(2, 1, 1, 9)
+    mask[0, ..., 7:] = torch.finfo(torch.bfloat16).min
+    for given in (mask, mask[1:], None):
+        wanted = F.scaled_dot_product_attention(query, keys, values, attn_mask=given)
+        lowered = [t.bfloat16() for t in (query, keys, values)]
+        found = attend(*lowered, None if given is None else given.bfloat16())
+        assert engine_cases.relative(found, wanted) < 2e-2
+    assert torch.equal(
+        attend(query, keys, values, mask),
+        F.scaled_dot_product_attention(query, keys, values, attn_mask=mask),
+    )
+
+
+def test_eight_bits_keep_half_a_level():
+    weight = torch.randn(3, 40, 32)
+    levels, scale = linears.quantise(weight)
+    assert levels.dtype == torch.int8 and levels.abs().max() == 127
+    gap = (levels.float() * scale.unsqueeze(-1) - weight).abs()
+    assert (gap <= 0.5001 * scale.unsqueeze(-1)).all()
+    assert not linears.quantise(torch.zeros(4, 4))[0].any()
+
+
+@pytest.mark.parametrize("form", ["sparse", "wide"])
+def test_eight_bit_layer_is_near(form):
+    layer = layer_of("k=2")
+    x, residual = torch.randn(50, 24), torch.randn(50, 24)
+    wanted = residual + layer(x.unsqueeze(0))[0]
+    found = WeightLayout(mixture=form, int8=True).mixture_of(layer, 50)(x, residual.clone(), None)
+    assert 1e-5 < engine_cases.relative(found, wanted) < 0.03
