@@ -7,6 +7,7 @@ colcon does not read this file (package.xml says ament_cmake); it builds the int
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -42,7 +43,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["adamoe_ros", "adamoe_ros.*"]),
     package_data={"adamoe_ros": ["**/*.css", "**/*.json", "**/*.yaml"]},
-    data_files=[*shared_files("config"), *shared_files("launch")],
+    data_files=[*chain.from_iterable(map(shared_files, ("checkpoints", "config", "launch")))],
     install_requires=requirements("core.txt"),
     extras_require={
         "policy": requirements("policy.txt"),

@@ -29,13 +29,12 @@ def joint_role(role: str) -> JointRole:
 
 
 def make_manifest(
-    layout: DataLayout, instructions: tuple[str, ...], notes: str, rtc_max_delay: int = 0
+    layout: DataLayout, instructions: tuple[str, ...] = (), rtc_max_delay: int = 0
 ) -> CheckpointManifest:
     """Manifest of a policy trained from scratch on data of this layout.
 
     Args:
         instructions: sentences it was trained on.
-        notes: how it was trained, one sentence.
         rtc_max_delay: rows of clean prefix it was trained with.
     """
     return CheckpointManifest(
@@ -53,10 +52,19 @@ def make_manifest(
         state_source="measured",
         rtc_max_delay=rtc_max_delay,
         instructions=instructions,
-        provenance=Provenance(
-            source="adamoe train",
-            created_by=f"adamoe_ros {__version__}",
-            created=datetime.now(timezone.utc).date().isoformat(),
-            notes=notes,
-        ),
+        provenance=provenance(),
+    )
+
+
+def provenance(notes: str = "") -> Provenance:
+    """Of a checkpoint that is trained now.
+
+    Args:
+        notes: how, one sentence.
+    """
+    return Provenance(
+        source="adamoe train",
+        created_by=f"adamoe_ros {__version__}",
+        created=datetime.now(timezone.utc).date().isoformat(),
+        notes=notes,
     )

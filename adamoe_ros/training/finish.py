@@ -15,7 +15,7 @@ import torch
 
 from adamoe_ros.policy.checkpoint import write_checkpoint
 from adamoe_ros.policy.tensor_writer import specs_of
-from adamoe_ros.training.export import TOKENIZER_FILE, make_manifest
+from adamoe_ros.training.export import provenance
 from adamoe_ros.training.run import Prepared
 from adamoe_ros.training.storage import read_lines
 from adamoe_ros.training.trainer import LOG_FILE
@@ -36,7 +36,7 @@ def training_record(run: Prepared) -> dict[str, Any]:
     rows = read_lines(run.folder / LOG_FILE)
     return {
         "settings": run.config.model_dump(mode="json"),
-        "network": run.sizes.to_dict(),
+        "network": run.start.sizes.to_dict(),
         "parameters": sum(p.numel() for p in run.trainer.network.parameters()),
         "data": {
             "episodes": len(run.data.episodes),
@@ -65,13 +65,13 @@ def write_policy(run: Prepared, folder: Path) -> Path:
     tensors = half_weights(run.trainer.average.module)
     return write_checkpoint(
         folder,
-        run.sizes,
-        make_manifest(run.data.layout, run.data.sentences(), notes, run.config.rtc_max_delay),
-        run.statistics,
+        run.start.sizes,
+        run.start.manifest.model_copy(update={"provenance": provenance(notes)}),
+        run.start.statistics,
         specs_of(tensors),
         tensors.items(),
         files={
-            TOKENIZER_FILE: (run.folder / TOKENIZER_FILE).read_bytes(),
+            str(run.start.manifest.tokenizer): run.start.tokenizer,
             RECORD: json.dumps(record, indent=1).encode(),
             CURVE: curve_picture(record),
         },

@@ -40,7 +40,7 @@ def robot_layout(robot: str) -> tuple[DataLayout, JointMap]:
         roles=profile_roles(profile),
         control_rate_hz=CONTROL_RATE,
     )
-    return layout, build_joint_map(profile, make_manifest(layout, (), "demonstrations"))
+    return layout, build_joint_map(profile, make_manifest(layout))
 
 
 class Generator:

@@ -60,19 +60,26 @@ def generate_missing(
 
 
 def _run(jobs: list[tuple[GenerateConfig, tuple[int, int], Path, int, int]]) -> Iterator[int]:
+    if len(jobs) == 1:
+        yield _make_shard(*jobs[0])
+        return
     workers = min(len(os.sched_getaffinity(0)), len(jobs))
     context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
         for done in as_completed([pool.submit(_make_shard, *job) for job in jobs]):
             yield done.result()
+
+
+def _one_thread() -> None:
+    """A process per core leaves no core for threads."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _make_shard(
     settings: GenerateConfig, size: tuple[int, int], folder: Path, first: int, end: int
 ) -> int:
-    import torch
-
-    torch.set_num_threads(1)
     generator = Generator(settings, size)
     try:
         shown = [generator.episode(number) for number in range(first, end)]

@@ -21,6 +21,7 @@ from adamoe_ros.model.statistics import moe_statistics
 from adamoe_ros.policy.images import to_unit
 from adamoe_ros.policy.normalise import Normalizer
 from adamoe_ros.policy.prompt import PromptEncoder
+from adamoe_ros.policy.vectors import VectorSpace
 from adamoe_ros.training.augmentation import jitter_colours, shift_images
 from adamoe_ros.training.config import TrainingConfig
 from adamoe_ros.training.samples import Batch
@@ -39,7 +40,8 @@ class FlowObjective:
 
     Args:
         config: settings.
-        state, actions, objects: normalisation; no object loss where ``objects`` is None.
+        vectors: of states and actions.
+        objects: normalisation of object positions; None: no object loss.
         prompt: sentences to tokens.
         device: where the network is.
     """
@@ -47,25 +49,24 @@ class FlowObjective:
     def __init__(
         self,
         config: TrainingConfig,
-        state: Normalizer,
-        actions: Normalizer,
+        vectors: VectorSpace,
         objects: Normalizer | None,
         prompt: PromptEncoder,
         device: torch.device,
     ) -> None:
         self._config, self._device = config, device
-        self._state, self._actions, self._objects = state, actions, objects
+        self._vectors, self._objects = vectors, objects
         self._prompt = prompt
 
     def __call__(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
         """Loss of one batch; the same numbers for the same step and batch."""
         rng = augment_rng(self._config.seed, step)
         generator = flow_generator(self._config.seed, step)
-        state = torch.from_numpy(self._state.apply(batch.state))
+        state = torch.from_numpy(self._vectors.encode_state(batch.state))
         state += self._config.augment.state_noise * torch.from_numpy(
             rng.standard_normal(state.shape, dtype=np.float32)
         )
-        actions = torch.from_numpy(self._actions.apply(batch.actions))
+        actions = torch.from_numpy(self._vectors.encode_actions(batch.actions, batch.state))
         actions = actions.repeat_interleave(self._config.flow_draws, 0)
         noise = torch.randn(actions.shape, generator=generator)
         time = flow_times(len(actions), generator)

@@ -12,12 +12,11 @@ import torch
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.model.config import ModelConfig, preset
-from adamoe_ros.model.initial import initialise
-from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.training.config import TrainingConfig
 from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
-from adamoe_ros.training.run import data_statistics, make_objective, prompt_encoder
+from adamoe_ros.training.run import make_objective, prompt_encoder
 from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.start import make_start
 from adamoe_ros.training.trainer import Trainer
 
 
@@ -67,17 +66,9 @@ def make_trainer(
     def make(config: TrainingConfig, folder: Path, **model_changes: object) -> Trainer:
         torch.set_num_threads(1)
         sizes = model_config.changed(model_changes)
-        network = AdaMoEPolicy(sizes)
-        initialise(network, torch.Generator().manual_seed(config.seed))
-        data = demonstrations
-        folder.mkdir(parents=True, exist_ok=True)
-        objective = make_objective(
-            config,
-            sizes,
-            data_statistics(data, wanted=True),
-            prompt_encoder(data.sentences(), sizes, folder),
-            torch.device("cpu"),
-        )
-        return Trainer(config, network, objective, data, folder)
+        start = make_start(config, None, sizes, demonstrations)
+        prompt = prompt_encoder(start, folder)
+        objective = make_objective(config, start, prompt, torch.device("cpu"))
+        return Trainer(config, start.network, objective, demonstrations, folder)
 
     return make

@@ -15,9 +15,10 @@ from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.training.config import TrainingConfig
 from adamoe_ros.training.demonstrations import DemonstrationSet
-from adamoe_ros.training.run import data_statistics, make_objective, model_sizes, prompt_encoder
+from adamoe_ros.training.run import make_objective, prompt_encoder
 from adamoe_ros.training.sampling import flow_generator, flow_times, with_clean_prefix
 from adamoe_ros.training.shards import write_shard
+from adamoe_ros.training.start import make_start, model_sizes
 from adamoe_ros.training.train import train
 
 
@@ -54,9 +55,9 @@ def test_other_random_numbers_do_not_depend_on_it(
     for longest in (0, 4):
         config = settings(rtc_max_delay=longest)
         sizes = model_sizes(config)
-        statistics = data_statistics(demonstrations, wanted=True)
-        prompt = prompt_encoder(demonstrations.sentences(), sizes, tmp_path)
-        objective = make_objective(config, sizes, statistics, prompt, torch.device("cpu"))
+        start = make_start(config, None, sizes, demonstrations)
+        prompt = prompt_encoder(start, tmp_path)
+        objective = make_objective(config, start, prompt, torch.device("cpu"))
         network = Recorded()
         with pytest.raises(StopIteration):
             objective(network, demonstrations.batch(np.arange(4)), 7)
@@ -76,9 +77,9 @@ def test_clean_rows_do_not_count_in_the_loss(
     """With a target that only clean rows miss, the loss is that of the others alone."""
     config = settings(rtc_max_delay=5, flow_draws=draws)
     sizes = model_sizes(config)
-    statistics = data_statistics(demonstrations, wanted=True)
-    prompt = prompt_encoder(demonstrations.sentences(), sizes, tmp_path)
-    objective = make_objective(config, sizes, statistics, prompt, torch.device("cpu"))
+    start = make_start(config, None, sizes, demonstrations)
+    prompt = prompt_encoder(start, tmp_path)
+    objective = make_objective(config, start, prompt, torch.device("cpu"))
     network = AdaMoEPolicy(sizes)
     for parameter in network.parameters():
         torch.nn.init.zeros_(parameter)  # velocity 0: the loss is the mean of (noise - actions)^2
@@ -87,7 +88,7 @@ def test_clean_rows_do_not_count_in_the_loss(
     generator = flow_generator(0, 3)
     noise = torch.randn(4 * draws, 6, sizes.action_dim, generator=generator)
     times = with_clean_prefix(flow_times(4 * draws, generator), 6, 5, generator)
-    actions = torch.from_numpy(objective._actions.apply(batch.actions))
+    actions = torch.from_numpy(objective._vectors.encode_actions(batch.actions, batch.state))
     error = (noise - actions.repeat_interleave(draws, 0)).square().mean(-1)
     assert (times == 0).any() and (times > 0).any()
     torch.testing.assert_close(found, error[times > 0].mean(), rtol=1e-5, atol=1e-6)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
-from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.config import ModelConfig, TrainingConfig
 from adamoe_ros.training.demonstrations import DemonstrationSet
-from adamoe_ros.training.shards import write_shard
+from adamoe_ros.training.shards import read_shards, write_shard
 from adamoe_ros.training.train import train
 
 
@@ -100,3 +101,29 @@ def test_data_that_does_not_fit_the_network(
     with pytest.raises(ContractError, match=expected):
         train(config.model_copy(update={"model": model}), tmp_path / "run")
     assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_a_checkpoint_goes_on_learning(config: TrainingConfig, tmp_path: Path) -> None:
+    """Its sizes, statistics and tokenizer are kept; data of another robot is refused."""
+    first = train(config, tmp_path / "first")
+    model = ModelConfig(checkpoint=first)
+    second = train(config.model_copy(update={"model": model}), tmp_path / "second")
+    for name in ("config.json", "norm_stats.json", "tokenizer.json"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    before, after = (read_checkpoint(f).load_network().state_dict() for f in (first, second))
+    state = torch.load(tmp_path / "first" / "state.pt", weights_only=True)
+    for name, values in after.items():
+        far = (values - before[name]).abs().max()
+        fresh = (state["average"][name] - before[name]).abs().max()
+        assert far < 1e-2 and fresh < 1e-2, name
+    assert any(not torch.equal(after[name], before[name]) for name in after)
+
+    resized = ModelConfig(checkpoint=first, changes={"horizon": 3})
+    with pytest.raises(ContractError, match=r"model\.changes"):
+        train(config.model_copy(update={"model": resized}), tmp_path / "third")
+    data = read_shards(config.data.folder, rows=6)
+    other = replace(data.layout, embodiment="another", control_rate_hz=30.0)
+    write_shard(config.data.folder / "all.npz", data.episodes, other)
+    with pytest.raises(ContractError) as caught:
+        train(config.model_copy(update={"model": model}), tmp_path / "third")
+    assert len(caught.value.problems) == 2
