@@ -25,6 +25,7 @@ NODES: dict[str, tuple[str, str]] = {
     "control_node": ("adamoe_ros.ros.control_params", "ControlParams"),
     "policy_node": ("adamoe_ros.ros.policy_params", "PolicyParams"),
     "loopback_node": ("adamoe_ros.ros.loopback_params", "LoopbackParams"),
+    "recorder_node": ("adamoe_ros.ros.recorder_params", "RecorderParams"),
     "sim_node": ("adamoe_ros.ros.sim_params", "SimParams"),
 }
 
