@@ -39,7 +39,7 @@ class AlohaAdapter:
     offset: float
 
     def state_in(self, state: Vector) -> Vector:
-        """ALOHA -> pi0."""
+        """ALOHA -> pi0; grippers as openings 0 ... 1."""
         return _with_grippers(state * _SIGN, self._gripper_in(state[..., _GRIPPERS]))
 
     def actions_in(self, actions: Vector) -> Vector:
@@ -54,12 +54,28 @@ class AlohaAdapter:
         span = _JOINT_OPEN - _JOINT_CLOSED
         return _with_grippers(actions * _SIGN, (radians - _JOINT_CLOSED) / span)
 
+    def state_out(self, state: Vector) -> Vector:
+        """pi0 -> ALOHA; inverse of ``state_in`` for grippers between 0 and 1."""
+        angle = state[..., _GRIPPERS] * (self.open - self.closed) + self.closed
+        return _with_grippers(state * _SIGN, opening(angle))
+
     def _gripper_in(self, share: Vector) -> Vector:
-        """Opening 0 ... 1 -> finger position -> crank angle -> pi0's value."""
-        finger = share * (_FINGER_OPEN - _FINGER_CLOSED) + _FINGER_CLOSED
-        sine = (_HORN**2 + finger**2 - _ROD**2) / (2 * _HORN * finger)
-        angle = np.arcsin(np.clip(sine, -1.0, 1.0))
-        return np.asarray((angle - self.closed) / (self.open - self.closed))
+        """Opening 0 ... 1 -> crank angle -> pi0's value."""
+        return (crank_angle(share) - self.closed) / (self.open - self.closed)
+
+
+def crank_angle(share: Vector) -> Vector:
+    """Opening 0 ... 1 -> angle of the gripper's crank, rad."""
+    finger = share * (_FINGER_OPEN - _FINGER_CLOSED) + _FINGER_CLOSED
+    sine = (_HORN**2 + finger**2 - _ROD**2) / (2 * _HORN * finger)
+    return np.asarray(np.arcsin(np.clip(sine, -1.0, 1.0)))
+
+
+def opening(angle: Vector) -> Vector:
+    """Angle of the gripper's crank, rad -> opening 0 ... 1."""
+    across = np.sqrt(np.maximum(_ROD**2 - (_HORN * np.cos(angle)) ** 2, 0.0))
+    finger = _HORN * np.sin(angle) + across
+    return np.asarray((finger - _FINGER_CLOSED) / (_FINGER_OPEN - _FINGER_CLOSED))
 
 
 def _with_grippers(values: Vector, grippers: Any) -> Vector:
