@@ -77,6 +77,14 @@ class BimanualSim:
         self.set_targets(HOME)
         self.advance(SUBSTEPS)  # objects touch the table, forces settle
 
+    def ask(self, instruction: str) -> None:
+        """Another sentence from now on, in the same scene; the judgement's memory begins anew.
+
+        Raises:
+            ContractError: the sentence is none of the task's; nothing changes.
+        """
+        self._begin(instruction)
+
     def _drawn(self, seed: int) -> str:
         meanings = self.task.language.meanings
         drawn = int(np.random.default_rng((seed, 2)).integers(len(meanings)))

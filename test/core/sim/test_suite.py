@@ -145,6 +145,20 @@ def test_sentence_selects_what_is_asked_for(name: str) -> None:
     assert drawn == {sim.task.language.sentences(m)[0] for m in sim.task.language.meanings}
 
 
+def test_another_sentence_half_way() -> None:
+    sim = sim_of("pick_cube")
+    sim.reset(51, "pick up the red cube with the left arm")
+    for row in sim.plan():
+        sim.set_targets(row)
+        sim.advance()
+    assert sim.success()
+    state = sim.state()
+    sim.ask("pick up the green cube with the right arm")
+    assert np.array_equal(sim.state(), state)
+    assert not sim.success()
+    assert sim.instruction == "pick up the green cube with the right arm"
+
+
 @spoken_task
 def test_doing_what_another_sentence_asks_is_no_success(name: str) -> None:
     sim = sim_of(name)
