@@ -3,8 +3,8 @@
 
 Episodes run in the embedded simulator through the product's own control core and inference schedule
 (``evaluation.closed_loop``), in simulated time: neither the load of this machine nor its speed is in
-the figures. All cells see the same scenes and the same noise. Each finished episode is a line of a
-log, so a run that was stopped goes on. Writes JSON and prints the table in Markdown.
+the figures. All cells see the same scenes and the same noise. Each finished block of episodes is a line
+of a log, so a run that was stopped goes on. Writes JSON and prints the table in Markdown.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 STRATEGIES = ("sync", "async", "blend", "ensemble", "rtc", "rtc_trained")
 DELAYS = (0.0, 0.05, 0.1, 0.2, 0.3)
+BLOCK = 10  # episodes in step
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,21 @@ class Setup:
 
 @dataclass(frozen=True)
 class Job:
-    """One episode."""
+    """Episodes of one cell that run in step, so that the policy infers for all of them at once."""
 
     strategy: str
     delay: float
-    seed: int
+    first_seed: int
+    episodes: int
 
     @property
     def key(self) -> str:
         """Its name in the log."""
-        return f"{self.strategy}/{self.delay:g}/{self.seed}"
+        return f"{self.strategy}/{self.delay:g}/{self.first_seed}+{self.episodes}"
 
 
 class Bench:
-    """A worker's simulator and policy, made once."""
+    """A worker's simulators and policy, made once."""
 
     def __init__(self, setup: Setup) -> None:
         import torch
@@ -86,38 +88,50 @@ class Bench:
         self.runtime = PolicyRuntime(checkpoint, "cpu")
         steps = checkpoint.config.flow_steps
         self.guide = ChunkGuide(setup.jacobian, setup.max_weight, steps)
-        self.arms = SimArms(BimanualSim(setup.task))
+        self.arms = [SimArms(BimanualSim(setup.task))]
 
-    def episode(self, job: Job) -> dict[str, Any]:
-        """Run one."""
-        from adamoe_ros.evaluation.chunk_sources import PolicySource
-        from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopSettings, run_loop
+    def run(self, job: Job) -> dict[str, Any]:
+        """Run its episodes."""
+        from adamoe_ros.evaluation.chunk_sources import PolicySource, infer_together
+        from adamoe_ros.evaluation.closed_episodes import run_together
+        from adamoe_ros.evaluation.sim_arms import SimArms
         from adamoe_ros.policy.guidance import check_trained_prefix
+        from adamoe_ros.sim.bimanual import BimanualSim
 
         if job.strategy == "rtc_trained":
             check_trained_prefix(self.runtime.checkpoint.manifest, job.strategy)
-        begun, sim = time.perf_counter(), self.arms.sim
-        sim.reset(job.seed)
-        loop = ClosedLoop(
-            self.profile,
-            self.arms,
-            PolicySource(self.runtime, self.joint_map, self.guide, job.seed),
-            sim.instruction,
-            LoopSettings(
-                strategy=job.strategy,
-                delay_s=job.delay + self.setup.own_delay,
-                execution_horizon=self.setup.execution_horizon,
-                smoothing_s=self.setup.smoothing,
-            ),
-            self.joint_map.model_from_state,
+        while len(self.arms) < job.episodes:
+            self.arms.append(SimArms(BimanualSim(self.setup.task), self.arms[0].camera))
+        begun, arms = time.perf_counter(), self.arms[: job.episodes]
+        sources = [
+            PolicySource(self.runtime, self.joint_map, self.guide, job.first_seed + number)
+            for number in range(job.episodes)
+        ]
+        for number, one in enumerate(arms):
+            one.sim.reset(job.first_seed + number)
+        outcomes = run_together(
+            [self._loop(job, *pair) for pair in zip(arms, sources, strict=True)],
+            [one.sim.success for one in arms],
+            lambda asking, requests: infer_together([sources[n] for n in asking], requests),
+            self.setup.max_seconds,
         )
-        outcome = run_loop(loop, sim.success, self.setup.max_seconds)
         return {
             "key": job.key,
-            "job": asdict(job),
             "wall": round(time.perf_counter() - begun, 3),
-            "outcome": asdict(outcome),
+            "outcomes": [asdict(outcome) for outcome in outcomes],
         }
+
+    def _loop(self, job: Job, arms: Any, source: Any) -> Any:
+        from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopSettings
+
+        settings = LoopSettings(
+            strategy=job.strategy,
+            delay_s=job.delay + self.setup.own_delay,
+            execution_horizon=self.setup.execution_horizon,
+            smoothing_s=self.setup.smoothing,
+        )
+        to_model = self.joint_map.model_from_state
+        return ClosedLoop(self.profile, arms, source, arms.sim.instruction, settings, to_model)
 
 
 _bench: Bench | None = None
@@ -130,7 +144,7 @@ def _begin(setup: Setup) -> None:
 
 def _run(job: Job) -> dict[str, Any]:
     assert _bench is not None
-    return _bench.episode(job)
+    return _bench.run(job)
 
 
 def digest(folder: Path) -> str:
@@ -142,18 +156,19 @@ def digest(folder: Path) -> str:
 
 
 def jobs(options: argparse.Namespace, trained: bool) -> list[Job]:
-    """Seed by seed, so that a run that is stopped has looked at every cell."""
+    """Block of seeds by block, so that a run that is stopped has looked at every cell."""
     chosen = [name for name in options.strategies if trained or name != "rtc_trained"]
+    first, end = options.first_seed, options.first_seed + options.episodes
     return [
-        Job(strategy, delay, seed)
-        for seed in range(options.first_seed, options.first_seed + options.episodes)
+        Job(strategy, delay, seed, min(BLOCK, end - seed))
+        for seed in range(first, end, BLOCK)
         for delay in options.delays
         for strategy in chosen
     ]
 
 
 def finished(log: Path, head: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Episodes of the log, if it is of the same settings; else it is begun anew."""
+    """Blocks of the log, if it is of the same settings; else it is begun anew."""
     if log.is_file():
         lines = [json.loads(line) for line in log.read_text().splitlines() if line.strip()]
         if lines and lines[0] == head:
@@ -165,17 +180,16 @@ def finished(log: Path, head: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def run_all(todo: list[Job], setup: Setup, processes: int) -> Iterator[dict[str, Any]]:
-    """Every episode, in the order in which they end."""
+    """Every block, in the order in which they end."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, _begin, (setup,)) as pool:
         yield from pool.imap_unordered(_run, todo)
 
 
-def cell(episodes: list[dict[str, Any]]) -> dict[str, Any]:
+def cell(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures of one strategy at one delay; seam figures are means over its episodes."""
     from adamoe_ros.evaluation.intervals import wilson_interval
 
-    outcomes = [episode["outcome"] for episode in episodes]
     successes = [outcome for outcome in outcomes if outcome["success"]]
     low, high = wilson_interval(len(successes), len(outcomes))
     seams = [outcome["seams"] for outcome in outcomes]
@@ -320,12 +334,11 @@ def main() -> int:
             done[line["key"]] = line
             log.write(json.dumps(line) + "\n")
             log.flush()
-            if number % 20 == 0 or number == len(todo):
-                print(f"{number}/{len(todo)} episodes", flush=True)
+            print(f"{number}/{len(todo)} {line['key']}: {line['wall']:.0f} s", flush=True)
     cells: dict[str, list[dict[str, Any]]] = {}
     for job in wanted:
-        cells.setdefault(f"{job.strategy}/{job.delay:g}", []).append(done[job.key])
-    figures = {key: cell(episodes) for key, episodes in cells.items()}
+        cells.setdefault(f"{job.strategy}/{job.delay:g}", []).extend(done[job.key]["outcomes"])
+    figures = {key: cell(outcomes) for key, outcomes in cells.items()}
     document = {
         "what": "closed loop in simulated time; jumps and jerk: worst joint at each seam, mean",
         "settings": settings | {"episodes": options.episodes},

@@ -6,16 +6,21 @@ May import: contract, control, policy, torch, numpy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from adamoe_ros.contract.joint_map import JointMap
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.control.leftover import PreviousChunks
 from adamoe_ros.control.rtc_math import reanchor
 from adamoe_ros.control.scheduling import InferencePlan
-from adamoe_ros.policy.guidance import FREE, ChunkGuide
-from adamoe_ros.policy.runtime import PolicyRuntime
+from adamoe_ros.evaluation.closed_loop import Request
+from adamoe_ros.policy.guidance import FREE, ChunkGuide, Steering, stacked
+from adamoe_ros.policy.runtime import PolicyOutput, PolicyRuntime
 
 Vector = NDArray[np.float64]
 
@@ -39,7 +44,7 @@ class PolicySource:
             raise ValueError("a checkpoint without a control rate")
         self.horizon, self.dt_s = runtime.horizon, 1.0 / manifest.control_rate_hz
         self.max_prefix_rows = manifest.rtc_max_delay
-        self._runtime, self._map, self._guide = runtime, joint_map, guide
+        self.runtime, self._map, self._guide = runtime, joint_map, guide
         vectors = runtime.processor.vectors
         self._previous = PreviousChunks(
             lambda rows, old, new: reanchor(rows, *vectors.anchors(old, new))
@@ -52,16 +57,40 @@ class PolicySource:
 
     def infer(self, observation: Observation, plan: InferencePlan) -> Vector:
         """(H, J) rows in command units."""
-        noise = self._runtime.noise(self._seed * 10_000 + self._count)
+        return infer_together([self], [Request(observation, plan)])[0]
+
+    def noise(self) -> Tensor:
+        """(1, H, A) of the next inference."""
         self._count += 1
-        left, steering = self._previous.leftover(plan, observation.state), FREE
-        if left is not None:
-            steering = self._guide.steering(left.rows, left.weights, left.prefix_rows)
-        output = self._runtime.infer(
-            observation, noise, known=steering.known, guidance=steering.guidance
-        )
-        self._previous.remember(plan.observation_ns, output.normalized, observation.state)
+        return self.runtime.noise(self._seed * 10_000 + self._count)
+
+    def steering(self, request: Request) -> Steering:
+        """What of its previous chunk goes into an inference."""
+        left = self._previous.leftover(request.plan, request.observation.state)
+        return self._guide.steering(left.rows, left.weights, left.prefix_rows) if left else FREE
+
+    def take(self, request: Request, output: PolicyOutput) -> Vector:
+        """Remember what was made; (H, J) rows in command units."""
+        stamp, state = request.plan.observation_ns, request.observation.state
+        self._previous.remember(stamp, output.normalized, state)
         return self._map.command_from_model(output.actions)
+
+
+def infer_together(sources: Sequence[PolicySource], requests: Sequence[Request]) -> list[Vector]:
+    """One batch for several sources of the same runtime."""
+    runtime = sources[0].runtime
+    pairs = list(zip(sources, requests, strict=True))
+    steering = stacked([source.steering(request) for source, request in pairs])
+    outputs = runtime.infer_batch(
+        [request.observation for request in requests],
+        torch.cat([source.noise() for source in sources]),
+        known=steering.known,
+        guidance=steering.guidance,
+    )
+    return [
+        source.take(request, output)
+        for (source, request), output in zip(pairs, outputs, strict=True)
+    ]
 
 
 class ScriptedSource:

@@ -20,7 +20,6 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.delays import DelayWindow
-from adamoe_ros.control.metrics import SeamSummary
 from adamoe_ros.control.scheduling import (
     InferencePlan,
     InferenceScheduler,
@@ -92,6 +91,14 @@ class LoopSettings:
 
 
 @dataclass(frozen=True)
+class Request:
+    """An inference that is due."""
+
+    observation: Observation
+    plan: InferencePlan
+
+
+@dataclass(frozen=True)
 class _Flight:
     """An inference that is done and whose chunk is on its way."""
 
@@ -151,6 +158,7 @@ class ClosedLoop:
         self._frame_ns = round(1e9 / settings.camera_rate_hz)
         self._next_frame_ns = START_NS + self._period_ns
         self._moment: tuple[int, Any, Vector] | None = None
+        self._asked: Request | None = None
         self._flight: _Flight | None = None
         self._generation, self._chunk_id = 1, 0
         source.restart()
@@ -170,6 +178,13 @@ class ClosedLoop:
 
     def step(self) -> TickResult:
         """One control period: inputs, inference where it is due, the tick, the robot."""
+        request = self.begin_step()
+        if request is not None:
+            self.answer(self._source.infer(request.observation, request.plan))
+        return self.end_step()
+
+    def begin_step(self) -> Request | None:
+        """The first half of a step: inputs, and what is to be inferred now, if anything."""
         self.now_ns += self._period_ns
         measured = self._robot.measured()
         self.core.on_heartbeat(self.now_ns)
@@ -178,27 +193,34 @@ class ClosedLoop:
             self._moment = (self.now_ns, self._robot.look(), measured)
             self._next_frame_ns += self._frame_ns
         self._arrive()
-        self._infer()
-        self._arrive()  # without delay: at once
+        if self._moment is None or self._flight is not None:
+            return None
+        stamp, moment, measured = self._moment
+        if not self.scheduler.due(self.now_ns, stamp):
+            return None
+        pictures = self._robot.pictures(moment)
+        observation = Observation(stamp, pictures, self._to_model(measured), self.instruction)
+        self._asked = Request(observation, self.scheduler.start(stamp))
+        return self._asked
+
+    def answer(self, rows: Vector) -> None:
+        """(H, J) rows for what ``begin_step`` asked; they arrive after the delay."""
+        request = self._asked
+        if request is None:
+            raise ValueError("nothing was asked")
+        self._asked = None
+        self.inferences += 1
+        # it begins now, with a picture that may be a tick old
+        ready = self.now_ns + self._delay_ns
+        self._flight = _Flight(ready, request.plan, rows, request.observation.instruction)
+
+    def end_step(self) -> TickResult:
+        """The second half: what has arrived, the tick, the robot."""
+        self._arrive()
         result = self.core.tick(self.now_ns)
         assert result.command is not None
         self._robot.follow(result.command)
         return result
-
-    def _infer(self) -> None:
-        if self._moment is None or self._flight is not None:
-            return
-        stamp, moment, measured = self._moment
-        if not self.scheduler.due(self.now_ns, stamp):
-            return
-        observation = Observation(
-            stamp, self._robot.pictures(moment), self._to_model(measured), self.instruction
-        )
-        plan = self.scheduler.start(stamp)
-        rows = self._source.infer(observation, plan)
-        self.inferences += 1
-        # it begins now, with a picture that may be a tick old
-        self._flight = _Flight(self.now_ns + self._delay_ns, plan, rows, self.instruction)
 
     def _arrive(self) -> None:
         flight = self._flight
@@ -220,60 +242,3 @@ class ClosedLoop:
         verdict = self.core.on_chunk(chunk, self.now_ns)
         if not (verdict.accepted or verdict.late):
             self.scheduler.forget()
-
-
-@dataclass(frozen=True)
-class LoopOutcome:
-    """What an episode came to.
-
-    Attributes:
-        success: the judgement held for the settling time.
-        seconds: s of simulated time until that began; the limit without success.
-        inferences: chunks made. dropped: of these, thrown away for their age.
-        late, rejected: chunks that control did not take up.
-        clips: gate interventions, joints times ticks, by cause.
-        seams: of the whole episode.
-    """
-
-    success: bool
-    seconds: float
-    inferences: int
-    dropped: int
-    late: int
-    rejected: int
-    clips: dict[str, int]
-    seams: SeamSummary
-
-
-def run_loop(
-    loop: ClosedLoop, judge: Callable[[], bool], max_s: float, settle_s: float = 0.5
-) -> LoopOutcome:
-    """Run until success has settled or time is up.
-
-    Args:
-        judge: the simulator's judgement, now.
-        settle_s: s that it must hold without a break.
-    """
-    ticks, period = round(max_s / loop.core.period_s), loop.core.period_s
-    needed = max(1, round(settle_s / period))
-    held = tick = 0
-    while tick < ticks and held < needed:
-        loop.step()
-        tick += 1
-        held = held + 1 if judge() else 0
-    success = held >= needed
-    status = loop.core.status(loop.now_ns)
-    clips = loop.core.gate.clips
-    return LoopOutcome(
-        success=success,
-        seconds=round((tick - held if success else ticks) * period, 6),
-        inferences=loop.inferences,
-        dropped=loop.scheduler.dropped,
-        late=status.late_chunks,
-        rejected=status.rejected_chunks,
-        clips={
-            cause: int(getattr(clips, cause).sum())
-            for cause in ("position", "velocity", "acceleration", "step")
-        },
-        seams=loop.core.metrics.summary(),
-    )

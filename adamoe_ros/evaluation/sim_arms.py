@@ -23,11 +23,12 @@ class SimArms:
 
     Args:
         sim: with its task; reset before each episode.
+        camera: of another of the same task, which is cheaper than one's own; None: one's own.
     """
 
-    def __init__(self, sim: BimanualSim) -> None:
+    def __init__(self, sim: BimanualSim, camera: CameraRenderer | None = None) -> None:
         self.sim = sim
-        self._camera = CameraRenderer(sim.model)
+        self.camera = camera or CameraRenderer(sim.model)
         self._shown = mujoco.MjData(sim.model)
 
     def measured(self) -> Vector:
@@ -42,7 +43,7 @@ class SimArms:
         """Camera slot -> (480, 640, 3), as the camera topics have them."""
         self._shown.qpos[:] = moment
         mujoco.mj_forward(self.sim.model, self._shown)
-        return self._camera.slots(self._shown)
+        return self.camera.slots(self._shown)
 
     def follow(self, command: Vector) -> None:
         """One control period towards (14,) targets."""
@@ -51,4 +52,4 @@ class SimArms:
 
     def close(self) -> None:
         """Give the GL context back."""
-        self._camera.close()
+        self.camera.close()

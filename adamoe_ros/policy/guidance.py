@@ -13,7 +13,8 @@ Shapes: B batch, H rows, A action width. May import: torch, numpy, model, contra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -91,6 +92,33 @@ class Steering:
 
 FREE = Steering()
 """Nothing of a previous chunk."""
+
+
+def stacked(parts: Sequence[Steering]) -> Steering:
+    """Of a batch: one entry per sample; a sample without guidance has weight 0.
+
+    Args:
+        parts: of one ``ChunkGuide``, B = 1 each; at least one.
+    """
+    given = [part.guidance for part in parts if part.guidance is not None]
+    guidance, known = None, None
+    if given:
+        none = replace(
+            given[0],
+            target=torch.zeros_like(given[0].target),
+            weights=torch.zeros_like(given[0].weights),
+        )
+        each = [part.guidance or none for part in parts]
+        target, weights = (torch.cat([getattr(g, n) for g in each]) for n in ("target", "weights"))
+        guidance = replace(given[0], target=target, weights=weights)
+    fixed = [part.known for part in parts if part.known is not None]
+    if fixed:
+        free = KnownRows(torch.zeros_like(fixed[0].actions), torch.zeros_like(fixed[0].mask))
+        rows = [part.known or free for part in parts]
+        known = KnownRows(
+            torch.cat([row.actions for row in rows]), torch.cat([row.mask for row in rows])
+        )
+    return Steering(known, guidance, max(part.committed_rows for part in parts))
 
 
 class ChunkGuide:

@@ -19,6 +19,7 @@ from adamoe_ros.control.settings import Cause
 from adamoe_ros.control.status import Mode, TickResult
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.evaluation.chunk_sources import ScriptedSource
+from adamoe_ros.evaluation.closed_episodes import run_together
 from adamoe_ros.evaluation.closed_loop import START_NS, ClosedLoop, LoopSettings
 from adamoe_ros.sim.bimanual import BimanualSim
 
@@ -214,6 +215,45 @@ def test_cut_and_blend_turn_round_sooner_than_finish() -> None:
         results = run.steps(200)
         turned[how] = next(i for i, r in enumerate(results) if r.velocity[0] < -0.05)  # type: ignore[index]
     assert turned["blend"] < turned["finish"] and turned["cut"] < turned["finish"]
+
+
+def test_many_in_step_come_to_what_each_comes_to_alone() -> None:
+    """Episodes that end at different times; the batch holds who asks and no other."""
+
+    def outcomes(alone: bool):  # type: ignore[no-untyped-def]
+        runs = [Run("rtc", delay) for delay in (0.0, 0.1, 0.3)]
+        for number, run in enumerate(runs):
+            run.loop.instruct("left" if number < 2 else "right", "finish")
+        asked: list[int] = []
+
+        def infer(group: list[Run]):  # type: ignore[no-untyped-def]
+            def answer(asking, requests):  # type: ignore[no-untyped-def]
+                asked.append(len(asking))
+                return [
+                    group[n].source.infer(request.observation, request.plan)
+                    for n, request in zip(asking, requests, strict=True)
+                ]
+
+            return answer
+
+        def judge(run: Run):  # type: ignore[no-untyped-def]
+            return lambda: bool(run.loop.core.gate.position[0] > 0.25)
+
+        groups = [[run] for run in runs] if alone else [runs]
+        return [
+            outcome
+            for group in groups
+            for outcome in run_together(
+                [run.loop for run in group], [judge(run) for run in group], infer(group), 3.0
+            )
+        ], asked
+
+    alone, _ = outcomes(alone=True)
+    together, asked = outcomes(alone=False)
+    assert alone == together
+    assert [outcome.success for outcome in alone] == [True, True, False]
+    assert alone[2].seconds == 3.0 and alone[0].seconds < alone[1].seconds < 3.0
+    assert asked[0] == 3 and asked[-1] == 1
 
 
 class Blind:

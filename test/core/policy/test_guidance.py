@@ -15,10 +15,12 @@ from adamoe_ros.control import rtc_math
 from adamoe_ros.model.config import small, tiny
 from adamoe_ros.model.flow import integrate_flow
 from adamoe_ros.policy.guidance import (
+    FREE,
     ChunkGuidance,
     ChunkGuide,
     check_trained_prefix,
     guidance_weight,
+    stacked,
 )
 
 H, A = 8, 3
@@ -228,3 +230,33 @@ def test_trained_prefix_needs_a_checkpoint_trained_for_it() -> None:
     with pytest.raises(ContractError, match="strategy rtc_trained: expected a checkpoint trained"):
         check_trained_prefix(manifest, "rtc_trained")
     check_trained_prefix(manifest.model_copy(update={"rtc_max_delay": 5}), "rtc_trained")
+
+
+@pytest.mark.parametrize("jacobian", ["identity", "vjp"])
+def test_a_batch_is_steered_as_each_alone(jacobian: str) -> None:
+    config = tiny()
+    model = samples.policy(config)
+    guide = ChunkGuide(jacobian, 5.0, config.flow_steps)
+    rng = np.random.default_rng(0)
+    shape = (config.horizon, config.action_dim)
+    weights = rtc_math.soft_mask(config.horizon, 1, 2)
+    parts = [
+        FREE,
+        guide.steering(rng.normal(size=shape), weights, 0),
+        guide.steering(rng.normal(size=shape), None, 2),
+        guide.steering(rng.normal(size=shape), weights, 0),
+    ]
+    inputs = samples.inputs(config, [[1, 1, 1]] * 4, [4] * 4)
+    noise = samples.chunk(config, 4)
+
+    def sample(part, chosen: slice):
+        own = {name: value[chosen] for name, value in inputs.items()}
+        return model.sample(
+            **own, noise=noise[chosen], known=part.known, guidance=part.guidance
+        ).actions
+
+    together = sample(stacked(parts), slice(None))
+    for number, part in enumerate(parts):
+        alone = sample(part, slice(number, number + 1))
+        torch.testing.assert_close(together[number : number + 1], alone, rtol=0, atol=1e-4)
+    assert stacked([FREE, FREE]) == FREE
