@@ -73,6 +73,7 @@ class PolicyEngine:
     Attributes:
         dt_s: s between rows of a chunk.
         joint_map: driver's values <-> the checkpoint's.
+        schedule: the scheduler that was made last, for its counters; None before the first.
     """
 
     def __init__(self, params: PolicyParams) -> None:
@@ -95,6 +96,7 @@ class PolicyEngine:
         seed = params.seed if params.seed >= 0 else random.SystemRandom().randrange(2**31)
         self._seed = seed
         self._warm_s = 0.0
+        self.schedule: InferenceScheduler | None = None
         rate = checkpoint.manifest.control_rate_hz
         assert rate is not None  # mismatches() has seen to it
         self.dt_s = 1.0 / rate
@@ -145,7 +147,8 @@ class PolicyEngine:
         )
         # what is known before the first goal: without it the second chunk would plan for no delay
         expected_s = self._warm_s + self._params.inject_latency
-        return InferenceScheduler(self._side, settings, DelayWindow(initial_s=expected_s))
+        self.schedule = InferenceScheduler(self._side, settings, DelayWindow(initial_s=expected_s))
+        return self.schedule
 
     def restart(self) -> None:
         """A new generation: nothing of the chunk before counts."""

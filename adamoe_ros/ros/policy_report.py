@@ -104,4 +104,13 @@ def _inference(report: PolicyReport, engine: PolicyEngine) -> Finding:
             level = Level.WARN
             message = "chunks are older than they last: use fewer flow steps or a faster device"
     values["peak memory (MiB)"] = engine.peak_memory() / 2**20
+    schedule = engine.schedule
+    if schedule is not None:
+        values["delay (rows)"] = schedule.delay_rows
+        values["rows between observations"] = schedule.execution_rows
+        values["dropped chunks"] = schedule.dropped
+        values["delays beyond the trained prefix"] = schedule.overlong
+        if schedule.starved:
+            level = Level.WARN
+            message = "chunks run out before the next is there: use fewer flow steps"
     return Finding("inference", level, message, values)
