@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "upcycle": ("adamoe_ros.cli.upcycle", "turn a dense checkpoint into AdaMoE"),
     "infer": ("adamoe_ros.cli.infer", "one deterministic action chunk from given inputs"),
     "train": ("adamoe_ros.cli.train", "train or fine-tune a policy"),
+    "record": ("adamoe_ros.cli.record", "episodes of a running robot, one bag each"),
     "replay": ("adamoe_ros.cli.replay", "recorded bags through a policy, with numbers"),
     "dataset": (
         "adamoe_ros.cli.dataset",

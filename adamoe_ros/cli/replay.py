@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     profile = load_profile(profile_path(options.robot, robots_dir()))
     bags = [bag for path in options.bags for bag in bags_below(path)]
     if options.live:
-        return _live(bags, options)
+        return _live(bags, profile, options)
     settings = _settings(options)
     predictors = _predictors(options, profile)
     return _Replay(options, profile, settings, predictors).run(bags)
@@ -267,7 +267,7 @@ def _replace(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def _live(bags: list[Path], options: argparse.Namespace) -> int:
+def _live(bags: list[Path], profile: RobotProfile, options: argparse.Namespace) -> int:
     from adamoe_ros.contract.errors import ContractError, problem
     from adamoe_ros.ros.runner import require_overlay
 
@@ -276,4 +276,4 @@ def _live(bags: list[Path], options: argparse.Namespace) -> int:
     require_overlay()
     from adamoe_ros.ros.bag_player import play
 
-    return play(bags[0], options.rate, options.loop)
+    return play(bags[0], profile, options.rate, options.loop, options.namespace)

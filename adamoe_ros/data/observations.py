@@ -8,6 +8,7 @@ nobody asks for cost nothing. Imports: numpy, contract, streams.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from adamoe_ros.streams.messages import stamp_ns
 Vector = NDArray[np.float64]
 ClockChoice = Literal["auto", "log", "clock", "stamps"]
 _OTHER_CLOCK_S = 2.0  # as AlignSettings.clock_tolerance_s
+LAG_NS = 250_000_000  # by which pictures may arrive before the joint state of their moment
+_JUMP_NS = 500_000_000  # as AlignSettings.jump_s
 _LOOK = 200  # messages that the choice of the clock looks at
 
 
@@ -82,6 +85,12 @@ class BagObservation:
             self.image_stamps_ns,
             self.state_stamp_ns,
         )
+
+
+class _Arrival(NamedTuple):
+    now_ns: int
+    topic: str
+    message: Any
 
 
 class Part(NamedTuple):
@@ -171,6 +180,7 @@ class BagStream:
         self._wrong: dict[str, int] = {}
         self._instruction = self.options.instruction
         self._last_stamp = -1
+        self._newest_now = 0
         self.clock = self._choose_clock()
 
     def resolve(self, topic: str) -> str:
@@ -234,21 +244,58 @@ class BagStream:
     # --- the pass -------------------------------------------------------------------------------
 
     def events(self) -> Iterator[Event]:
-        """Everything in order of arrival; observations as soon as they can be had."""
+        """Everything in order of arrival, pictures and sentences ``LAG_NS`` after the rest.
+
+        So the joint state of a picture's moment is there when the observation is made: in which
+        order the two arrived makes no difference.
+        """
         words = self._word_topics()
-        clock = ["/clock"] if self.clock == "clock" else []
-        topics = {*self._input_names, *self._command_names, *words, *clock}
-        now_ns = 0
-        for item in self._bag.messages(topics & set(self._bag.topics)):
-            now_ns = self._now(item.time_ns, item.topic, item.message, now_ns)
+        for item in self._lagged(words):
             if item.topic in words:
-                yield from self._take_words(item.message, now_ns)
-            if now_ns == 0:
+                yield from self._take_words(item.message, item.now_ns)
+            if item.now_ns == 0:
                 continue  # before the first /clock
             for name in self._input_names.get(item.topic, ()):
-                yield from self._take_input(name, item.message, now_ns)
+                yield from self._take_input(name, item.message, item.now_ns)
             if item.topic in self._command_names:
-                yield from self._take_command(item.topic, item.message, now_ns)
+                yield from self._take_command(item.topic, item.message, item.now_ns)
+        yield from self._observation(now_ns=self._newest_now)
+
+    def _lagged(self, words: set[str]) -> Iterator[_Arrival]:
+        """Messages with their arrival; pictures and sentences after joint states that came later."""
+        late = words | {
+            self.resolve(topic.topic)
+            for topic in self._inputs.topics
+            if topic.kind != "joint_state"
+        }
+        clock = ["/clock"] if self.clock == "clock" else []
+        topics = {*self._input_names, *self._command_names, *words, *clock}
+        heap: list[tuple[int, int, _Arrival]] = []
+        now_ns = 0
+        newest: dict[str, int] = {}
+        for number, item in enumerate(self._bag.messages(topics & set(self._bag.topics))):
+            now_ns = self._now(item.time_ns, item.topic, item.message, now_ns)
+            self._newest_now = now_ns
+            if self._goes_back(item.topic, item.message, newest):
+                while heap:  # what came before the jump is of the time before
+                    yield heapq.heappop(heap)[2]
+            due = item.time_ns + (LAG_NS if item.topic in late else 0)
+            heapq.heappush(heap, (due, number, _Arrival(now_ns, item.topic, item.message)))
+            while heap and heap[0][0] <= item.time_ns:
+                yield heapq.heappop(heap)[2]
+        while heap:
+            yield heapq.heappop(heap)[2]
+
+    @staticmethod
+    def _goes_back(topic: str, message: Any, newest: dict[str, int]) -> bool:
+        """Whether a message's stamp is far before the newest of its topic; notes it."""
+        header = getattr(message, "header", None)
+        stamp = stamp_ns(header.stamp) if header is not None else 0
+        if not stamp:
+            return False
+        back = newest.get(topic, stamp) - stamp >= _JUMP_NS
+        newest[topic] = stamp if back else max(stamp, newest.get(topic, stamp))
+        return back
 
     def _now(self, log_ns: int, topic: str, message: Any, before_ns: int) -> int:
         if self.clock == "log":
@@ -284,6 +331,8 @@ class BagStream:
             account.broken += 1
             self._note_once(name, str(error))
             return
+        if name in self._profile.cameras:
+            yield from self._observation(now_ns)  # its joint state will not come any more
         verdict = self._inputs.push(name, sample, now_ns)
         account.take(sample.stamp_ns, now_ns, verdict)
         for event in self._inputs.aligner.take_events():
@@ -291,7 +340,8 @@ class BagStream:
         columns = self._state_columns.get(name)
         if columns is not None and verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
             yield Event("state", now_ns, sample.stamp_ns, Part(columns, sample.value))
-        yield from self._observation(now_ns)
+        if self._inputs.aligner.state_complete:
+            yield from self._observation(now_ns)
 
     def _decoded(self, name: str, message: Any, now_ns: int) -> Sample:
         camera = self._profile.cameras.get(name)
@@ -316,7 +366,8 @@ class BagStream:
         whole = self._commands.whole
         if self._inputs.from_commands and whole is not None:
             self._inputs.push_commanded(stamp, whole, now_ns)
-            yield from self._observation(now_ns)
+            if self._inputs.aligner.state_complete:
+                yield from self._observation(now_ns)
 
     def _observation(self, now_ns: int) -> Iterator[Event]:
         aligner = self._inputs.aligner

@@ -134,6 +134,23 @@ class Aligner:
         known = [stamp for stamp in newest if stamp is not None]
         return min(known) if len(known) == len(newest) else None
 
+    @property
+    def oldest_ns(self) -> int | None:
+        """Newest stamp of the stream that is furthest behind, cameras and states; None until all came."""
+        buffers = (*self._cameras.values(), *self._states.values())
+        newest = [buffer.newest_ns for buffer in buffers]
+        known = [stamp for stamp in newest if stamp is not None]
+        return min(known) if len(known) == len(newest) else None
+
+    @property
+    def state_complete(self) -> bool:
+        """Whether every joint state at or after the reference has come: nothing newer changes it."""
+        reference = self.reference_ns
+        return reference is not None and all(
+            buffer.newest_ns is not None and buffer.newest_ns >= reference
+            for buffer in self._states.values()
+        )
+
     def observation(self, instruction: str = "") -> Observation | None:
         """The newest consistent observation, or None (``missing`` says why).
 

@@ -23,7 +23,13 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.episode_info import read_info
-from adamoe_ros.data.observations import BagObservation, BagStream, Event, StreamOptions
+from adamoe_ros.data.observations import (
+    LAG_NS,
+    BagObservation,
+    BagStream,
+    Event,
+    StreamOptions,
+)
 from adamoe_ros.evaluation.replay.chunk_limits import ChunkLimits
 from adamoe_ros.evaluation.replay.errors import OpenLoopErrors, grippers_of
 from adamoe_ros.evaluation.replay.executed import Execution
@@ -169,6 +175,7 @@ class BagReplay:
         self._pose = self.stream.timeline("state")
         self._pending: deque[Chunk] = deque()
         self._last_ns: int | None = None
+        self._now_ns = 0
         self._to_command = state_to_command(profile)
 
     def _options(self) -> StreamOptions:
@@ -204,7 +211,10 @@ class BagReplay:
             for event in self.stream.events():
                 self._take(event, pool)
                 self._settle(event.now_ns)
+                self._now_ns = event.now_ns
         self._settle(None)
+        for record in self.record.policies:
+            record.execution.advance(self._now_ns)
         self._finish(time.perf_counter() - begun)
         return self.record
 
@@ -227,7 +237,7 @@ class BagReplay:
             pose = self._pose.held(event.stamp_ns)
             if pose is not None:
                 for record in self.record.policies:
-                    record.execution.state(event.now_ns, pose)
+                    record.execution.state(event.now_ns - LAG_NS, pose)
             self._pose.forget(event.stamp_ns - _SLACK_NS)
 
     def _observe(self, seen: BagObservation, pool: ThreadPoolExecutor) -> None:

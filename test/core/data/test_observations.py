@@ -75,6 +75,20 @@ def test_a_bag_gives_what_messages_give_one_by_one(tmp_path: Path, kind: str) ->
     assert stream.notes == [] and stream.broken == 0
 
 
+def test_a_state_that_arrives_after_its_picture_still_counts(tmp_path: Path) -> None:
+    profile = simulated_robot()
+    records = list(motion(profile, seconds=0.4))
+    late = [
+        (t + (90_000_000 if topic.endswith("joint_states") else 0), topic, kind, message)
+        for t, topic, kind, message in records
+    ]
+    late.sort(key=lambda record: record[0])
+    usual, _ = observations(write_mcap(tmp_path / "usual", records), profile)
+    found, _ = observations(write_mcap(tmp_path / "late", late), profile)
+    assert len(usual) == len(found) == 10
+    assert all(same(a, b) for a, b in zip(found, usual, strict=True))
+
+
 def test_health_of_every_input(tmp_path: Path) -> None:
     profile = simulated_robot()
     records = [

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record episodes of a running robot, one bag each, led by keys (or by lines without a terminal).
+
+Everything the profile names is recorded raw, with this package's own topics, the profile, the
+checkpoint's hash and the nodes' parameters. Needs ROS.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``adamoe record``."""
+    parser.add_argument("--robot", required=True, help="profile: shipped name or .yaml file")
+    parser.add_argument("--out", type=Path, default=Path("recordings"), help="folder of the bags")
+    parser.add_argument("--checkpoint", type=Path, help="folder whose hash is noted")
+    parser.add_argument("--instruction", default="", help="sentence; empty: the one that is heard")
+    parser.add_argument("--duration", type=float, default=0.0, help="s: one episode, then end")
+    parser.add_argument("--topics", nargs="*", default=[], help="topics beside the profile's")
+    parser.add_argument("--namespace", default="", help="namespace of the robot")
+    parser.add_argument("--min-free", type=float, default=2.0, help="GiB that stay free")
+    parser.add_argument("--compress", action="store_true", help="zstd while recording")
+    parser.add_argument("--use-sim-time", action="store_true", help="arrival times by /clock")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Record.
+
+    Raises:
+        ContractError: options or profile do not fit, or ROS is not there.
+    """
+    from adamoe_ros.contract.errors import ContractError, problem
+    from adamoe_ros.contract.profile_io import load_profile, profile_path
+    from adamoe_ros.contract.resources import robots_dir
+    from adamoe_ros.ros.runner import require_overlay
+
+    profile = load_profile(profile_path(options.robot, robots_dir()))
+    if not 0 <= options.duration <= 86400:
+        line = problem("--duration", "0 ... 86400 s", options.duration, "choose one inside")
+        raise ContractError(line)
+    require_overlay()
+    from adamoe_ros.ros.record_session import record
+
+    parameters: dict[str, object] = {
+        "robot": options.robot,
+        "folder": options.out,
+        "min_free": float(options.min_free),
+        "compress": options.compress,
+    }
+    if options.checkpoint:
+        parameters["checkpoint"] = options.checkpoint
+    if options.topics:
+        parameters["extra_topics"] = f"[{', '.join(options.topics)}]"
+    if options.use_sim_time or profile.use_sim_time:
+        parameters["use_sim_time"] = True
+    return record(parameters, options.instruction, options.duration, options.namespace)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``adamoe record``: the recorder in this process, led by keys or by lines. Imports rclpy.
+
+In a terminal single keys: s start, e end, y success, n failed, d discard, i instruction, q quit.
+Without one, the same words as lines on the standard input, e.g. ``start lift the bar``.
+"""
+
+from __future__ import annotations
+
+import select
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from adamoe_ros.contract.errors import ContractError, problem
+
+KEYS = {
+    "s": "start",
+    " ": "toggle",
+    "e": "end",
+    "y": "success",
+    "n": "failed",
+    "d": "discard",
+    "i": "instruction",
+    "q": "quit",
+}
+HELP = "s start · e end · y success · n failed · d discard · i instruction · q quit"
+
+
+class Session:
+    """Turns words into what the recorder does.
+
+    Args:
+        node: the recorder.
+        instruction: sentence of the next episodes; empty: what is heard.
+    """
+
+    def __init__(self, node: Any, instruction: str) -> None:
+        self._node, self._instruction = node, instruction
+        self.recording = False
+        self.finished = False
+
+    def do(self, line: str) -> list[str]:
+        """Carry out one line; lines to show."""
+        word, _, rest = line.strip().partition(" ")
+        try:
+            return self._do(word, rest.strip())
+        except ContractError as error:
+            return list(error.problems)
+
+    def _do(self, word: str, rest: str) -> list[str]:
+        if word == "toggle":
+            word = "end" if self.recording else "start"
+        if word == "start":
+            folder = self._node.start(rest or self._instruction)
+            self.recording = True
+            return [f"recording {folder}"]
+        if word in ("end", "success", "failed"):
+            return self._end({"success": True, "failed": False}.get(word), rest)
+        if word == "discard":
+            self.recording = False
+            return [f"discarded {self._node.discard()}"]
+        if word == "instruction":
+            self._instruction = rest
+            return [f"instruction of the next episodes: {rest!r}"]
+        if word == "quit":
+            self.finished = True
+            return self._end(None, "") if self.recording else []
+        words = ", ".join(KEYS.values())
+        raise ContractError(problem("command", f"one of {words}", repr(word), "try again"))
+
+    def _end(self, success: bool | None, notes: str) -> list[str]:
+        if not self.recording:
+            return [f"noted for {self._node.label(success, notes)}"]
+        self.recording = False
+        folder, lines = self._node.stop("stopped", success, notes)
+        return [str(folder), *lines]
+
+
+def record(parameters: dict[str, Any], instruction: str, duration: float, namespace: str) -> int:
+    """Run the recorder until it is told to quit.
+
+    Args:
+        parameters: of the recorder node.
+        duration: s; record one episode of that length and end; 0: led by keys or lines.
+
+    Returns:
+        Exit code: 0, or 1 when the only episode of ``duration`` could not be recorded whole.
+    """
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    from adamoe_ros.ros.recorder_node import RecorderNode
+
+    rclpy.init(args=_arguments(parameters, namespace))
+    node = None
+    executor, ending = SingleThreadedExecutor(), threading.Event()
+    spinner = threading.Thread(target=_spin, args=(executor, ending), daemon=True)
+    try:
+        node = RecorderNode()
+        executor.add_node(node)
+        spinner.start()
+        session = Session(node, instruction)
+        return _timed(node, session, duration) if duration > 0 else _led(session)
+    finally:
+        if node is not None:
+            node.halt()
+        ending.set()
+        if spinner.is_alive():
+            spinner.join(5.0)
+        executor.shutdown(timeout_sec=5.0)
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+
+
+def _spin(executor: Any, ending: threading.Event) -> None:
+    """Until it is told to end: nothing of ROS may go away under a spinning thread."""
+    while not ending.is_set():
+        executor.spin_once(timeout_sec=0.1)
+
+
+def _arguments(parameters: dict[str, Any], namespace: str) -> list[str]:
+    words = ["--ros-args"]
+    for name, value in parameters.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        words += ["-p", f"{name}:={text}"]
+    return [*words, *(["-r", f"__ns:=/{namespace.strip('/')}"] if namespace else [])]
+
+
+def _timed(node: Any, session: Session, duration: float) -> int:
+    deadline = time.monotonic() + 10.0
+    while node.topics.silent() and time.monotonic() < deadline:
+        time.sleep(0.1)  # publishers are found one by one
+    for line in session.do("start"):
+        print(line, flush=True)
+    if not session.recording:
+        return 1
+    episode = node.episode
+    while episode.running and episode.elapsed < duration:
+        time.sleep(0.05)
+    whole = episode.running
+    for line in session.do("end"):
+        print(line, flush=True)
+    return 0 if whole else 1
+
+
+def _led(session: Session) -> int:
+    terminal = sys.stdin.isatty()
+    print(HELP if terminal else "start [sentence] | end | success | failed | discard | quit")
+    with _single_keys() if terminal else _nothing():
+        while not session.finished:
+            line = _key(session) if terminal else _line()
+            if line is None:
+                break
+            for shown in session.do(line) if line else []:
+                print(shown, flush=True)
+    for shown in session.do("quit"):
+        print(shown, flush=True)
+    return 0
+
+
+def _line() -> str | None:
+    text = sys.stdin.readline()
+    return text.strip() if text else None
+
+
+def _key(session: Session) -> str:
+    ready, _, _ = select.select([sys.stdin], [], [], 0.5)
+    if not ready:
+        return ""
+    word = KEYS.get(sys.stdin.read(1), "")
+    if word == "instruction":
+        return f"instruction {_ask('instruction: ')}"
+    return word
+
+
+def _ask(question: str) -> str:
+    import termios
+
+    number = sys.stdin.fileno()
+    raw = termios.tcgetattr(number)
+    plain = termios.tcgetattr(number)
+    plain[3] |= termios.ICANON | termios.ECHO
+    termios.tcsetattr(number, termios.TCSADRAIN, plain)
+    try:
+        return input(question)
+    finally:
+        termios.tcsetattr(number, termios.TCSADRAIN, raw)
+
+
+@contextmanager
+def _single_keys() -> Iterator[None]:
+    """Keys without Return, as long as it lasts; Ctrl-C still interrupts."""
+    import termios
+    import tty
+
+    number = sys.stdin.fileno()
+    before = termios.tcgetattr(number)
+    tty.setcbreak(number)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(number, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
