@@ -14,7 +14,7 @@ from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.policy.layouts.facts import Facts
 from adamoe_ros.policy.layouts.opened import Opened
 from adamoe_ros.policy.layouts.safetensors_source import open_safetensors
-from adamoe_ros.policy.layouts.side_files import read_json, tell_tokenizer
+from adamoe_ros.policy.layouts.side_files import PERIODS, expect, read_json, tell_tokenizer
 from adamoe_ros.policy.layouts.torch_names import open_torch
 from adamoe_ros.policy.normalise import FeatureStats, NormStats
 
@@ -41,6 +41,7 @@ def open_source(source: Path, asset: str | None) -> Opened:
         got = repr(settings.get("type", "no config.json"))
         do = "check the path and --from"
         raise ContractError(problem(f"{source}/config.json", "type 'pi0'", got, do))
+    expect(f"{source}/config.json", settings, PERIODS)
     facts = Facts()
     _tell_settings(facts, settings)
     _tell_processors(facts, source, settings)

@@ -40,7 +40,9 @@ _CONTEXT = {
 
 def is_orbax(folder: Path) -> bool:
     """Whether this folder itself holds the arrays."""
-    return (folder / _MANIFEST).is_file() or any(folder.glob("*/.zarray"))
+    return (folder / _MANIFEST).is_file() or any(
+        next(folder.glob(f"*/{file}"), None) for file in _META
+    )
 
 
 def open_orbax(folder: Path) -> dict[str, SourceTensor]:
@@ -175,7 +177,7 @@ def _leaf(store: _Store, path: str, file: str) -> SourceTensor:
     def bands() -> Iterator[Tensor]:
         rows = array.chunk_layout.read_chunk.shape[0] or shape[0]
         for start in range(0, shape[0], rows):
-            yield from _read(array[start : start + rows], where)
+            yield from _read(array[start : min(start + rows, shape[0])], where)
 
     slabs: Callable[[], Iterator[Tensor]] = bands
     if file == ".zarray" and store.in_pieces and _streamable(meta):

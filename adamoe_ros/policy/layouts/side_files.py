@@ -7,10 +7,11 @@ May import: contract, policy.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.policy.layouts.facts import Facts
 from adamoe_ros.policy.layouts.sources import first_line
 from adamoe_ros.policy.normalise import load_norm_stats
@@ -36,6 +37,28 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ContractError(problem(str(path), "a JSON object", type(tree).__name__, do))
     return tree
+
+
+def expect(where: str, settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+    """Settings that this network has no room for must be pi0's, where they are given.
+
+    Args:
+        fixed: dotted key -> the only value.
+
+    Raises:
+        ContractError: every other value.
+    """
+    problems = Problems()
+    for key, value in fixed.items():
+        got: Any = settings
+        for part in key.split("."):
+            got = got.get(part) if isinstance(got, Mapping) else None
+        if got is not None and got != value:
+            problems.add(f"{where}: {key}", f"pi0's {value}", got, "this network cannot compute it")
+    problems.raise_if_any()
+
+
+PERIODS = {"min_period": 0.004, "max_period": 4.0}
 
 
 def tell_openpi(facts: Facts) -> None:

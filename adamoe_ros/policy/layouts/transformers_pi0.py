@@ -14,8 +14,23 @@ from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.policy.layouts.facts import Facts
 from adamoe_ros.policy.layouts.opened import Opened
 from adamoe_ros.policy.layouts.safetensors_source import open_safetensors
-from adamoe_ros.policy.layouts.side_files import read_json, tell_tokenizer
+from adamoe_ros.policy.layouts.side_files import PERIODS, expect, read_json, tell_tokenizer
 from adamoe_ros.policy.layouts.torch_names import open_torch
+
+_GEMMA = {
+    "hidden_act": "gelu_pytorch_tanh",
+    "rms_norm_eps": 1e-6,
+    "attention_bias": False,
+    "rope_parameters.rope_theta": 10_000.0,
+    "rope_parameters.rope_type": "default",
+}
+_FIXED: dict[str, Any] = {
+    **PERIODS,
+    **{f"vlm_config.text_config.{key}": value for key, value in _GEMMA.items()},
+    **{f"dit_config.{key}": value for key, value in _GEMMA.items()},
+    "vlm_config.vision_config.hidden_act": "gelu_pytorch_tanh",
+    "vlm_config.vision_config.layer_norm_eps": 1e-6,
+}
 
 
 def open_source(source: Path, asset: str | None) -> Opened:
@@ -30,6 +45,7 @@ def open_source(source: Path, asset: str | None) -> Opened:
         got = repr(settings.get("model_type", "no config.json"))
         do = "check the path and --from"
         raise ContractError(problem(f"{folder}/config.json", "model_type 'pi0'", got, do))
+    expect(f"{folder}/config.json", settings, _FIXED)
     facts = Facts()
     facts.tell("transformers' processor for PI0", prompt_length=48)
     facts.tell(

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from test_torch_layouts import FACTS, assert_weights, convert, dense
 
 from adamoe_ros.policy.checkpoint import read_checkpoint
+from adamoe_ros.policy.runtime import PolicyRuntime
 
 JAX = ["--horizon", 6, "--prompt-length", 10]
 LLM = "PaliGemma/llm"
@@ -246,6 +247,9 @@ def test_with_every_fact_it_acts(openpi: Path, tmp_path: Path) -> None:
     relative = [joint.representation == "relative" for joint in manifest.joints]
     assert relative == [True] * 6 + [False] + [True] * 6 + [False]
     assert checkpoint.statistics == support.statistics()
+    runtime = PolicyRuntime(checkpoint, "cpu")
+    output = runtime.infer(support.observation(), runtime.noise(0))
+    assert output.actions.shape == (6, 14) and np.isfinite(output.actions).all()
     assert convert(*arguments, *facts, *slots) == 2, "the folder exists"
     assert convert(*arguments, *facts, *slots, "--raw-only", "--overwrite") == 0
     assert read_checkpoint(tmp_path / "out").manifest.raw_only

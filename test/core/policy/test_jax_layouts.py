@@ -95,6 +95,7 @@ FORMS = {
     "folders": {"ocdbt": False},
     "folders of a training run": {"ocdbt": False, "value": True, "split": 2},
     "zarr 3": {"driver": "zarr3"},
+    "zarr 3 in folders": {"driver": "zarr3", "ocdbt": False, "split": 2},
 }
 
 

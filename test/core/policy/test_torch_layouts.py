@@ -234,6 +234,21 @@ def test_what_lerobot_cannot_express_is_refused(
     assert not (tmp_path / "theirs").exists()
 
 
+def test_settings_that_we_cannot_compute_are_refused(
+    tmp_path: Path, model: AdaMoEPolicy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracle.build(model).save_pretrained(tmp_path / "theirs")
+    path = tmp_path / "theirs/config.json"
+    settings = json.loads(path.read_text()) | {"max_period": 8.0}
+    settings["dit_config"]["rope_parameters"]["rope_theta"] = 1e6
+    path.write_text(json.dumps(settings))
+    capsys.readouterr()
+    assert convert("--from", "transformers", tmp_path / "theirs", tmp_path / "o", *CAMERAS) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "max_period" in lines[0] and "dit_config.rope_parameters.rope_theta" in lines[1]
+
+
 @pytest.mark.parametrize("layout", ["lerobot", "openpi-torch", "transformers"])
 def test_a_mixture_has_no_place_elsewhere(
     layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
