@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adamoe_ros.model.flow import time_embedding
-from adamoe_ros.model.gemma import GemmaLayer, Rotation, rotation
+from adamoe_ros.model.gemma import GemmaLayer, Rotation
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.gemma import (
     Block,
     BlockRunner,
+    full_rotation,
     make_block,
     norm_weight,
     rms_norm,
@@ -140,13 +141,13 @@ class FlowProgram:
         x = self._project_state(state.to(self._project_state.weight.dtype)).to(self.dtype)
         x = x.unsqueeze(1)
         mask = None if prefix.mask is None else prefix.mask[..., : place + 1]
-        table = rotation(prefix.length.unsqueeze(1), width)
+        table = full_rotation(prefix.length.unsqueeze(1), width)
         *inner, last = list(zip(self.blocks, buffers, strict=True))
         for block, (keys, values) in inner:
             x = self.run_block(block, x, table, keys, values, place, mask)
         last[0].see(x, table, *last[1], place)
         later = prefix.length.unsqueeze(1) + 1 + torch.arange(tokens, device=x.device)
-        return Stage(rotation(later, width), prefix.mask, buffers, place + 1)
+        return Stage(full_rotation(later, width), prefix.mask, buffers, place + 1)
 
     def velocity(
         self, stage: Stage, x: Tensor, vector: Tensor, trace: list[Routing] | None = None

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from adamoe_ros.model.gemma import GemmaLayer, RMSNorm, Rotation, rotate
+from adamoe_ros.model.gemma import GemmaLayer, RMSNorm, Rotation, rotation
 from adamoe_ros.policy.engines.attention import attend
 from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.linears import Product
@@ -113,8 +114,20 @@ def block_runner(compiled: bool) -> BlockRunner:
 
 def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
     """x / rms(x) * weight in float32; x (..., D), weight (D,) = 1 + w -> the type of x."""
+    return F.rms_norm(x.float(), weight.shape, weight, 1e-6).to(x.dtype)
+
+
+def full_rotation(positions: Tensor, width: int) -> Rotation:
+    """Rotary tables over the whole head: cosines twice, and sines with the first half negated."""
+    cos, sin = rotation(positions, width)
+    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+
+
+def rotate(x: Tensor, table: Rotation) -> Tensor:
+    """Rotary embedding of x (B, heads, T, C) by ``full_rotation``; the halves form the pairs."""
     y = x.float()
-    return (y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-6) * weight).to(x.dtype)
+    first, second = y.chunk(2, -1)
+    return torch.addcmul(y * table[0], torch.cat([second, first], -1), table[1]).to(x.dtype)
 
 
 def norm_weight(norm: RMSNorm) -> Tensor:

@@ -84,8 +84,10 @@ class WideMixture(NamedTuple):
 
     def __call__(self, x: Tensor, residual: Tensor, trace: Trace | None) -> Tensor:
         """See ``Mixture``."""
-        routing, weights = self.router(x)
-        if trace is not None:
+        if trace is None:
+            weights = self.router.weights(x)
+        else:
+            routing, weights = self.router(x)
             trace.append(routing)
         gate, up = self.gate_up(x).chunk(2, -1)
         share = F.pad(weights * (1 - self.shared_weight), (1, 0), value=self.shared_weight)

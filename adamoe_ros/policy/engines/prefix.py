@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adamoe_ros.model.gemma import GemmaLayer, blocked, rotation
+from adamoe_ros.model.gemma import GemmaLayer, blocked
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.gemma import (
     Block,
     BlockRunner,
     Heads,
+    full_rotation,
     make_block,
     make_last_block,
     run_block,
@@ -119,7 +120,7 @@ class PrefixProgram:
             length = valid.sum(1)
             later = valid.new_ones(batch, total - tokens)
             mask = blocked(torch.cat([valid, later], 1)[:, None, None], x.dtype)
-        table = rotation(positions, self.config.prefix.head_dim)
+        table = full_rotation(positions, self.config.prefix.head_dim)
         own = None if mask is None else mask[..., :tokens]
         for block, (keys, values) in zip(self.blocks, buffers, strict=False):
             x = self.run_block(block, x, table, keys, values, 0, own)

@@ -32,14 +32,23 @@ class Router(NamedTuple):
 
     def __call__(self, x: Tensor) -> tuple[Routing, Tensor]:
         """x (N, D) -> decisions, and the weight of every expert (N, E), 0 where not chosen."""
+        logits, probabilities, scales, rank = self._decide(x)
+        selected = rank.argsort(1)[:, : self.top_k] if self.top_k > 1 else first(rank)
+        routing = Routing(logits, probabilities, selected, scales.gather(1, selected))
+        return routing, torch.where(rank < self.top_k, scales, 0.0)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """The second result alone, with fewer operations."""
+        _, _, scales, rank = self._decide(x)
+        return torch.where(rank < self.top_k, scales, 0.0)
+
+    def _decide(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits, probabilities, scales and ranks, each (N, E)."""
         both = F.linear(x.to(self.weight.dtype), self.weight)
         logits = both[:, : self.experts]
         probabilities = logits.softmax(-1)
         scales = self._scales(probabilities, both[:, self.experts :])
-        rank = ranks(probabilities)
-        weights = torch.where(rank < self.top_k, scales, 0.0)
-        selected = rank.argsort(1)[:, : self.top_k] if self.top_k > 1 else first(rank)
-        return Routing(logits, probabilities, selected, scales.gather(1, selected)), weights
+        return logits, probabilities, scales, ranks(probabilities)
 
     def _scales(self, probabilities: Tensor, adapted: Tensor) -> Tensor:
         """(N, E) weight that each expert would have."""
