@@ -77,7 +77,7 @@ class Megabytes:
     def __init__(self, what: str) -> None:
         self._what = what
         self._steps: Steps | None = None
-        self._total = self._done = self._shown = 0.0
+        self._total = self._done = self._shown = 0
         self._live = sys.stdout.isatty()
 
     def __enter__(self) -> Megabytes:
@@ -94,14 +94,15 @@ class Megabytes:
 
     def begin(self, total: int) -> Callable[[int], None]:
         """Start, now that the number of bytes is known; returns what is told of each part."""
-        self._total = total / 1e6
-        self._steps = Steps(self._what, round(self._total, 1), " MB").__enter__()
+        self._total = total
+        self._steps = Steps(self._what, round(total / 1e6, 1), " MB").__enter__()
         return self._advance
 
     def _advance(self, count: int) -> None:
         assert self._steps is not None
-        self._done += count / 1e6
-        step = round(self._done - self._shown, 1)
+        self._done += count
+        step = self._done - self._shown
         if self._live or step >= self._total / 10 or self._done >= self._total:
-            self._steps.done("" if self._live else self._what, step)
-            self._shown += step
+            shown = round(self._done / 1e6, 1) - round(self._shown / 1e6, 1)
+            self._steps.done("" if self._live else self._what, shown)
+            self._shown = self._done

@@ -7,7 +7,7 @@ May import: contract, policy.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -182,7 +182,7 @@ def _joint(role: str, relative: bool) -> JointRole:
     return JointRole(role=role, kind=kind, representation="relative" if relative else "absolute")
 
 
-def fitted_statistics(statistics: NormStats, facts: Mapping[str, Any] | Facts) -> NormStats:
+def fitted_statistics(statistics: NormStats, facts: Facts) -> NormStats:
     """Statistics of the real joints: cut to their number, else without padding's zeros."""
     joints = len(facts["joints"] or ())
     return NormStats(
