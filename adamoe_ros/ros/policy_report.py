@@ -8,6 +8,7 @@ from typing import Any
 
 from adamoe_ros.msg import PolicyStatus
 from adamoe_ros.ros.finding import Finding, Level
+from adamoe_ros.ros.gpu import device_finding, host_memory
 from adamoe_ros.ros.policy_engine import PolicyEngine
 from adamoe_ros.ros.policy_inputs import PolicyInputs
 from adamoe_ros.ros.policy_keeper import GoalKeeper
@@ -64,12 +65,18 @@ def status_message(
         latency_p50=[stage.p50 for stage in stages],
         latency_p95=[stage.p95 for stage in stages],
         latency_p99=[stage.p99 for stage in stages],
-        peak_memory=float(engine.peak_memory()) if engine is not None else 0.0,
+        peak_memory=_peak_memory(engine),
         device=engine.device if engine is not None else "",
         experts=expert_messages(report.experts),
     )
     message.header.stamp = to_time(now_ns)
     return message
+
+
+def _peak_memory(engine: PolicyEngine | None) -> float:
+    """Bytes on the device, or of this process where the model runs on the CPU."""
+    on_device = engine.peak_memory() if engine is not None else 0
+    return float(on_device or host_memory())
 
 
 def findings(
@@ -91,7 +98,7 @@ def findings(
         values[f"{stream.name} refused for their stamp"] = stream.other_clock + stream.out_of_order
     message = f"missing: {', '.join(missing)}" if missing else "all live"
     made = [Finding("inputs", Level.ERROR if missing else Level.OK, message, values)]
-    return [*made, _inference(report, engine)]
+    return [*made, _inference(report, engine), device_finding(engine.device)]
 
 
 def _inference(report: PolicyReport, engine: PolicyEngine) -> Finding:
@@ -103,7 +110,7 @@ def _inference(report: PolicyReport, engine: PolicyEngine) -> Finding:
         if stage.name == END_TO_END and stage.p95 > engine.horizon * engine.dt_s:
             level = Level.WARN
             message = "chunks are older than they last: use fewer flow steps or a faster device"
-    values["peak memory (MiB)"] = engine.peak_memory() / 2**20
+    values["peak memory (MiB)"] = _peak_memory(engine) / 2**20
     schedule = engine.schedule
     if schedule is not None:
         values["delay (rows)"] = schedule.delay_rows
