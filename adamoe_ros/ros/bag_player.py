@@ -121,12 +121,12 @@ class BagPlayer:
             self._clock.publish(message.data)
             return
         if not self._has_clock:
-            self._tick(message.time_ns, always=True)
+            self._tick(message.time_ns)
         self._publishers[message.topic].publish(message.data)
         self.published[message.topic] += 1
 
-    def _tick(self, time_ns: int, always: bool = False) -> None:
-        if always or time_ns - self._clock_ns >= _CLOCK_NS or time_ns < self._clock_ns:
+    def _tick(self, time_ns: int) -> None:
+        if time_ns - self._clock_ns >= _CLOCK_NS or time_ns < self._clock_ns:
             self._clock.publish(Clock(clock=to_time(time_ns)))
             self._clock_ns = time_ns
 
