@@ -6,6 +6,9 @@ May import: mujoco, numpy, sim.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
 from typing import Any
 
 import mujoco
@@ -24,6 +27,7 @@ class CameraRenderer:
     """
 
     def __init__(self, model: mujoco.MjModel, width: int = 640, height: int = 480) -> None:
+        _load_triton_first()
         self._renderer = mujoco.Renderer(model, height, width)
         self.shadows = False
 
@@ -40,3 +44,14 @@ class CameraRenderer:
     def close(self) -> None:
         """Give the GL context back."""
         self._renderer.close()
+
+
+def _load_triton_first() -> None:
+    """In a process with torch, load triton before OpenGL.
+
+    Mesa's software renderer and triton each bring an LLVM. Torch loads triton when it first needs
+    an optimiser or a compiler; with Mesa's in the process already, that ends in a segmentation
+    fault (the other order works).
+    """
+    if "torch" in sys.modules and importlib.util.find_spec("triton") is not None:
+        importlib.import_module("triton")
