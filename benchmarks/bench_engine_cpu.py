@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The CPU engine against transformers' PI0 and the authors' form of the mixture layer.
+
+One process, one thread, the same random weights, candidates taking turns, medians of the process's
+CPU time. Full width, reduced depth: float32 of full depth needs 26 GB with both forms in memory.
+Every layer costs alike, so the times of two depths give those of full depth (vision 27, prefix and
+expert 18); that matters, because one prefix layer of all is skipped, which weighs more in few.
+
+    python benchmarks/bench_engine_cpu.py --out benchmarks/results/engine_cpu.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from adamoe_ros.evaluation.bench.run import run_bench  # noqa: E402
+from adamoe_ros.evaluation.bench.settings import BenchSettings  # noqa: E402
+from adamoe_ros.evaluation.bench.table import table  # noqa: E402
+
+FULL = {"vision": 27, "depth": 18, "steps": 10}
+
+
+def at_full_depth(shallow: dict[str, Any], deep: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Candidate -> ms of ``vision``, ``prefix``, ``step``, ``whole`` (10 steps) at full depth."""
+    depths = [r["model"]["prefix"]["depth"] for r in (shallow, deep)]
+
+    def line(stage: str, name: str, depth: int) -> float:
+        low, high = (stage_ms(r, stage, name) for r in (shallow, deep))
+        return low + (high - low) * (depth - depths[0]) / (depths[1] - depths[0])
+
+    out = {}
+    for name in deep["stages"]["encode"]:
+        vision = line("vision", name, FULL["vision"])
+        prefix, step = line("prefix", name, FULL["depth"]), line("step", name, FULL["depth"])
+        whole = vision + prefix + FULL["steps"] * step
+        out[name] = {"vision": vision, "prefix": prefix, "step": step, "whole": whole}
+    return out
+
+
+def stage_ms(result: dict[str, Any], stage: str, name: str) -> float:
+    """Median ms; ``prefix`` is ``encode`` without vision."""
+    stages = result["stages"]
+    if stage == "prefix":
+        return float(stages["encode"][name]["median_ms"] - stages["vision"][name]["median_ms"])
+    return float(stages[stage][name]["median_ms"])
+
+
+def dense(dtype: str, depths: tuple[int, int], rounds: int) -> dict[str, Any]:
+    """pi0 at two depths, and what follows for full depth."""
+    results = []
+    for depth in depths:
+        settings = BenchSettings(
+            preset="pi0", depth=depth, dtype=dtype, engines=("auto",), rounds=rounds,
+            stages=("vision", "encode", "step"),
+        )  # fmt: skip
+        results.append(measured(settings))
+    full = at_full_depth(results[0], results[1])
+    peer, own = full["transformers"], full["packed"]
+    return {
+        "depths": results,
+        "full_depth_ms": full,
+        "faster_at_full_depth": {stage: peer[stage] / own[stage] for stage in own},
+    }
+
+
+def mixture(dtype: str, rounds: int) -> dict[str, Any]:
+    """AdaMoE's flow step: sparse, and every expert for every token."""
+    settings = BenchSettings(
+        preset="adamoe_pi0", depth=3, dtype=dtype, engines=("eager", "auto"), rounds=rounds,
+        mixtures=("sparse", "wide"), stages=("step",),
+    )  # fmt: skip
+    return measured(settings)
+
+
+def measured(settings: BenchSettings) -> dict[str, Any]:
+    """Run and show one."""
+    result = run_bench(settings, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+    print(table(result), flush=True)
+    return result
+
+
+def main() -> int:
+    """Measure everything, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/engine_cpu.json")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--depths", type=int, nargs=2, default=(3, 6))
+    options = parser.parse_args()
+    depths = (options.depths[0], options.depths[1])
+    found: dict[str, Any] = {}
+    for dtype in ("bfloat16", "float32"):
+        found[f"mixture {dtype}"] = mixture(dtype, options.rounds)
+        found[f"dense {dtype}"] = dense(dtype, depths, options.rounds)
+        print(json.dumps(found[f"dense {dtype}"]["faster_at_full_depth"]), flush=True)
+        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

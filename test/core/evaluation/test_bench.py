@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``adamoe bench`` on the smallest network, its peer against the eager network, its arithmetic."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import samples
+import torch
+
+from adamoe_ros.cli import main
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.evaluation.bench.measure import interleaved, operations
+from adamoe_ros.evaluation.bench.peer import TransformersPeer
+from adamoe_ros.evaluation.bench.roofline import Ceilings, Cost, costs
+from adamoe_ros.evaluation.bench.settings import BenchSettings
+from adamoe_ros.model.config import adamoe_pi0, pi0, small, tiny
+from adamoe_ros.policy.engines.shapes import Shape
+
+DENSE = {"moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0}
+
+
+@pytest.mark.parametrize("changes", [DENSE, {}], ids=["dense", "adamoe"])
+def test_the_peer_computes_the_same(changes):
+    config = tiny().changed(changes)
+    network = samples.policy(config)
+    peer = TransformersPeer(network)
+    given = samples.inputs(config, [[1, 1, 1]], [5])
+    noise = samples.chunk(config, 1)
+    with torch.inference_mode():
+        theirs = peer.arguments(
+            given["images"], given["image_mask"], given["token_ids"], given["token_mask"],
+            given["state"],
+        )  # fmt: skip
+        wanted = network.sample(**given, noise=noise).actions
+        torch.testing.assert_close(peer.sample(theirs, noise, 10), wanted, rtol=0, atol=1e-4)
+        cache = peer.prefix(theirs, peer.vision(theirs))
+        first = peer.step(theirs, cache, noise, 0.7)
+        assert torch.equal(peer.step(theirs, cache, noise, 0.7), first)  # the cache is as before
+        state = network.encode_state(network.encode_prefix(**given), given["state"])
+        wanted = network.velocity(state, noise, torch.tensor([0.7]))
+        torch.testing.assert_close(first, wanted, rtol=0, atol=1e-5)
+
+
+def test_a_small_policy_has_no_peer():
+    with pytest.raises(ContractError, match="leave --peer out"):
+        TransformersPeer(samples.policy(small()))
+
+
+def test_whole_command(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    arguments = ["--preset", "tiny", "--dtype", "float32", "--rounds", "1", "--device", "cpu"]
+    more = ["--mixtures", "auto,sparse", "--soak", "20", "--out", str(out)]
+    assert main.main(["bench", *arguments, *more]) == 0
+    result = json.loads(out.read_text())
+    candidates = {"eager", "packed", "packed sparse", "transformers"}
+    assert candidates <= result["stages"]["step"].keys()
+    assert result["stages"]["whole"].keys() == candidates
+    assert all(row["median_ms"] > 0 for rows in result["stages"].values() for row in rows.values())
+    assert result["operations"]["packed"] < result["operations"]["eager"]
+    assert result["machine"]["torch"] == torch.__version__ and result["machine"]["cpu"]
+    assert 0 < result["roofline_fraction"]["step"]["packed"] < 1
+    assert result["soak"]["inferences"] == 20
+    shown = capsys.readouterr().out
+    assert "packed sparse" in shown and "times faster than transformers" in shown
+
+
+def test_bad_settings_are_all_named(capsys):
+    arguments = ["--preset", "tiny", "--device", "cpu", "--views", "9", "--dtype", "int4"]
+    assert main.main(["bench", *arguments, "--stages", "step,nap", "--batch", "2"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 4
+
+
+def test_costs_are_those_of_the_reference():
+    """performance.md, section 1: GFLOP and GB of pi0 with three views."""
+    shape = Shape(1, 3, 48)
+    found = costs(adamoe_pi0(), shape, torch.bfloat16, int8=False)
+    assert found["vision"].flops == pytest.approx(661e9, rel=0.02)
+    assert found["prefix"].flops == pytest.approx(3149e9, rel=0.02)
+    assert found["step"].flops == pytest.approx(61.7e9, rel=0.03)
+    assert found["step"].bytes == pytest.approx(2.44e9, rel=0.02)
+    dense = costs(pi0(), shape, torch.bfloat16, int8=False)["step"]
+    assert dense.bytes == pytest.approx(0.63e9, rel=0.04)
+    eight = costs(adamoe_pi0(), shape, torch.bfloat16, int8=True)["step"].bytes
+    assert eight == pytest.approx(found["step"].bytes * 0.308 / 0.571, rel=0.02)
+
+
+def test_the_floor_is_the_larger_of_both():
+    limits = Ceilings(bytes_per_s=10.0, flops=100.0)
+    assert Cost(flops=200.0, bytes=1.0).floor(limits) == 2.0
+    assert Cost(flops=1.0, bytes=50.0).floor(limits) == 5.0
+
+
+def test_candidates_take_turns():
+    seen = []
+    device = torch.device("cpu")
+    works = {"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}
+    times = interleaved(works, 3, device)
+    assert seen == ["a", "b"] * 4 and len(times["a"]) == len(times["b"]) == 3
+    assert operations(lambda: torch.ones(3) + torch.ones(3), device) > 0
+    assert BenchSettings().filled(tiny()).steps == 10
