@@ -308,6 +308,7 @@ class ControlCore:
         if watch.state_stale(now_ns):
             return Cause.STATE_STALE
         if watch.policy_lost(now_ns):
+            self._forget_chunks()  # a heartbeat alone, of a policy started again, moves nothing
             return Cause.POLICY_LOST
         if watch.diverged:
             return Cause.TRACKING_ERROR
@@ -319,6 +320,12 @@ class ControlCore:
             return Cause.CHUNK_EXHAUSTED
         self._guard_start = True
         return Cause.CHUNK_LOST
+
+    def _forget_chunks(self) -> None:
+        if self._timeline.newest is not None:
+            self._timeline.clear()
+            self.metrics.interrupt()
+            self._guard_start = True
 
     def _follow(self, now_ns: int) -> None:
         gate, settings = self.gate, self.settings

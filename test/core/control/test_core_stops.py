@@ -246,6 +246,20 @@ def test_doubt_brakes_holds_and_resumes(lose: object, cause: str, bound_s: float
     assert result.mode is Mode.RUNNING and result.velocity[0] < -0.3
 
 
+def test_a_heartbeat_alone_moves_nothing_after_the_policy_was_lost() -> None:
+    """A policy that was started again: the rest of the old one's chunk is forgotten."""
+    driven = moving()  # 2 s of rows, the heartbeat is lost after 1 s
+    driven.feed_heartbeat = False
+    rested = driven.ticks(70)[-1]
+    assert rested.hold_cause == Cause.POLICY_LOST
+    driven.feed_heartbeat = True
+    for result in driven.ticks(30):
+        np.testing.assert_array_equal(result.command, rested.command)
+        assert result.hold_cause == Cause.NO_CHUNK
+    assert send(driven, 1).accepted  # type: ignore[attr-defined]
+    assert driven.ticks(5)[-1].mode is Mode.RUNNING
+
+
 def test_a_state_whose_stamp_is_ahead_does_not_hide_a_dead_driver() -> None:
     driven = moving()
     driven.feed_state = False
