@@ -9,6 +9,7 @@ once, in order.
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import time
@@ -133,6 +134,8 @@ def main(module: str, attribute: str, threads: int = 1) -> int:
     except ContractError as error:
         print(error, file=sys.stderr)
         return 2
+    # before torch loads: its idle threads would spin, and take the cores that they wait for
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     make = getattr(importlib.import_module(module), attribute)
     if threads == 1:
         return run_node(make)
