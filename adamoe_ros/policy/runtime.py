@@ -21,7 +21,9 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.model.flow import Guidance, KnownRows
 from adamoe_ros.model.policy_model import Sample
 from adamoe_ros.policy.checkpoint import Checkpoint
-from adamoe_ros.policy.engine import EagerEngine, Engine
+from adamoe_ros.policy.engine import Engine
+from adamoe_ros.policy.engines import EngineSettings, make_engine
+from adamoe_ros.policy.engines.memory import check_room
 from adamoe_ros.policy.processing import Processor
 
 _WARM_UPS = 3
@@ -95,18 +97,27 @@ class PolicyRuntime:
         checkpoint: not raw-only.
         device: name, see ``choose_device``.
         dtype: of the weights; None: as stored (float16 runs as float32).
+        engine: of ``policy.engines``: eager is the definition, auto the fastest of the device.
+        settings: of the engine; None: its defaults.
 
     Raises:
-        ContractError: weights, tokenizer or device do not fit.
+        ContractError: weights, tokenizer, device or engine do not fit.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str = "auto", dtype: torch.dtype | None = None
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        dtype: torch.dtype | None = None,
+        engine: str = "eager",
+        settings: EngineSettings | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.processor = Processor(checkpoint)
-        network = checkpoint.load_network(choose_device(device), dtype)
-        self.engine: Engine = EagerEngine(network)
+        place = choose_device(device)
+        check_room(checkpoint.config, place, dtype, settings or EngineSettings())
+        network = checkpoint.load_network(place, dtype)
+        self.engine: Engine = make_engine(engine, network, settings)
 
     @property
     def horizon(self) -> int:

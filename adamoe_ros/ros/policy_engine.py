@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.joint_map import JointMap, build_joint_map
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.observation import Observation
@@ -26,6 +26,7 @@ from adamoe_ros.control.rtc_math import reanchor
 from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, SchedulerSettings
 from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
+from adamoe_ros.policy.engines import EngineSettings
 from adamoe_ros.policy.guidance import FREE, ChunkGuide, check_trained_prefix
 from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
 from adamoe_ros.ros.policy_checks import mismatches
@@ -61,6 +62,22 @@ def read_pair(params: PolicyParams) -> tuple[RobotProfile, Checkpoint]:
     return profile, checkpoint
 
 
+def engine_of(params: PolicyParams) -> str:
+    """The engine's name; only the eager one can be differentiated.
+
+    Raises:
+        ContractError: another one was asked for together with ``rtc_jacobian`` vjp.
+    """
+    if params.strategy != "rtc" or params.rtc_jacobian != "vjp" or params.engine == "eager":
+        return params.engine
+    if params.engine == "auto":
+        return "eager"
+    do = "set engine to eager, or rtc_jacobian to identity"
+    raise ContractError(
+        problem("parameter engine", "eager with rtc_jacobian vjp", params.engine, do)
+    )
+
+
 class PolicyEngine:
     """One configured policy.
 
@@ -86,9 +103,16 @@ class PolicyEngine:
             torch.set_num_threads(params.threads)
         self._steps = params.flow_steps or checkpoint.config.flow_steps
         self.joint_map: JointMap = build_joint_map(self.profile, checkpoint.manifest)
-        self._runtime = PolicyRuntime(checkpoint, params.device)
-        device = self._runtime.engine.device
-        self._guide = ChunkGuide(params.rtc_jacobian, params.rtc_max_weight, self._steps, device)
+        self._runtime = PolicyRuntime(
+            checkpoint,
+            params.device,
+            engine=engine_of(params),
+            settings=EngineSettings(steps=params.flow_steps),
+        )
+        engine = self._runtime.engine
+        # a captured engine takes everything in one upload from the host
+        where = "cpu" if engine.name == "captured" else engine.device
+        self._guide = ChunkGuide(params.rtc_jacobian, params.rtc_max_weight, self._steps, where)
         vectors = self._runtime.processor.vectors
         self._previous = PreviousChunks(
             lambda rows, old, new: reanchor(rows, *vectors.anchors(old, new))

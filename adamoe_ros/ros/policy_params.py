@@ -19,6 +19,12 @@ class PolicyParams(ManagedParameters):
         "auto",
         "Where the model runs: cpu, cuda, cuda:N; auto is CUDA where there is a device.",
     )
+    engine: str = param(
+        "auto",
+        "What runs the network: eager (as it is written), packed (CPU), captured (CUDA graphs); auto "
+        "is the fastest of the device, and eager with rtc_jacobian vjp.",
+        choices=("auto", "eager", "packed", "captured"),
+    )
     flow_steps: int = param(
         0, "Flow-matching steps of an inference; 0: the checkpoint's.", bounds=(0, 100)
     )

@@ -93,7 +93,7 @@ class PolicyPredictor:
         manifest = checkpoint.manifest
         _check(profile, manifest, str(folder))
         self.joint_map = build_joint_map(profile, manifest)
-        self._runtime = PolicyRuntime(checkpoint, device)
+        self._runtime = PolicyRuntime(checkpoint, device, engine="auto")  # as policy_node does
         self.name, self.horizon = name, self._runtime.horizon
         assert manifest.control_rate_hz is not None  # _check has seen to it
         self.dt_s = 1.0 / manifest.control_rate_hz

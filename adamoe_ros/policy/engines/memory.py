@@ -7,6 +7,7 @@ May import: torch, contract, model, policy.engines.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
@@ -72,3 +73,25 @@ def check_fits(needed: int, free: int, device: str) -> None:
 def free_bytes(device: torch.device) -> int:
     """Free memory of a CUDA device."""
     return int(torch.cuda.mem_get_info(device)[0])
+
+
+def check_room(
+    config: ModelConfig, device: torch.device, dtype: torch.dtype | None, settings: EngineSettings
+) -> None:
+    """Refuse a network for whose weights a CUDA device has no room, before they are read.
+
+    Args:
+        dtype: None: as stored; then the smallest, bfloat16, is asked for.
+
+    Raises:
+        ContractError: says the needed and the free bytes.
+    """
+    if device.type == "cuda":
+        from adamoe_ros.policy.engines.captured import captured_shapes
+
+        shapes = captured_shapes(settings, config)
+        # read in the network's type first, whatever the engine makes of it
+        needed = needed_bytes(
+            config, dtype or torch.bfloat16, replace(settings, int8=False), shapes
+        )
+        check_fits(needed, free_bytes(device), str(device))

@@ -189,7 +189,7 @@ def test_a_checkpoint_gives_what_the_runtime_gives(tmp_path: Path, checkpoints: 
     listeners = Listeners(predicted=lambda number, o, p: seen.append((o, p)))
     with Bag(folder) as bag:
         BagReplay(bag, PROFILE, [policy], ReplaySettings(), listeners).run()
-    runtime = PolicyRuntime(read_checkpoint(checkpoints[0]), "cpu")
+    runtime = PolicyRuntime(read_checkpoint(checkpoints[0]), "cpu", engine="auto")
     for observation, prediction in seen:
         noise = runtime.noise(noise_seed(3, observation.stamp_ns))
         actions = runtime.infer(observation, noise).actions
