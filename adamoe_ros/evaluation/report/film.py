@@ -47,7 +47,7 @@ def _frames(recording: Recording, traces: Path) -> Iterator[Picture]:
 
 def _episode_frames(episode: Episode, trace: Trace) -> Iterator[Picture]:
     sim = BimanualSim(trace.info.task, trace.info.instruction)
-    sim.reset(trace.info.seed)  # a task may paint its objects
+    sim.reset(trace.info.seed, trace.info.instruction)  # paints the objects
     sim.model.vis.quality.shadowsize = _SHADOW_SIZE  # read when the renderer is made
     scene = CameraRenderer(sim.model, *SCENE)
     scene.shadows = True
