@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from adamoe_ros.model.gemma import GemmaLayer, RMSNorm, Rotation, rotation
 from adamoe_ros.policy.engines.attention import attend
@@ -114,7 +113,9 @@ def block_runner(compiled: bool) -> BlockRunner:
 
 def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
     """x / rms(x) * weight in float32; x (..., D), weight (D,) = 1 + w -> the type of x."""
-    return F.rms_norm(x.float(), weight.shape, weight, 1e-6).to(x.dtype)
+    y = x.float()
+    mean = torch.linalg.vecdot(y, y).unsqueeze(-1) / weight.shape[0]
+    return (y * torch.rsqrt(mean + 1e-6) * weight).to(x.dtype)
 
 
 def full_rotation(positions: Tensor, width: int) -> Rotation:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_WORTH_PACKING = 1 << 17  # weights; below, the call itself costs more than the packing saves
+
 
 class Product(Protocol):
     """x -> x W^T + b, and fused followers."""
@@ -164,8 +166,9 @@ def packing_works(dtype: torch.dtype) -> bool:
 
 
 def packed_product(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
-    """The packed form where it works, else the plain one."""
-    if weight.device.type == "cpu" and packing_works(weight.dtype):
+    """The packed form where it works and pays, else the plain one."""
+    large = weight.numel() >= _WORTH_PACKING
+    if large and weight.device.type == "cpu" and packing_works(weight.dtype):
         return PackedProduct(weight, bias, rows)
     return PlainProduct(weight.detach(), None if bias is None else bias.detach())
 

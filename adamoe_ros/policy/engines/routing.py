@@ -32,23 +32,31 @@ class Router(NamedTuple):
 
     def __call__(self, x: Tensor) -> tuple[Routing, Tensor]:
         """x (N, D) -> decisions, and the weight of every expert (N, E), 0 where not chosen."""
-        logits, probabilities, scales, rank = self._decide(x)
-        selected = rank.argsort(1)[:, : self.top_k] if self.top_k > 1 else first(rank)
-        routing = Routing(logits, probabilities, selected, scales.gather(1, selected))
-        return routing, torch.where(rank < self.top_k, scales, 0.0)
+        logits, probabilities, scales = self._decide(x)
+        selected, chosen = self._choose(probabilities, scales)
+        return Routing(logits, probabilities, selected, chosen), spread(selected, chosen, scales)
 
     def weights(self, x: Tensor) -> Tensor:
         """The second result alone, with fewer operations."""
-        _, _, scales, rank = self._decide(x)
-        return torch.where(rank < self.top_k, scales, 0.0)
+        _, probabilities, scales = self._decide(x)
+        if self.top_k == 1:
+            return spread(*self._choose(probabilities, scales), scales)
+        return torch.where(ranks(probabilities) < self.top_k, scales, 0.0)
 
-    def _decide(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits, probabilities, scales and ranks, each (N, E)."""
+    def _decide(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, probabilities and scales, each (N, E)."""
         both = F.linear(x.to(self.weight.dtype), self.weight)
         logits = both[:, : self.experts]
         probabilities = logits.softmax(-1)
-        scales = self._scales(probabilities, both[:, self.experts :])
-        return logits, probabilities, scales, ranks(probabilities)
+        return logits, probabilities, self._scales(probabilities, both[:, self.experts :])
+
+    def _choose(self, probabilities: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, k) int64 chosen experts, most probable first, and their scales."""
+        if self.top_k == 1:  # the first of equal ones, as torch documents it
+            selected = probabilities.argmax(1, keepdim=True)
+        else:
+            selected = ranks(probabilities).argsort(1)[:, : self.top_k]
+        return selected, scales.gather(1, selected)
 
     def _scales(self, probabilities: Tensor, adapted: Tensor) -> Tensor:
         """(N, E) weight that each expert would have."""
@@ -67,10 +75,9 @@ def ranks(probabilities: Tensor) -> Tensor:
     return ((other > mine) | ((other == mine) & before)).sum(2)
 
 
-def first(rank: Tensor) -> Tensor:
-    """(N, E) -> (N, 1) int64 number of the expert with rank 0."""
-    numbers = torch.arange(rank.shape[1], device=rank.device)
-    return ((rank == 0) * numbers).sum(1, keepdim=True)
+def spread(selected: Tensor, chosen: Tensor, like: Tensor) -> Tensor:
+    """(N, k) numbers and scales -> (N, E), 0 where not chosen."""
+    return torch.zeros_like(like).scatter(1, selected, chosen)
 
 
 def make_router(layer: MoEFeedForward) -> Router:

@@ -11,11 +11,16 @@ import torch
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.flow import KnownRows
-from adamoe_ros.policy.engines import EngineSettings, make_engine
+from adamoe_ros.policy.engines import EngineSettings, linears, make_engine
 from adamoe_ros.policy.engines.packed import PackedEngine
 from adamoe_ros.policy.engines.shapes import exact_shape, small_inputs
 from adamoe_ros.policy.guidance import ChunkGuidance
 from adamoe_ros.policy.processing import stack_inputs
+
+
+@pytest.fixture(autouse=True)
+def _small_weights_are_packed(monkeypatch):
+    monkeypatch.setattr(linears, "_WORTH_PACKING", 0)
 
 
 def packed(**changes):

@@ -18,7 +18,8 @@ FORMS = ("sparse", "wide", "grouped")
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _small_weights_are_packed(monkeypatch):
+    monkeypatch.setattr(linears, "_WORTH_PACKING", 0)
     torch.manual_seed(0)
     with torch.inference_mode():
         yield
@@ -60,6 +61,7 @@ def test_ties_go_to_the_lower_number():
     assert ranks(probabilities).tolist() == [[0, 1, 2, 3], [2, 0, 3, 1]]
     order = probabilities.sort(dim=-1, descending=True, stable=True).indices
     assert torch.equal(ranks(probabilities).argsort(1), order)
+    assert torch.equal(probabilities.argmax(1), order[:, 0])  # what one choice relies on
 
 
 def test_router_in_bfloat16_replays_the_eager_one():
@@ -75,8 +77,8 @@ def test_router_in_bfloat16_replays_the_eager_one():
 def test_packed_products_run_here(dtype):
     """The guard must not hide that the fast path is off on the machines that tests run on."""
     assert linears.packing_works(dtype)
-    weight, bias = torch.randn(40, 32).to(dtype), torch.randn(40).to(dtype)
-    x, other = torch.randn(2, 7, 32).to(dtype), torch.randn(2, 7, 40).to(dtype)
+    weight, bias = torch.randn(512, 256).to(dtype), torch.randn(512).to(dtype)
+    x, other = torch.randn(2, 7, 256).to(dtype), torch.randn(2, 7, 512).to(dtype)
     packed, plain = linears.packed_product(weight, bias, 50), linears.PlainProduct(weight, bias)
     assert isinstance(packed, linears.PackedProduct)
     close = 1e-5 if dtype == torch.float32 else 2e-2
