@@ -292,7 +292,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=20, help="per cell")
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--execution-horizon", type=int, default=0, help="rows; 0: half a chunk")
-    parser.add_argument("--smoothing", type=float, default=0.2, help="s, of control_node")
+    parser.add_argument("--smoothing", type=float, default=0.3, help="s, of control_node")
     parser.add_argument("--max-seconds", type=float, default=12.0)
     parser.add_argument("--jacobian", default="identity", choices=("identity", "vjp"))
     parser.add_argument("--max-weight", type=float, default=0.0, help="0: the flow steps")

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--smoothing",
         type=float,
-        default=0.2,
+        default=0.3,
         metavar="S",
         help="seconds over which a chunk's rows are smoothed, 0 for not (default: %(default)s)",
     )

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 Rows = NDArray[np.float64]
 
-# Shares of the joints' limits that a passage between curves may ask for, and its longest duration.
+# Shares of the joints' limits that a passage between curves may ask for, and its duration. A small
+# difference could be passed within a row; given more time it is not felt.
 PASSAGE_SHARE = 0.5
+SHORTEST_PASSAGE_S = 0.2
 LONGEST_PASSAGE_S = 0.5
 
 
@@ -129,7 +131,7 @@ def passage_duration(
     Args:
         position, velocity: (J,) differences at the seam.
         top, acceleration: (J,) limits.
-        shortest_s: lower bound, normally one row.
+        shortest_s: lower bound.
     """
     distance, speed = np.abs(position), np.abs(velocity)
     by_speed = 1.875 * distance / (PASSAGE_SHARE * top)

@@ -19,10 +19,11 @@ _DEGREE = 2
 
 @lru_cache(maxsize=16)
 def smoothing_matrix(rows: int, window: int) -> Rows:
-    """What the smoothed rows are of the given ones (Savitzky and Golay 1964).
+    """What the smoothed rows are of the given ones (Cleveland 1979).
 
     Each row becomes the value, in its place, of the quadratic fitted to the ``window`` rows around
-    it; near the ends to the first or last ``window`` rows.
+    it, near the ends to the first or last ``window`` rows. Rows count the less the farther they are:
+    equal weights would make a small step of each row that enters or leaves the window.
 
     Args:
         rows: H, at least 1.
@@ -36,11 +37,19 @@ def smoothing_matrix(rows: int, window: int) -> Rows:
     matrix = np.zeros((rows, rows))
     places = np.arange(window, dtype=np.float64)
     fit = np.vander(places, degree + 1)
-    inverse = np.linalg.pinv(fit)
     for row in range(rows):
         first = min(max(row - window // 2, 0), rows - window)
-        matrix[row, first : first + window] = np.vander([row - first], degree + 1) @ inverse
+        share = np.sqrt(tricube(places - (row - first)))
+        solution = np.linalg.pinv(share[:, None] * fit) * share
+        matrix[row, first : first + window] = np.vander([row - first], degree + 1) @ solution
     return matrix
+
+
+def tricube(distance: Rows) -> Rows:
+    """(1 - u^3)^3, u the distance as a share of one more than the largest."""
+    u = np.abs(distance) / (np.abs(distance).max() + 1.0)
+    weights: Rows = (1.0 - u**3) ** 3
+    return weights
 
 
 def smoothed(rows: Rows, dt_s: float, window_s: float, keep: NDArray[np.bool_]) -> Rows:

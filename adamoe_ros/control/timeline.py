@@ -9,13 +9,19 @@ arrival. ``scheduling`` counts by the same rule.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.chunk import ActionChunk
-from adamoe_ros.control.interpolation import ChunkCurve, Passage, passage_duration
+from adamoe_ros.control.interpolation import (
+    SHORTEST_PASSAGE_S,
+    ChunkCurve,
+    Passage,
+    passage_duration,
+)
 from adamoe_ros.control.limits import JointLimits
 from adamoe_ros.control.smoothing import smoothed
 from adamoe_ros.control.strategies.base import Strategy, Track
@@ -60,6 +66,7 @@ class Timeline:
         self._smoothing_s = smoothing_s
         self._tracks: list[Track] = []
         self._passage: Passage | None = None
+        self._shortest_s = SHORTEST_PASSAGE_S
         self._waited = 0
 
     @property
@@ -122,6 +129,9 @@ class Timeline:
         if moving and not first:
             position, velocity = self.sample(now_ns)
         self._count_skipped(curve, now_ns)
+        # where chunks come fast, a passage must have faded before the next begins
+        since_s = (now_ns - self._tracks[-1].spliced_ns) / 1e9 if self._tracks else math.inf
+        self._shortest_s = max(chunk.dt_s, min(SHORTEST_PASSAGE_S, since_s / 2.0))
         self._tracks.append(Track(chunk, curve, now_ns))
         del self._tracks[: -self._strategy.tracks]
         self._waited = 0
@@ -149,7 +159,7 @@ class Timeline:
         if not (gap.any() or rate.any()):
             return
         duration = passage_duration(
-            gap, rate, self._limits.velocity, self._limits.acceleration, newest.curve.dt_s
+            gap, rate, self._limits.velocity, self._limits.acceleration, self._shortest_s
         )
         self._passage = Passage(now_ns, duration, gap, rate)
 

@@ -256,7 +256,7 @@ def test_a_heartbeat_alone_moves_nothing_after_the_policy_was_lost() -> None:
     for result in driven.ticks(30):
         np.testing.assert_array_equal(result.command, rested.command)
         assert result.hold_cause == Cause.NO_CHUNK
-    assert send(driven, 1).accepted  # type: ignore[attr-defined]
+    assert send(driven, 1, speed=-0.2).accepted  # type: ignore[attr-defined]
     assert driven.ticks(5)[-1].mode is Mode.RUNNING
 
 
