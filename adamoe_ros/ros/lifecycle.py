@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -44,6 +45,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
 
     def __init__(self, name: str, parameters: type[P]) -> None:
         super().__init__(name)
+        _free_clock(self)
         self.state_name = "unconfigured"
         self._closed = False
         self._parameters_live = LiveParameters(
@@ -195,3 +197,16 @@ class ManagedNode(LifecycleNode, Generic[P]):
             self._starting = self.trigger_configure() == _SUCCESS
         elif self.state_name == "inactive":
             self._starting = self.trigger_activate() != _SUCCESS
+
+
+def _free_clock(node: LifecycleNode) -> None:
+    """Let simulation time go on while a transition waits for inputs.
+
+    rclpy listens to /clock in the default callback group, which a transition holds: without this, the
+    node's clock would stand still then, and stamps that go on would look like those of another clock.
+    """
+    subscription = getattr(getattr(node, "_time_source", None), "_clock_sub", None)
+    if subscription is not None:
+        group = MutuallyExclusiveCallbackGroup()
+        group.add_entity(subscription)
+        subscription.callback_group = group

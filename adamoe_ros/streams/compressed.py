@@ -35,10 +35,14 @@ def decode_compressed(message: CompressedImageMessage, where: str) -> NDArray[np
         raise ContractError(
             problem(where, "opencv to read it", "no cv2 module", "install python3-opencv")
         ) from error
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    straight = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11; the same values
+    how = cv2.IMREAD_COLOR if straight is None else straight
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     if image is None:
         raise ContractError(_broken(where, "undecodable data", len(data)))
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    if straight is None:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.asarray(image, dtype=np.uint8)
 
 
 def check_compressed(message: CompressedImageMessage, where: str) -> bytes:

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.data.observations import Frame
 from adamoe_ros.data.statistics import RunningStatistics
+from adamoe_ros.streams.encodings import opencv
 
 Picture = NDArray[np.uint8]
 GOP = 2
-PRESET = "superfast"
+PRESET = "ultrafast"
 _WAITING = 8  # frames between the reader and the encoder
 _EVERY = 10  # frames of which one counts for the statistics
 _STRIDE = 4  # px of which one counts for the statistics
@@ -126,13 +127,15 @@ class VideoWriter:
     def _encode(self) -> None:
         import av
 
+        cv2 = opencv()
         fps, (height, width), crf = self._settings
         with av.open(str(self.path), "w", options={"movflags": "+faststart"}) as container:
             stream = container.add_stream("libx264", rate=Fraction(fps))
             stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
             stream.options = {"crf": str(crf), "preset": PRESET, "g": str(GOP), "threads": "1"}
             for picture in self._frames():
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+                frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
                 frame.pts, frame.time_base = self._count, Fraction(1, fps)
                 container.mux(stream.encode(frame))
                 self._sample(picture)
