@@ -59,6 +59,7 @@ def run_bench(settings: BenchSettings, say: Say) -> dict[str, Any]:
     with torch.inference_mode():
         works, engines = _candidates(settings, network, problem, device, say)
         stages = _measure(settings, works, device, say)
+        deviation = _deviation(engines, problem) if "whole" in settings.stages else {}
         say("operations")
         counted = {
             name: operations(engine_stages(engine, problem)["whole"], device)
@@ -72,6 +73,7 @@ def run_bench(settings: BenchSettings, say: Say) -> dict[str, Any]:
         "clock": "wall" if device.type == "cuda" else "process CPU time",
         "stages": stages,
         "operations": counted,
+        "deviation": deviation,
         "peak_device_bytes": {name: engine.peak_memory() for name, engine in engines.items()},
         "roofline": _roofline(settings, config, problem, limits, dtype),
     }
@@ -152,6 +154,17 @@ def _measure(
         times = interleaved(having, rounds, device)
         found[stage] = {name: summary(values) for name, values in times.items()}
     return found
+
+
+def _deviation(engines: dict[str, Engine], problem: Problem) -> dict[str, float]:
+    """Largest difference of an action from the first engine's, relative to its largest action."""
+    actions = [
+        engine.sample(problem.inputs, problem.noise, problem.steps).sample.actions
+        for engine in engines.values()
+    ]
+    largest = float(actions[0].abs().max())
+    gaps = [float((found - actions[0]).abs().max()) / largest for found in actions]
+    return dict(zip(engines, gaps, strict=True))
 
 
 def _roofline(

@@ -49,6 +49,10 @@ def table(result: dict[str, Any]) -> str:
                     if name in ratios
                 )  # fmt: skip
                 lines.append(f"{name:<{width}}  {cells}")
+    if len(result["deviation"]) > 1:
+        first, *others = result["deviation"].items()
+        told = ", ".join(f"{name} {gap:.1e}" for name, gap in others)
+        lines += ["", f"largest difference of an action from {first[0]}: {told}"]
     if "soak" in result:
         soak = result["soak"]
         lines += [

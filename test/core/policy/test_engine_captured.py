@@ -16,7 +16,10 @@ import torch
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.flow import KnownRows
 from adamoe_ros.policy.engines.captured import CapturedEngine, captured_shapes
+from adamoe_ros.policy.engines.gemma import full_rotation, make_block, run_block
+from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.memory import check_fits, needed_bytes, weight_bytes
+from adamoe_ros.policy.engines.prefix import heads_of
 from adamoe_ros.policy.engines.settings import EngineSettings
 from adamoe_ros.policy.engines.shapes import Shape, next_shape
 from adamoe_ros.policy.guidance import ChunkGuidance
@@ -170,3 +173,28 @@ def test_full_size_needs_what_the_reference_says():
     shapes = captured_shapes(EngineSettings(), adamoe_pi0())
     needed = needed_bytes(adamoe_pi0(), torch.bfloat16, EngineSettings(), shapes)
     assert 8.29e9 < needed < 9.5e9
+
+
+@torch.inference_mode()
+def test_layers_trace_into_one_graph_each():
+    """What the compiler is given on CUDA: no break, and one graph for all layers of a shape."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    config = engine_cases.CONFIGS["k=2"]()
+    model = engine_cases.network(config)
+    heads, layout = heads_of(model), WeightLayout(mixture="wide")
+    counter = CompileCounterWithBackend("aot_eager")
+    traced = torch.compile(run_block, dynamic=False, fullgraph=True, backend=counter)
+    table = full_rotation(torch.arange(24, 30).unsqueeze(0), config.prefix.head_dim)
+    x = torch.randn(1, 6, config.expert.width)
+    for layer in model.expert.layers:
+        block = make_block(layer, layout, 6, heads)
+        keys = torch.randn(2, 1, 1, 30, config.prefix.head_dim)
+        outs, chosen = [], []
+        for run in (run_block, traced):
+            seen, trace = keys.clone(), []
+            outs.append((run(block, x, table, seen[0], seen[1], 24, None, trace), seen))
+            chosen.append(trace[0].selected)
+        torch.testing.assert_close(outs[0], outs[1])
+        assert torch.equal(*chosen)
+    assert counter.frame_count == 1
