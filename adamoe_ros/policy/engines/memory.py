@@ -35,12 +35,13 @@ def needed_bytes(
 ) -> int:
     """Most device memory that the captured engine takes: an estimate, slightly too high.
 
-    Weights, one layer's copy while it is laid out, keys and values of every shape, activations of
-    the largest prefix, workspaces.
+    Weights, two copies of the largest layer while it is laid out, keys and values of every shape,
+    activations of the largest prefix, workspaces.
     """
     size, prefix, expert = dtype.itemsize, config.prefix, config.expert
     layer = (
-        3
+        2
+        * 3
         * size
         * max(prefix.width * prefix.mlp, expert.width * expert.mlp * (config.moe.num_experts + 1))
     )

@@ -1,16 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latency by stage: device events between captured stages, and quantiles over many inferences.
-
-May import: torch, numpy.
-"""
+"""Latency by stage, from device events between captured stages. May import: torch."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Mapping
 
-import numpy as np
 import torch
 
 
@@ -51,28 +45,3 @@ class StageTimer:
             pairs_s = zip(self._times, self._times[1:], strict=False)
             spans = [end - begin for begin, end in pairs_s]
         return dict(zip(self.stages, spans, strict=True))
-
-
-class StageHistory:
-    """The last inferences' stages.
-
-    Args:
-        length: inferences that are kept.
-    """
-
-    def __init__(self, length: int = 1000) -> None:
-        self._rows: deque[Mapping[str, float]] = deque(maxlen=length)
-
-    def add(self, stages: Mapping[str, float]) -> None:
-        """One inference's stages, s."""
-        self._rows.append(stages)
-
-    def quantiles(self) -> dict[str, dict[str, float]]:
-        """Stage -> ``p50``, ``p95``, ``p99`` in s over the kept inferences."""
-        names = list(dict.fromkeys(name for row in self._rows for name in row))
-        out = {}
-        for name in names:
-            values = [row[name] for row in self._rows if name in row]
-            p50, p95, p99 = np.quantile(values, [0.5, 0.95, 0.99]).tolist()
-            out[name] = {"p50": p50, "p95": p95, "p99": p99}
-        return out

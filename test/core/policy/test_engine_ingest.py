@@ -12,7 +12,6 @@ from PIL import Image
 from adamoe_ros.policy.engine import model_images
 from adamoe_ros.policy.engines.arena import Arena
 from adamoe_ros.policy.engines.ingest import DeviceResizer, host_pixels
-from adamoe_ros.policy.engines.timing import StageHistory
 from adamoe_ros.policy.images import fitted_size
 
 SIZES = [(480, 640), (720, 1280), (224, 224), (100, 60), (97, 311)]
@@ -74,12 +73,3 @@ def test_arena_moves_every_field_and_keeps_them_apart():
     assert (arena.device["a"] == 1.5).all() and arena.device["b"].all()
     assert arena.device["c"].item() == -2 and (arena.device_tail == 9).all()
     assert all(view.data_ptr() % 64 == 0 for view in arena.device.values())
-
-
-def test_history_gives_quantiles_of_the_last_inferences():
-    history = StageHistory(length=100)
-    for number in range(300):
-        history.add({"flow": number / 1000})
-    found = history.quantiles()["flow"]
-    assert found["p50"] == pytest.approx(0.2495) and found["p99"] == pytest.approx(0.29801)
-    assert StageHistory().quantiles() == {}
