@@ -64,7 +64,7 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", choices=("video", "png"), default="video", help="png loses nothing"
     )
     parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--crf", type=int, default=18, help="video quality, less is better")
+    parser.add_argument("--crf", type=int, default=23, help="video quality, less is better")
     parser.add_argument("--instruction", default="", help="sentence, where the bags have none")
     parser.add_argument("--namespace", default="", help="of the robot's topics in the bags")
     parser.add_argument(

@@ -54,7 +54,7 @@ class ConvertSettings:
     stream: StreamOptions = field(default_factory=StreamOptions)
     precision: Literal["float32", "float64"] = "float32"
     lossless: bool = False
-    crf: int = 18
+    crf: int = 23
 
     def as_dict(self) -> dict[str, Any]:
         """For files; also part of what decides whether a staged episode is still good."""
