@@ -17,28 +17,30 @@ if TYPE_CHECKING:
     from adamoe_ros.data.units import Units
 
 PARTIAL = 3
+_GRIPPERS = ("driver", "1_open", "0_open")
+_UNITS = "units of the grippers, where the dataset does not say"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``adamoe dataset``."""
-    jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB", help="what to do")
     _convert_arguments(jobs.add_parser("convert", help="bags, or folders of them, to a dataset"))
     check = jobs.add_parser("validate", help="ranges, gaps, frozen cameras, joint order")
-    check.add_argument("dataset", type=Path)
+    check.add_argument("dataset", type=Path, help="folder of the dataset")
     check.add_argument("--robot", help="profile, for joint order and limits")
-    check.add_argument("--gripper", choices=("driver", "1_open", "0_open"), default="")
+    check.add_argument("--gripper", choices=_GRIPPERS, default="", help=_UNITS)
     check.add_argument("--no-pictures", action="store_true", help="do not decode the pictures")
     back = jobs.add_parser("to-bag", help="an episode as a bag with a robot's topics")
-    back.add_argument("dataset", type=Path)
-    back.add_argument("--robot", required=True)
+    back.add_argument("dataset", type=Path, help="folder of the dataset")
+    back.add_argument("--robot", required=True, help="profile whose topics the bag gets")
     back.add_argument("--out", type=Path, required=True, help="folder of the new bag")
-    back.add_argument("--episode", type=int, default=0)
-    back.add_argument("--gripper", choices=("driver", "1_open", "0_open"), default="")
+    back.add_argument("--episode", type=int, default=0, help="number of the episode")
+    back.add_argument("--gripper", choices=_GRIPPERS, default="", help=_UNITS)
     _generate_arguments(
         jobs.add_parser("generate", help="scripted demonstrations in the simulator")
     )
     look = jobs.add_parser("info", help="what is in a bag or a dataset")
-    look.add_argument("path", type=Path)
+    look.add_argument("path", type=Path, help="bag or dataset")
 
 
 def _convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,11 +61,18 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
         default="command",
         help="what the arms were told, or where they were one frame later",
     )
-    parser.add_argument("--format", choices=("v3.0", "v2.1"), default="v3.0")
+    parser.add_argument(
+        "--format", choices=("v3.0", "v2.1"), default="v3.0", help="version of the LeRobot format"
+    )
     parser.add_argument(
         "--images", choices=("video", "png"), default="video", help="png loses nothing"
     )
-    parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float64"),
+        default="float32",
+        help="of state and action; float64 loses nothing",
+    )
     parser.add_argument("--crf", type=int, default=23, help="video quality, less is better")
     parser.add_argument("--instruction", default="", help="sentence, where the bags have none")
     parser.add_argument("--namespace", default="", help="of the robot's topics in the bags")
@@ -99,7 +108,9 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--random-look", action="store_true", help="lights and cameras vary over the episodes"
     )
-    parser.add_argument("--format", choices=("v3.0", "v2.1"), default="v3.0")
+    parser.add_argument(
+        "--format", choices=("v3.0", "v2.1"), default="v3.0", help="version of the LeRobot format"
+    )
     parser.add_argument("--images", choices=("video", "png"), default="video")
     parser.add_argument("--gripper", choices=("driver", "1_open", "0_open"), default="1_open")
     parser.add_argument(

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", type=float, default=0.1, help="s from observation to chunk")
     parser.add_argument("--steps", type=int, default=0, help="flow steps; 0: the checkpoint's")
     parser.add_argument("--seed", type=int, default=0, help="of the initial noise")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto")
     parser.add_argument("--namespace", default="", help="of the robot's topics in the bags")
     parser.add_argument("--instruction", default="", help="sentence instead of the bag's")
     parser.add_argument(
