@@ -29,14 +29,21 @@ def check_machine(report: Report) -> None:
 
 def _ros(report: Report) -> None:
     distro = os.environ.get("ROS_DISTRO", "unknown distribution")
-    if importlib.util.find_spec("rclpy") is None:
+    if not _found("rclpy"):
         report.add(_AREA, "ROS 2", "warn", "rclpy does not import; source ROS or run 'make setup'")
         return
-    if importlib.util.find_spec("adamoe_ros.msg") is None:
+    if not _found("adamoe_ros.msg"):
         do = "build with colcon and source install/setup.bash"
         report.add(_AREA, "ROS 2", "warn", f"rclpy is here, this package's messages are not; {do}")
         return
     report.add(_AREA, "ROS 2", "ok", f"{distro}, domain {os.environ.get('ROS_DOMAIN_ID', '0')}")
+
+
+def _found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a finder may refuse instead of passing
+        return False
 
 
 def _dds(report: Report) -> None:
