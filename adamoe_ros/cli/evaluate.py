@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="lift_bar", help="task of the simulator")
     parser.add_argument("--instruction", help="sentence to give (default: the task's own)")
     parser.add_argument("--robot", default="aloha_sim", help="profile with the simulator's units")
-    parser.add_argument("--episodes", type=_positive, default=20, metavar="N")
+    parser.add_argument("--episodes", type=_positive, default=20, metavar="N", help="how many")
     parser.add_argument("--seed", type=int, default=1000, help="of the first episode")
     parser.add_argument("--blind", action="store_true", help="also run with black images")
     parser.add_argument(
