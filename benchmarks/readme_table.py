@@ -71,10 +71,30 @@ def frames(data: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def strategies(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Chunk boundaries and success by strategy and injected delay."""
+    names, rows = ("sync", "async", "rtc"), []
+    for delay in ("0", "0.2"):
+        cells = [data["cells"][f"{name}/{delay}"] for name in names]
+        jumps = " / ".join(f"{c['position_jump']['mean'] * 1e3:.0f}" for c in cells)
+        done = " / ".join(f"{c['successes']}/{c['episodes']}" for c in cells)
+        label = f"{' / '.join(names)}, +{float(delay) * 1e3:.0f} ms injected"
+        rows.append((f"jump at chunk boundaries, {label}", f"{jumps} mrad; success {done}"))
+    return rows
+
+
+def guidance(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """What real-time chunking costs."""
+    added = [f"{data['added'][kind]['of_medians']:.0%}" for kind in ("identity", "vjp")]
+    return [("guidance adds to an inference, identity / vjp", " / ".join(added))]
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "closed_loop": closed_loop,
     "demo_policy": demo_policy,
     "frames": frames,
+    "strategies": strategies,
+    "guidance": guidance,
 }
 
 
