@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--strategy",
         choices=tuple(STRATEGIES),
-        default="async",
+        default="rtc",
         help="how chunks follow each other (default: %(default)s)",
     )
     add(
