@@ -89,13 +89,72 @@ def guidance(data: dict[str, Any]) -> list[tuple[str, str]]:
     return [("guidance adds to an inference, identity / vjp", " / ".join(added))]
 
 
+def control_jitter(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Command stream beside a busy policy."""
+    rows = []
+    for fifo in (False, True):
+        found = next(
+            r for r in data["results"] if r["rate_hz"] == 100.0 and r["load"] and r["fifo"] is fifo
+        )
+        how = "SCHED_FIFO" if fifo else "normal scheduling"
+        text = f"{found['jitter_p99_ms']:.2f} / {found['jitter_p999_ms']:.2f} ms"
+        text += f", {found['missed_share']:.1%} of ticks missed"
+        rows.append((f"100 Hz commands, both cores busy, {how}: jitter p99 / p99.9", text))
+    cancel = data["results"][0]["cancel_to_hold"]
+    rows.append(("cancel to held command, 100 Hz, p99", f"{cancel['p99_ms']:.1f} ms"))
+    return rows
+
+
+def engine_cpu(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """The CPU engine beside transformers' PI0 with the same weights, one thread."""
+    rows = []
+    for dtype in ("float32", "bfloat16"):
+        full = data[f"dense {dtype}"]["faster_at_full_depth"]
+        text = f"{full['step']:.2f}x / {full['whole']:.2f}x"
+        rows.append((f"dense pi0 against transformers, {dtype}: flow step / whole", text))
+        faster = data[f"mixture {dtype}"]["faster"]["than eager all-experts"]["step"]
+        label = f"AdaMoE step against computing every expert, {dtype}"
+        rows.append((label, f"{faster['packed sparse']:.2f}x"))
+    return rows
+
+
+def ingest(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Pictures to the model's size."""
+    return [("three 640x480 frames to 224x224, share of PIL's time", f"{data['share_of_pil']:.0%}")]
+
+
+def replay(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Bags without inference."""
+    found = data["figures"]["pictures where an inference looks"]
+    return [("replay of three JPEG cameras at 30 Hz", f"{found['times_real_time']:.0f}x real time")]
+
+
+def dataset(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Bags to a LeRobot dataset."""
+    found = data["figures"]["all cores"]
+    return [("bags to LeRobot dataset, both cores", f"{found['times_real_time']:.1f}x real time")]
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "closed_loop": closed_loop,
     "demo_policy": demo_policy,
     "frames": frames,
+    "control_jitter": control_jitter,
     "strategies": strategies,
     "guidance": guidance,
+    "engine_cpu": engine_cpu,
+    "ingest": ingest,
+    "replay": replay,
+    "dataset": dataset,
 }
+
+
+def measured_on(data: dict[str, Any]) -> dict[str, Any]:
+    """Machine of a result file; some benchmarks note one for each part."""
+    return data.get("machine") or next(
+        (part["machine"] for part in data.values() if isinstance(part, dict) and "machine" in part),
+        data,
+    )
 
 
 def table() -> str:
@@ -103,7 +162,7 @@ def table() -> str:
     lines = ["| what | figure | script, machine, commit |", "|---|---|---|"]
     for name, rows in SECTIONS.items():
         data = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        machine = data["machine"]
+        machine = measured_on(data)
         where = f"[`bench_{name}.py`](benchmarks/bench_{name}.py), {machine['cpu']}"
         where += f", {machine['cores']} cores, {machine['commit']}"
         lines += [f"| {what} | {figure} | {where} |" for what, figure in rows(data)]
