@@ -73,7 +73,7 @@ class Bootstrap:
         for made in (VENV, ROOT / "build", ROOT / "install"):
             shutil.rmtree(made, ignore_errors=True)
         options = [] if self.source.wheels else ["--system-site-packages"]
-        command = [sys.executable, "-m", "venv", *options, VENV]
+        command: list[str | Path] = [sys.executable, "-m", "venv", *options, VENV]
         self.steps.run(command, "venv: could not be made; is python3-venv installed?")
 
     def _torch(self) -> None:
@@ -142,7 +142,14 @@ class Bootstrap:
     # --- helpers --------------------------------------------------------------------------------
 
     def _pip(self, *words: str | Path) -> None:
-        command = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        command: list[str | Path] = [
+            PYTHON,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+        ]
         self.steps.run(
             [*command, "-c", self._pins(), *words],
             "pip: a package could not be installed",

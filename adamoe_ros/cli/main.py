@@ -36,7 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bags to LeRobot datasets and back, statistics, validation",
     ),
     "evaluate": ("adamoe_ros.cli.evaluate", "success of a policy in the simulator"),
-    "bench": ("adamoe_ros.cli.bench", "latency by stage, beside the roofline and transformers' PI0"),
+    "bench": (
+        "adamoe_ros.cli.bench",
+        "latency by stage, beside the roofline and transformers' PI0",
+    ),
 }
 
 

@@ -78,7 +78,8 @@ def label(value: float) -> str:
 
 def limits(*arrays: ArrayLike, pad: float = 0.06, least: float = 1e-6) -> tuple[float, float]:
     """Common finite range of several arrays, with a margin; never empty."""
-    values = np.concatenate([np.ravel(np.asarray(array, float)) for array in arrays] or [[0.0]])
+    flat = [np.ravel(np.asarray(array, float)) for array in arrays]
+    values = np.concatenate(flat) if flat else np.zeros(1)
     values = values[np.isfinite(values)]
     if values.size == 0:
         return 0.0, 1.0
