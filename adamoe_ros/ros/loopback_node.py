@@ -12,19 +12,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-from rclpy.publisher import Publisher
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from adamoe_ros.contract.profile import Camera
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
 from adamoe_ros.ros import qos
 from adamoe_ros.ros.command_outputs import message_type
 from adamoe_ros.ros.lifecycle import ManagedNode
+from adamoe_ros.ros.loopback_cameras import LoopbackCameras
 from adamoe_ros.ros.loopback_params import LoopbackParams
 from adamoe_ros.sim.loopback import LoopbackRobot
 
@@ -62,7 +60,7 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
     def __init__(self) -> None:
         super().__init__("loopback_node", LoopbackParams)
         self._entities: list[Any] = []
-        self._images: list[tuple[Publisher[Any], Image]] = []
+        self._cameras: LoopbackCameras | None = None
 
     def setup(self) -> None:
         """Make publishers and subscriptions of the profile."""
@@ -76,9 +74,9 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
         for topic in command_topics(profile):
             self._subscribe(topic)
         if self.params.cameras:
-            self._images = [self._camera(camera) for camera in profile.present_cameras.values()]
-            rate = max(camera.rate for camera in profile.present_cameras.values())
-            self._entities.append(self.create_timer(1.0 / rate, self._publish_images))
+            self._cameras = LoopbackCameras(
+                self, profile, lambda: self.params.camera_fault, lambda: self.active
+            )
         self._entities.append(self.create_timer(1.0 / self.params.state_rate, self._publish))
 
     def teardown(self) -> None:
@@ -89,9 +87,12 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
                 if hasattr(entity, "timer_period_ns")
                 else self.destroy_subscription
             )(entity)
-        for publisher, _ in [*getattr(self, "_states", []), *self._images]:
+        for publisher, _ in getattr(self, "_states", []):
             self.destroy_publisher(publisher)
-        self._entities, self._states, self._images = [], [], []
+        if self._cameras is not None:
+            self._cameras.destroy()
+            self._cameras = None
+        self._entities, self._states = [], []
 
     def parameters_changed(self, values: LoopbackParams) -> None:
         """A new fault begins with the pose of this moment."""
@@ -137,23 +138,6 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
         elif fault == "offset":
             values = [value + _OFFSET for value in values]
         return JointState(name=names, position=values)
-
-    def _camera(self, camera: Camera) -> tuple[Publisher[Any], Image]:
-        publisher = self.create_publisher(Image, camera.topic or "", qos.COMMAND)
-        ramp = np.linspace(0, 255, camera.width, dtype=np.uint8)
-        pixels = np.broadcast_to(ramp[None, :, None], (camera.height, camera.width, 3))
-        message = Image(height=camera.height, width=camera.width, encoding=camera.encoding)
-        message.step = 3 * camera.width
-        message.data.frombytes(np.ascontiguousarray(pixels))
-        return publisher, message
-
-    def _publish_images(self) -> None:
-        if not self.active:
-            return
-        stamp = self.get_clock().now().to_msg()
-        for publisher, message in self._images:
-            message.header.stamp = stamp
-            publisher.publish(message)
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from adamoe_ros.ros.params import ManagedParameters, param
 
 FAULTS = ("none", "silent", "freeze", "missing_joint", "reverse_order", "nan", "offset")
+CAMERA_FAULTS = ("none", "silent", "truncated", "wrong_encoding")
 
 
 @dataclass(frozen=True)
@@ -22,5 +23,12 @@ class LoopbackParams(ManagedParameters):
         "Play a broken driver: no states, the same state for ever, the last joint left out, names and "
         "values in reverse order, not a number, or every joint 0.2 beside its command.",
         choices=FAULTS,
+        dynamic=True,
+    )
+    camera_fault: str = param(
+        "none",
+        "Play a broken first camera: no frames, frames that lost most of their bytes, or frames of "
+        "another encoding.",
+        choices=CAMERA_FAULTS,
         dynamic=True,
     )

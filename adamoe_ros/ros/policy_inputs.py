@@ -97,6 +97,12 @@ class PolicyInputs:
         with self._lock:
             return self._aligner.reference_ns
 
+    @property
+    def oldest_ns(self) -> int | None:
+        """Newest stamp of the camera or state topic that is furthest behind; None until all came."""
+        with self._lock:
+            return self._aligner.oldest_ns
+
     def observation(self, instruction: str) -> Observation | None:
         """The newest consistent observation; None while there is none."""
         with self._lock:

@@ -7,6 +7,7 @@ No threads of its own: called from the action's, the executor's and the inferenc
 from __future__ import annotations
 
 import threading
+import time
 from typing import Protocol, cast
 
 from adamoe_ros.action import ExecuteInstruction
@@ -19,6 +20,8 @@ from adamoe_ros.ros.policy_params import PolicyParams
 from adamoe_ros.ros.policy_worker import Assignment, PolicyWorker
 
 Result = ExecuteInstruction.Result
+_POLL = 0.01  # s between looks at inputs that are late
+CONTROL_SILENT = 2.0  # s of wall time without control_status, after it was heard: control is gone
 # what control_node says as its hold_cause after a goal has ended
 _CAUSES = {
     Result.SUCCEEDED: "succeeded",
@@ -69,16 +72,18 @@ class GoalKeeper:
         host: the node.
 
     Attributes:
-        generation: of the last goal.
+        generation: of the last goal. Begins with the time of day, so that a node that was started
+            again never repeats the generations of the one before.
         instruction: the current sentence; empty before the first.
         task, control: newest messages of others, which may end a goal; None: never heard.
     """
 
     def __init__(self, host: PolicyHost) -> None:
-        self.generation = 0
+        self.generation = int(time.time()) % 2**31
         self.instruction = ""
         self.task: TaskStatus | None = None
         self.control: ControlStatus | None = None
+        self._heard_control = 0.0
         self._host = host
         self._run: GoalRun | None = None
         self._lock = threading.RLock()
@@ -88,9 +93,22 @@ class GoalKeeper:
         """Whether a goal is running."""
         return self._run is not None
 
+    def ready(self) -> None:
+        """The node has become active: nothing moves before a goal, whoever let the arms run before."""
+        self._host.publish_motion(MotionCommand.HOLD, self.generation, "no_goal")
+
+    def hear_control(self, message: ControlStatus) -> None:
+        """control_node says how it is."""
+        before, worker = self.control, self._host.worker
+        counted = before is not None and message.rejected_chunks > before.rejected_chunks
+        if counted and worker is not None:
+            worker.refused()
+        self.control, self._heard_control = message, time.monotonic()
+
     def begin(self, run: GoalRun) -> tuple[int, str] | None:
         """Start to act on a goal; (code, message) when it may not."""
         host = self._host
+        self._await_inputs()
         with self._lock:
             refused = self._refusal(run)
             worker = host.worker
@@ -107,6 +125,16 @@ class GoalKeeper:
             worker.assign(Assignment(run.generation, run.instruction))
         host.say(f"goal accepted: {run.instruction!r}")
         return None
+
+    def _await_inputs(self) -> None:
+        """Give inputs that are late, not gone, the time that a running goal would give them."""
+        deadline = time.monotonic() + self._host.params.max_observation_age
+        while (
+            (inputs := self._host.inputs) is not None
+            and inputs.missing()
+            and time.monotonic() < deadline
+        ):
+            time.sleep(_POLL)
 
     def _refusal(self, run: GoalRun) -> tuple[int, str] | None:
         host = self._host
@@ -149,16 +177,19 @@ class GoalKeeper:
             and control.hold_cause == "rejected_chunks"
         ):
             return Result.CONTROL_REFUSED, "control_node refused several chunks in a row"
+        if control is not None and time.monotonic() - self._heard_control > CONTROL_SILENT:
+            line = problem("control_node", "its status", "none any more", "start it again")
+            return Result.CONTROL_REFUSED, line
         return self._input_loss()
 
     def _input_loss(self) -> tuple[int, str] | None:
         host, inputs = self._host, self._host.inputs
-        newest = inputs.newest_ns if inputs is not None else None
+        oldest = inputs.oldest_ns if inputs is not None else None
         limit = host.params.max_observation_age * 1e9
-        if newest is not None and host.now_ns() - newest <= limit:
+        if oldest is not None and host.now_ns() - oldest <= limit:
             return None
         missing = inputs.missing() if inputs is not None else []
-        return Result.INPUT_LOST, "; ".join(input_lines(missing or ["the cameras"]))
+        return Result.INPUT_LOST, "; ".join(input_lines(missing or ["cameras or joint states"]))
 
     def finish(self, run: GoalRun) -> None:
         """The goal has ended: hold, unless a newer goal moves the arms already."""

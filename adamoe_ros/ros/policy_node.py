@@ -118,6 +118,7 @@ class PolicyNode(ManagedNode[PolicyParams]):
         )
         self._worker = PolicyWorker(work, engine.scheduler(), engine.joint_map.joint_ids)
         self._worker.start()
+        self._keeper.ready()
 
     def stop(self) -> None:
         """End the goal, tell control to hold, end the inference thread."""
@@ -183,7 +184,7 @@ class PolicyNode(ManagedNode[PolicyParams]):
         self._keeper.task = message
 
     def _on_control(self, message: ControlStatus) -> None:
-        self._keeper.control = message
+        self._keeper.hear_control(message)
         if self._inputs is not None:
             self._inputs.take_commanded(message.header.stamp, message.commanded)
 

@@ -48,10 +48,15 @@ if TYPE_CHECKING:
 
 
 def node_command(
-    module: str, attribute: str, parameters: dict[str, Any], namespace: str = ""
+    module: str,
+    attribute: str,
+    parameters: dict[str, Any],
+    namespace: str = "",
+    threads: int = 1,
 ) -> list[str]:
     """Command line of one of this package's nodes, as its installed script runs it."""
-    code = f"import sys; from adamoe_ros.ros.runner import main; sys.exit(main('{module}', '{attribute}'))"
+    arguments = f"'{module}', '{attribute}', threads={threads}"
+    code = f"import sys; from adamoe_ros.ros.runner import main; sys.exit(main({arguments}))"
     pairs = [f"{key}:={_text(value)}" for key, value in parameters.items()]
     options = [word for pair in pairs for word in ("-p", pair)]
     place = ["-r", f"__ns:=/{namespace}"] if namespace else []
