@@ -218,6 +218,7 @@ class ControlCore:
         )
         if seam is not None:
             self.metrics.seam(seam.position_jump, seam.velocity_jump, seam.window_s)
+        self._watch.heartbeat(now_ns)  # who sends a chunk lives
         self._accepted += 1
         self._rejected_in_a_row = 0
         self._guard_start = self._clock_jumped = False
