@@ -23,7 +23,7 @@ from adamoe_ros.msg import ControlStatus
 from adamoe_ros.ros import names, qos
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = ("control_node", "loopback_node", "policy_node", "sim_node")
+NODES = ("control_node", "loopback_node", "policy_node", "recorder_node", "sim_node")
 
 
 @pytest.fixture
@@ -81,7 +81,13 @@ def test_an_installed_node_runs_from_any_folder(
         "autostart:=true",
     ]
     with Child(command, sourced, tmp_path) as child:
-        status = wait_for_message(node, ControlStatus, names.CONTROL_STATUS, qos.CONTROL_STATUS)
+        status = wait_for_message(
+            node,
+            ControlStatus,
+            names.CONTROL_STATUS,
+            qos.CONTROL_STATUS,
+            lambda message: bool(message.joint_names),  # none before it is configured
+        )
         assert status.joint_names[0].startswith("left/")
         assert child.stop() == 0
 
