@@ -17,6 +17,7 @@ from adamoe_ros.cli import main as cli
 from adamoe_ros.cli.demo_processes import NodeProcesses
 from adamoe_ros.cli.demo_view import PlainView, Snapshot, describe
 
+UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}  # as a demo's own environment has it
 NOW = Snapshot(1, 2, "lift the bar", "executing", "running", 0.12, 50.0, 3, 0, 1.5, 0.9, False)
 
 
@@ -67,7 +68,7 @@ def wait_for(condition) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_processes_end_in_order_and_twice(tmp_path: Path) -> None:
-    with NodeProcesses(os.environ, tmp_path / "log") as nodes:
+    with NodeProcesses(UNBUFFERED, tmp_path / "log") as nodes:
         node = nodes.start("server", "http.server", ["--bind", "127.0.0.1", "0"])
         wait_for(lambda: "Serving" in node.last_line)
         assert nodes.ended() is None
@@ -87,7 +88,7 @@ def test_nodes_do_not_outlive_a_killed_demo(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path\n"
         "from adamoe_ros.cli.demo_processes import NodeProcesses\n"
-        "nodes = NodeProcesses(os.environ, Path(sys.argv[1]))\n"
+        "nodes = NodeProcesses({**os.environ, 'PYTHONUNBUFFERED': '1'}, Path(sys.argv[1]))\n"
         "node = nodes.start('server', 'http.server', ['--bind', '127.0.0.1', '0'])\n"
         "print(node.process.pid, flush=True)\n"
         "time.sleep(60)\n"

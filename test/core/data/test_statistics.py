@@ -69,7 +69,10 @@ def test_parts_in_any_order_give_the_same(values: np.ndarray, parts: int, random
     assert merged.count == whole.count
     assert merged.quantile_error == whole.quantile_error
     for share in QUANTILES:
-        np.testing.assert_array_equal(merged.quantile(share), whole.quantile(share))
+        # values of vanishing size may fall to either side of a bin's edge: one bin is the error stated
+        np.testing.assert_allclose(
+            merged.quantile(share), whole.quantile(share), rtol=0, atol=whole.quantile_error[0]
+        )
     np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(merged.std, whole.std, rtol=1e-6, atol=1e-6)
 

@@ -165,7 +165,8 @@ def test_thousands_of_inferences_leave_memory_flat():
                 before = resident()
     finally:
         torch.set_num_threads(threads)
-    assert resident() - before < 1 << 20
+    # 2 kB an inference: a tensor kept by each would be more, an arena of the allocator is less
+    assert resident() - before < 4 << 20
 
 
 def resident() -> int:
