@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import struct
 import subprocess
 import sys
@@ -101,6 +100,9 @@ def resident(key: str) -> int:
 
 def measure(folder: Path | None, preset_name: str) -> dict[str, object]:
     """The whole benchmark."""
+    from common import machine
+
+    noted = machine()
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         path = Path(temporary) / "model.safetensors"
         write_weights(path, preset_name)
@@ -124,8 +126,7 @@ def measure(folder: Path | None, preset_name: str) -> dict[str, object]:
         "peak_resident_bytes": cold["peak_bytes"],
         "resident_before_bytes": cold["before_bytes"],
         "peak_over_file": round(cold["peak_bytes"] / size, 4),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
+        "machine": noted,
         "limits": {"peak_over_file": 1.05},
     }
 
