@@ -40,7 +40,7 @@ from adamoe_ros.ros.command_outputs import message_type
 from adamoe_ros.ros.loopback_node import READERS
 from adamoe_ros.streams.messages import stamp_ns
 
-START = 20.0  # s for a process to answer; generous, because the machine may be busy
+START = 60.0  # s for a process to answer; generous, because the machine may be busy
 Array = np.ndarray
 
 if TYPE_CHECKING:
@@ -251,12 +251,28 @@ class Probe:
     def _last(self) -> ControlStatus | None:
         return self.statuses[-1][1] if self.statuses else None
 
+    def wait_quiet(self, samples: list[Sample], seconds: float = 0.5) -> None:
+        """Until no command has come for some time; those under way have arrived then."""
+        begin = time.monotonic()
+
+        def quiet() -> bool:
+            newest = max([begin, *(sample.at for sample in samples[-1:])])
+            return time.monotonic() - newest > seconds
+
+        self.wait(quiet, "commands to end")
+
     def wait_mode(self, mode: int, cause: str = "", timeout: float = START) -> float:
-        """Until control_status shows a mode, with a cause that contains ``cause``."""
+        """Until control_status shows a mode, with a cause that contains ``cause``.
+
+        The newest status counts and every later one: a state that is left again within a moment is
+        not missed by a test that the machine lets wait.
+        """
+        first = max(0, len(self.statuses) - 1)
 
         def there() -> bool:
-            return bool(
-                self.statuses and self.status.mode == mode and cause in self.status.hold_cause
+            return any(
+                status.mode == mode and cause in status.hold_cause
+                for _, status in self.statuses[first:]
             )
 
         return self.wait(there, f"mode {mode} {cause}", timeout)

@@ -162,7 +162,12 @@ class PolicyRig(Rig):
         """Until the policy is active and control holds."""
         wait_until(lambda: self.policy_state("active"), lambda: self.policy_log, START)
         assert self.client.wait_for_server(START)
+        # control hears the policy: before, chunks of a goal could be lost on their way
+        self.probe.wait(self._heard_by_control, "control to hear it", START)
         self.holding()
+
+    def _heard_by_control(self) -> bool:
+        return bool(self.probe.statuses) and self.probe.status.policy_age >= 0
 
     def policy_state(self, state: str) -> bool:
         """Whether the newest heartbeat names this lifecycle state."""

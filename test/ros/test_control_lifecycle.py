@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time as TimeMessage
-from control_rig import Process, Rig, node_command, wait_until
+from control_rig import START, Process, Rig, node_command, wait_until
 from lifecycle_msgs.msg import Transition
+from reactions import check_time
 from rosgraph_msgs.msg import Clock
 
 from adamoe_ros.contract.resources import robots_dir
@@ -28,7 +29,7 @@ def test_unknown_and_wrong_parameters_end_it_with_all_lines(tmp_path: Path) -> N
     wrong = {"robot": "aloha_sim", "spead": 1.0, "max_speed_scale": 7.0, "strategy": "hope"}
     command = node_command("adamoe_ros.ros.control_node", "ControlNode", wrong)
     process = Process(command, tmp_path / "log")
-    assert process.child.wait(20.0) == 2
+    assert process.child.wait(START) == 2
     lines = [line for line in process.text.splitlines() if line.startswith("parameter ")]
     assert [line.split(":")[0].split()[1] for line in lines] == [
         "spead",
@@ -53,13 +54,11 @@ def test_every_transition_and_back(tmp_path: Path) -> None:
             rig.move(1.0)
             assert probe.transition("control_node", DEACTIVATE)
             probe.wait_mode(ControlStatus.INACTIVE)
-            sent = len(probe.commands["follower_left/joint_commands"])
-            time.sleep(0.2)
-            assert len(probe.commands["follower_left/joint_commands"]) <= sent + 1
+            probe.wait_quiet(probe.commands["follower_left/joint_commands"])
             assert probe.transition("control_node", CLEANUP)
             assert probe.state_of("control_node") == "unconfigured"
         assert probe.transition("control_node", Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
-        assert rig.processes["control"].child.wait(10.0) == 0
+        assert rig.processes["control"].child.wait(START) == 0
 
 
 def test_activation_waits_for_joint_states_and_says_so(tmp_path: Path) -> None:
@@ -101,11 +100,12 @@ def test_shadow_publishes_beside_the_robot_and_moves_nothing(tmp_path: Path) -> 
         rig.probe.listen_to_shadow()
         rig.holding()
         rig.move(1.0)
-        time.sleep(0.5)
+        shadow = rig.probe.commands["control_node/shadow/follower_left/joint_commands"]
+        rig.probe.wait(
+            lambda: shadow and float(np.ptp([s.values[0] for s in shadow])) > 0.1, "shadow motion"
+        )
         assert rig.probe.status.shadow
         assert rig.probe.commands["follower_left/joint_commands"] == []
-        shadow = rig.probe.commands["control_node/shadow/follower_left/joint_commands"]
-        assert np.ptp([sample.values[0] for sample in shadow]) > 0.0
         assert np.array(rig.probe.status.measured) == pytest.approx(rig.home)
 
 
@@ -146,12 +146,13 @@ def test_ticks_follow_simulation_time(tmp_path: Path) -> None:
             simulated = (time_ns[0] - at) / 1e9
             assert simulated < 0.6 * (time.monotonic() - begin)
             rate = (len(samples) - count) / simulated
-            assert rate == pytest.approx(rig.profile.command_rate, rel=0.25)
+            # on the wall clock it would be twice as much or more; a busy machine loses ticks
+            assert 0.1 * rig.profile.command_rate < rate < 1.5 * rig.profile.command_rate
             rig.move(2.0)
             time_ns[0] -= 5 * 10**9
-            rig.probe.wait_mode(ControlStatus.HOLD, "clock_jump", timeout=5.0)
+            rig.probe.wait_mode(ControlStatus.HOLD, "clock_jump")
             rig.probe.chunk(rig.wave(2.0))
-            rig.probe.wait_mode(ControlStatus.RUNNING, timeout=5.0)
+            rig.probe.wait_mode(ControlStatus.RUNNING)
         finally:
             ended.set()
             thread.join()
@@ -161,16 +162,17 @@ def test_ticks_follow_simulation_time(tmp_path: Path) -> None:
 def test_ended_in_the_middle_of_a_motion(tmp_path: Path, number: int) -> None:
     with Rig(tmp_path, robot="gazebo_aloha_agilex") as rig:
         rig.holding()
-        rig.move(4.0)
-        time.sleep(0.3)
+        rig.move(20.0)
+        samples = rig.probe.trajectories["left_arm_controller/joint_trajectory"]
+        rig.probe.wait(lambda: any(samples[-1].points[-1].velocities), "speed")
         control = rig.processes["control"]
         begin = time.monotonic()
         control.child.send_signal(number)  # twice, as launch and a terminal do
-        assert control.stop(number) == 0
-        assert time.monotonic() - begin < 5.0
-        samples = rig.probe.trajectories["left_arm_controller/joint_trajectory"]
-        time.sleep(0.2)
-        last = samples[-1].points[-1]
-        assert not any(last.velocities)
-        assert list(last.positions) == list(samples[-2].points[-1].positions)
+        assert control.stop(number, START) == 0
+        check_time(f"{signal.Signals(number).name} in motion", time.monotonic() - begin, 5.0)
+        rig.probe.wait(lambda: not any(samples[-1].points[-1].velocities), "the standing command")
+        last, before = (sample.points[-1].positions for sample in (samples[-1], samples[-2]))
+        speed = rig.profile.arms["left"].joints[0].limits.velocity
+        # the last command again; a few of them may be lost on a busy machine
+        assert np.abs(np.array(last) - before).max() < 5 * speed / rig.profile.command_rate
         assert "Traceback" not in control.text
