@@ -293,11 +293,11 @@ class Probe:
         request = ChangeState.Request(transition=Transition(id=transition))
         return bool(self.call(ChangeState, f"{node}/change_state", request).success)
 
-    def ask_transition(self, node: str, transition: int) -> None:
-        """Ask without waiting for the answer."""
+    def ask_transition(self, node: str, transition: int) -> Any:
+        """Ask without waiting; the future of the answer."""
         client = self.node.create_client(ChangeState, f"{node}/change_state")
         assert client.wait_for_service(START)
-        client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        return client.call_async(ChangeState.Request(transition=Transition(id=transition)))
 
     def state_of(self, node: str) -> str:
         """Lifecycle state of a node."""
