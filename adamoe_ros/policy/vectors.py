@@ -52,10 +52,7 @@ class VectorSpace:
 
     def encode_actions(self, actions: NDArray[Any], state: NDArray[Any]) -> NDArray[np.float32]:
         """(..., H, D) physical and the (..., D) state they start from -> (..., H, A)."""
-        inner = np.asarray(actions, dtype=np.float64)
-        if self._adapter is not None:
-            inner = self._adapter.actions_in(inner)
-        return self.actions.apply(inner - self._anchor(state))
+        return self.actions.apply(self.inner_actions(actions, state))
 
     def decode_actions(self, normalized: NDArray[Any], state: NDArray[Any]) -> Vector:
         """(..., H, A) and the (..., D) state of the observation -> (..., H, D) physical."""
@@ -78,6 +75,13 @@ class VectorSpace:
         """(..., D) physical -> (..., D) in the convention of the statistics."""
         values = np.asarray(state, dtype=np.float64)
         return values if self._adapter is None else self._adapter.state_in(values)
+
+    def inner_actions(self, actions: NDArray[Any], state: NDArray[Any]) -> Vector:
+        """(..., H, D) physical, (..., D) state -> (..., H, D) in the statistics' convention."""
+        inner = np.asarray(actions, dtype=np.float64)
+        if self._adapter is not None:
+            inner = self._adapter.actions_in(inner)
+        return inner - self._anchor(state)
 
     def _anchor(self, state: NDArray[Any]) -> Vector:
         """(..., 1, D): the state where actions are relative to it, else 0."""

@@ -73,6 +73,8 @@ class GenerateConfig(_Section):
     """Demonstrations that are made when the data folder has none."""
 
     task: str = "lift_bar"
+    name: str = ""  # of the folder; empty: the task
+    changed: bool = False  # the arms were following another sentence before
     robot: str = "aloha_sim"  # profile whose units the simulator speaks
     episodes: int = Field(300, gt=0)
     first_seed: int = 100_000
@@ -80,21 +82,65 @@ class GenerateConfig(_Section):
     noise: tuple[float, ...] = (0.0, 0.008, 0.0, 0.014)  # rad, of the execution, in turn
 
 
-class DataConfig(_Section):
-    """What is trained on."""
+class MeaningConfig(_Section):
+    """What a dataset's columns mean, where it does not say so itself (datasets of others)."""
 
-    generate: GenerateConfig | None = None
+    embodiment: str  # as in the robot's profile, e.g. vx300s_dual
+    roles: tuple[str, ...]  # canonical, column by column: left_0 ... left_gripper, right_0 ...
+    gripper_open: float = 1.0
+    gripper_closed: float = 0.0
+    state_source: Literal["measured", "last_command"] = "measured"
+
+
+class BagsConfig(_Section):
+    """Bags that become the data set ``data.dataset`` when that does not exist yet."""
+
+    paths: tuple[Path, ...] = Field(min_length=1)  # bags, or folders of them
+    robot: str  # profile of the robot that recorded them
+    gripper: Literal["1_open", "0_open"] = "1_open"  # not used where a checkpoint says it
+    fps: int | None = Field(None, ge=1, le=1000)  # None: the slowest camera's
+    action: Literal["command", "next_state"] = "command"
+    instruction: str = ""  # sentence, where the bags have none
+    namespace: str = ""
+
+
+class DataConfig(_Section):
+    """What is trained on: a LeRobot dataset, bags, or demonstrations made in the simulator."""
+
+    dataset: Path | None = None  # LeRobot format 3.0 or 2.1; made of `bags` if absent
+    bags: BagsConfig | None = None
+    cameras: dict[str, str] | None = None  # slot -> camera of the dataset; None: by their names
+    meaning: MeaningConfig | None = None
+    cache: Path = Path("out/pictures")  # pictures in the model's size, decoded once
+    generate: tuple[GenerateConfig, ...] = ()  # one a task; made in `folder`/<task> where missing
     folder: Path = Path("out/demonstrations")
     episodes: int | None = Field(None, gt=0)  # None: all
     balanced_tasks: bool = False  # every task equally often, however many frames it has
 
 
+class UpcycleConfig(_Section):
+    """A dense checkpoint becomes a mixture before the first step; as ``adamoe upcycle``."""
+
+    variant: Literal["adamoe", "csmoe", "vanilla"] = "adamoe"
+    experts: int = Field(4, gt=0)
+    top_k: int = Field(1, gt=0)
+    noise_std: float = Field(0.0, ge=0)
+    router_std: float = Field(0.006, ge=0)
+    preserve: bool = False
+
+
 class ModelConfig(_Section):
-    """Which network: a preset, changed key by key, or the weights of a checkpoint folder."""
+    """Which network: a preset, changed key by key, or the weights of a checkpoint folder.
+
+    ``inherit``: what a checkpoint gives besides weights and tokenizer. ``all``: meaning and
+    statistics; ``meaning``: statistics are the data's; ``weights``: both are the data's.
+    """
 
     preset: str = "small"
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {}  # with a checkpoint: only what leaves its tensors as they are
     checkpoint: Path | None = None
+    inherit: Literal["all", "meaning", "weights"] = "all"
+    upcycle: UpcycleConfig | None = None
 
 
 class EvaluationConfig(_Section):

@@ -6,7 +6,7 @@ May import: contract, numpy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +94,12 @@ class DemonstrationSet:
     def action_rows(self) -> NDArray[np.float32]:
         """(M, A) every action once."""
         return np.concatenate([episode.actions for episode in self.episodes])
+
+    def chunks(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Per episode, (F, H, A) chunks and the (F, S) states that they start from."""
+        for episode in self.episodes:
+            rows = episode.steps[:, None] + np.arange(self._rows)
+            yield episode.actions[np.minimum(rows, len(episode.actions) - 1)], episode.state
 
     def objects(self) -> NDArray[np.float32] | None:
         """(N, O) auxiliary targets, m; None unless every episode has them."""

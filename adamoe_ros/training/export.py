@@ -49,7 +49,7 @@ def make_manifest(
         adapt_to_pi="none",
         prompt_style="plain",
         tokenizer=TOKENIZER_FILE,
-        state_source="measured",
+        state_source=layout.state_source,
         rtc_max_delay=rtc_max_delay,
         instructions=instructions,
         provenance=provenance(),

@@ -101,7 +101,8 @@ def curve_picture(record: dict[str, Any]) -> bytes:
     if success:
         axes[1].plot(*zip(*success, strict=True), "o-", label="success")
     for axis in axes:
-        axis.legend(fontsize=8)
+        if axis.get_legend_handles_labels()[1]:
+            axis.legend(fontsize=8)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     pyplot.close(figure)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A LeRobot dataset of ``adamoe dataset`` as demonstrations: episodes in memory, model-sized pictures.
+"""A LeRobot dataset, ours or anyone's, as demonstrations: pictures decoded once, chunks at its rate.
 
 Only frames with an observation of their own become samples; actions keep every row, so that chunks
 are cut at the dataset's rate. May import: contract, data, policy, numpy.
@@ -7,81 +7,180 @@ are cut at the dataset's rate. May import: contract, data, policy, numpy.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.data.lerobot.layout import ACTION
+from adamoe_ros.data.lerobot.layout import ACTION, IMAGES, STAMPS, STATE
 from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
 from adamoe_ros.policy.images import resize_picture
+from adamoe_ros.training.config import MeaningConfig
 from adamoe_ros.training.demonstrations import Episode
+from adamoe_ros.training.picture_cache import cached_pictures
+from adamoe_ros.training.progress import Counter
 from adamoe_ros.training.samples import DataLayout
 
 
-def dataset_layout(dataset: Dataset) -> DataLayout:
-    """What a dataset's numbers mean, by its own account.
+@dataclass(frozen=True)
+class Reading:
+    """How a dataset is read.
 
-    Raises:
-        ContractError: it does not say, as it was not made by ``adamoe dataset``, or its grippers
-            have the driver's units.
+    Attributes:
+        size: (height, width) of the model's pictures.
+        cache: folder of decoded pictures; None: kept in memory.
+        cameras: slot -> camera of the dataset, in the model's order; None: the dataset's own.
+        meaning: of the columns, where the dataset does not say.
+        most: first so many episodes; None: all.
     """
-    ours, where = dataset.ours, str(dataset.folder)
-    if not ours.get("roles") or ours.get("gripper") is None:
-        got = "a dataset that does not say them"
-        do = "make it with 'adamoe dataset convert --gripper 1_open'"
-        raise ContractError(problem(where, "joint roles and gripper ends", got, do))
-    return DataLayout(
-        embodiment=str(ours["embodiments"][0]),
-        camera_slots=tuple(dataset.cameras),
-        roles=tuple(ours["roles"]),
-        control_rate_hz=float(dataset.fps),
-        gripper_open=float(ours["gripper"]["open"]),
-        gripper_closed=float(ours["gripper"]["closed"]),
-    )
+
+    size: tuple[int, int]
+    cache: Path | None = None
+    cameras: Mapping[str, str] | None = None
+    meaning: MeaningConfig | None = None
+    most: int | None = None
 
 
-def load_episode(dataset: Dataset, entry: EpisodeEntry, size: tuple[int, int]) -> Episode:
-    """One episode for ``DemonstrationSet``.
+def dataset_layout(
+    dataset: Dataset, slots: tuple[str, ...] | None = None, meaning: MeaningConfig | None = None
+) -> DataLayout:
+    """What a dataset's numbers mean, by its own account or by ``meaning``.
 
     Args:
-        size: (height, width) of the model's pictures.
+        slots: camera slots; None: the dataset's cameras.
+
+    Raises:
+        ContractError: nobody says it, or the columns are others.
     """
-    steps, images, states = [], [], []
-    before = -1
-    sentence = ""
-    for number, (observation, _) in enumerate(dataset.observations(entry)):
-        if observation.stamp_ns == before:
-            continue
-        before = observation.stamp_ns
-        sentence = sentence or observation.instruction
-        steps.append(number)
-        images.append(model_pictures(observation, size))
-        states.append(observation.state)
-    return Episode(
-        images=np.stack(images),
-        steps=np.array(steps, np.int64),
-        state=np.stack(states).astype(np.float32),
-        actions=dataset.column(entry, ACTION).astype(np.float32),
-        objects=None,
-        instruction=sentence,
-        task=entry.tasks[0] if entry.tasks else "",
+    ours, where = dataset.ours, str(dataset.folder)
+    if meaning is None and (not ours.get("roles") or ours.get("gripper") is None):
+        got = "a dataset that does not say them"
+        do = "make it with 'adamoe dataset convert --gripper 1_open', or say data.meaning"
+        raise ContractError(problem(where, "joint roles and gripper ends", got, do))
+    if meaning is None:
+        meaning = MeaningConfig(
+            embodiment=str(ours["embodiments"][0]),
+            roles=tuple(ours["roles"]),
+            gripper_open=float(ours["gripper"]["open"]),
+            gripper_closed=float(ours["gripper"]["closed"]),
+            state_source=ours.get("state_source", "measured"),
+        )
+    _check_columns(dataset, meaning.roles)
+    return DataLayout(
+        embodiment=meaning.embodiment,
+        camera_slots=tuple(dataset.cameras) if slots is None else slots,
+        roles=meaning.roles,
+        control_rate_hz=float(dataset.fps),
+        gripper_open=meaning.gripper_open,
+        gripper_closed=meaning.gripper_closed,
+        state_source=meaning.state_source,
     )
 
 
-def load_episodes(folder: Path, size: tuple[int, int]) -> tuple[list[Episode], DataLayout]:
-    """Every episode of a dataset.
+def _check_columns(dataset: Dataset, roles: tuple[str, ...]) -> None:
+    problems = Problems()
+    for key in (STATE, ACTION):
+        where = f"{dataset.folder}: {key}"
+        if key not in dataset.features:
+            got = ", ".join(dataset.features)
+            problems.add(where, "such a column", got, "record it: training needs it")
+            continue
+        width = int(dataset.features[key]["shape"][0])
+        if width != len(roles):
+            got, do = f"{width} columns", "correct data.meaning.roles, or convert it"
+            problems.add(where, f"{len(roles)} columns, one a joint role", got, do)
+        names = dataset.names(key)
+        if set(names) == set(roles) and names != list(roles):
+            do = "reorder the columns, or data.meaning.roles"
+            problems.add(where, f"the order {', '.join(roles)}", ", ".join(names), do)
+    problems.raise_if_any()
+
+
+def chosen_cameras(dataset: Dataset, wanted: Mapping[str, str] | None) -> dict[str, str]:
+    """Slot -> feature of the dataset.
 
     Raises:
-        ContractError: not a dataset, or one that does not say what its numbers mean.
+        ContractError: cameras that it does not have, each named.
+    """
+    known = dataset.cameras
+    if wanted is None:
+        return dict(known)
+    problems, found = Problems(), {}
+    for slot, name in wanted.items():
+        short = name.removeprefix(IMAGES)
+        if short in known:
+            found[slot] = known[short]
+        else:
+            where, got = f"{dataset.folder}: camera of {slot}", f"{', '.join(known) or 'none'}"
+            do = "say which one it is in data.cameras, or convert the bags with it"
+            problems.add(where, repr(short), got, do)
+    problems.raise_if_any()
+    return found
+
+
+def load_episodes(folder: Path, reading: Reading) -> tuple[list[Episode], DataLayout]:
+    """Every episode of a dataset; pictures that are not in the cache yet are decoded on all cores.
+
+    Raises:
+        ContractError: not a dataset, one that does not say what its numbers mean, cameras that it
+            does not have, numbers or pictures that cannot be read, or a full disk.
     """
     dataset = Dataset(folder)
-    layout = dataset_layout(dataset)
-    return [load_episode(dataset, entry, size) for entry in dataset.episodes], layout
+    cameras = chosen_cameras(dataset, reading.cameras)
+    layout = dataset_layout(dataset, tuple(cameras), reading.meaning)
+    entries = dataset.episodes[: reading.most]
+    counter = Counter("pictures of episodes", len(entries))
+
+    episodes = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # decoders and resizing free the lock
+        for episode in pool.map(lambda e: _load_episode(dataset, e, cameras, reading), entries):
+            episodes.append(episode)
+            counter.add()
+    return episodes, layout
+
+
+def _load_episode(
+    dataset: Dataset, entry: EpisodeEntry, cameras: Mapping[str, str], reading: Reading
+) -> Episode:
+    steps = _own_frames(dataset, entry)
+    sentences = dataset.sentences(entry)
+    return Episode(
+        images=cached_pictures(dataset, entry, steps, cameras, reading.size, reading.cache),
+        steps=steps,
+        state=_numbers(dataset, entry, STATE)[steps],
+        actions=_numbers(dataset, entry, ACTION),
+        objects=None,
+        instruction=next((sentence for sentence in sentences if sentence.strip()), ""),
+        task=entry.tasks[0] if entry.tasks else "",
+        seed=entry.index,
+    )
+
+
+def _own_frames(dataset: Dataset, entry: EpisodeEntry) -> NDArray[np.int64]:
+    """Frames whose observation is not the one before's; all where the dataset has no stamps."""
+    if STAMPS not in dataset.features:
+        return np.arange(entry.length, dtype=np.int64)
+    stamps = dataset.column(entry, STAMPS)[:, 0]
+    return np.flatnonzero(np.diff(stamps, prepend=-1)).astype(np.int64)
+
+
+def _numbers(dataset: Dataset, entry: EpisodeEntry, key: str) -> NDArray[np.float32]:
+    """(N, D), NaN where a value is missing: the demonstration set names it."""
+    try:
+        return np.asarray(dataset.column(entry, key).astype(np.float32))
+    except (TypeError, ValueError) as error:
+        where, do = f"{dataset.folder}: episode {entry.index}: {key}", "drop the episode"
+        raise ContractError(problem(where, "rows of numbers", error, do)) from error
 
 
 def model_pictures(observation: Observation, size: tuple[int, int]) -> NDArray[np.uint8]:
     """(C, H, W, 3) in the order of the observation's cameras."""
-    return np.stack([resize_picture(image, size) for image in observation.images.values()])
+    shown: list[NDArray[Any]] = [resize_picture(i, size) for i in observation.images.values()]
+    return np.stack(shown)

@@ -18,12 +18,11 @@ from adamoe_ros.policy.prompt import PromptEncoder, load_tokenizer
 from adamoe_ros.policy.runtime import choose_device
 from adamoe_ros.policy.vectors import VectorSpace
 from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.data_source import read_data
 from adamoe_ros.training.demonstrations import DemonstrationSet
 from adamoe_ros.training.export import NORMALIZATION_EPS
-from adamoe_ros.training.generate_shards import generate_missing
 from adamoe_ros.training.objective import FlowObjective
-from adamoe_ros.training.shards import read_shards
-from adamoe_ros.training.start import Start, make_start, model_sizes, read_base
+from adamoe_ros.training.start import Start, make_start, meaning_of, model_sizes, read_base
 from adamoe_ros.training.storage import write_atomic
 from adamoe_ros.training.trainer import Trainer
 
@@ -57,11 +56,7 @@ def prepare(config: TrainingConfig, folder: Path) -> Prepared:
         torch.set_num_threads(config.threads)
     base = read_base(config)
     sizes = model_sizes(config, base)
-    made = config.data.generate
-    if made is not None:
-        generate_missing(made, sizes.vision.image_size, config.data.folder)
-    most = config.data.episodes or (None if made is None else made.episodes)
-    data = read_shards(config.data.folder, sizes.horizon, most)
+    data = read_data(config.data, sizes, meaning_of(config, base))
     _check_fit(sizes, data)
     start = make_start(config, base, sizes, data)
     device = choose_device(config.device)

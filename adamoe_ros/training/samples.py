@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ class DataLayout:
         roles: of state and actions, canonical (``left_0 ... right_gripper``).
         control_rate_hz: of the action rows.
         gripper_open, gripper_closed: values of a gripper's column.
+        state_source: ``measured`` positions, or the ``last_command``.
     """
 
     embodiment: str
@@ -28,6 +29,7 @@ class DataLayout:
     control_rate_hz: float
     gripper_open: float = 1.0
     gripper_closed: float = 0.0
+    state_source: Literal["measured", "last_command"] = "measured"
 
 
 @dataclass(frozen=True)

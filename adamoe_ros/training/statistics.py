@@ -1,12 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalisation statistics of a data set's vectors. May import: numpy, policy."""
+"""Normalisation statistics of a data set's vectors. May import: numpy, policy, training."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.policy.normalise import FeatureStats
+from adamoe_ros.policy.normalise import FeatureStats, NormStats
+from adamoe_ros.policy.vectors import VectorSpace
+from adamoe_ros.training.demonstrations import DemonstrationSet
+
+_LEAST_STD = 0.01  # rad, m, or share of the gripper's way: a joint at rest is not blown up to noise
+
+
+def data_statistics(data: DemonstrationSet, wanted: bool) -> NormStats:
+    """Statistics of a data set, object positions if ``wanted`` and known."""
+    return _statistics(data, data.states(), data.action_rows(), wanted)
+
+
+def inner_statistics(data: DemonstrationSet, vectors: VectorSpace, wanted: bool) -> NormStats:
+    """The same in a checkpoint's convention: its ALOHA transform, actions relative where it says."""
+    states = vectors.inner_state(data.states()).astype(np.float32)
+    if vectors.relative.any():
+        pairs = [vectors.inner_actions(chunks, state) for chunks, state in data.chunks()]
+        rows = np.concatenate([chunks.reshape(-1, chunks.shape[-1]) for chunks in pairs])
+    else:
+        rows = vectors.inner_actions(data.action_rows(), states)
+    return _statistics(data, states, rows.astype(np.float32), wanted)
+
+
+def _statistics(
+    data: DemonstrationSet, states: NDArray[np.float32], actions: NDArray[np.float32], wanted: bool
+) -> NormStats:
+    objects = data.objects() if wanted else None
+    return NormStats(
+        state=column_statistics(states, _LEAST_STD),
+        actions=column_statistics(actions, _LEAST_STD),
+        objects=None if objects is None else column_statistics(objects, _LEAST_STD),
+    )
 
 
 def column_statistics(rows: NDArray[np.float32], least_std: float = 0.0) -> FeatureStats:

@@ -6,6 +6,7 @@ May import: contract, torch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -23,28 +24,25 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         ContractError: the disk is full or not writable; the old file is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(beside, path)
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # torch.save reports a full disk as RuntimeError
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        raise no_room(path, error) from error
+    finally:
         beside.unlink(missing_ok=True)
-        line = str(error).splitlines()[0]
-        raise ContractError(
-            problem(
-                str(path),
-                "room to save it",
-                line,
-                "free the disk; then continue the run",
-            )
-        ) from error
+
+
+def no_room(path: Path, error: Exception) -> ContractError:
+    """What is said when a file cannot be written."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    do = "free the disk; then continue the run with --resume"
+    return ContractError(problem(str(path), "room to save it", line, do))
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -81,20 +79,28 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, keep_below: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         kept = [row for row in read_lines(path) if row.get("step", -1) < keep_below]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_atomic(path, lambda stream: stream.write(text.encode()))
         self._stream = path.open("a", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one object and flush."""
-        self._stream.write(json.dumps(row) + "\n")
-        self._stream.flush()
+        """Append one object and flush.
+
+        Raises:
+            ContractError: the disk is full.
+        """
+        try:
+            self._stream.write(json.dumps(row) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            raise no_room(self._path, error) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
+        """Close the file; what a full disk kept from being written is lost, and was reported."""
+        with contextlib.suppress(OSError):
+            self._stream.close()
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from adamoe_ros.data.lerobot.reader import Dataset
 from adamoe_ros.data.observations import BagStream
 from adamoe_ros.data.units import units_for
 from adamoe_ros.training.lerobot_source import (
+    Reading,
     dataset_layout,
     load_episodes,
     model_pictures,
@@ -43,7 +44,7 @@ def made(folder: Path, gripper: str = "1_open", fps: int = 25) -> tuple[Path, li
 @pytest.mark.parametrize("fps", [25, 50])
 def test_training_sees_what_replay_sees(tmp_path: Path, fps: int) -> None:
     folder, seen = made(tmp_path, fps=fps)
-    episodes, layout = load_episodes(folder, SIZE)
+    episodes, layout = load_episodes(folder, Reading(SIZE, tmp_path / "cache"))
     episode = episodes[0]
     assert layout.camera_slots == tuple(PROFILE.cameras)
     assert layout.control_rate_hz == fps and layout.roles[6] == "left_gripper"

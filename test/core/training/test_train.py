@@ -118,7 +118,7 @@ def test_a_checkpoint_goes_on_learning(config: TrainingConfig, tmp_path: Path) -
         assert far < 1e-2 and fresh < 1e-2, name
     assert any(not torch.equal(after[name], before[name]) for name in after)
 
-    resized = ModelConfig(checkpoint=first, changes={"horizon": 3})
+    resized = ModelConfig(checkpoint=first, changes={"expert.mlp": 32})
     with pytest.raises(ContractError, match=r"model\.changes"):
         train(config.model_copy(update={"model": resized}), tmp_path / "third")
     data = read_shards(config.data.folder, rows=6)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of a dataset in the model's size: decoded once, then read straight from disk.
+
+A file of plain numbers an episode, mapped into memory: a step reads the frames that it shows and
+decodes nothing, and a data set may be larger than the memory. The name tells what it was made of,
+so that a changed dataset is decoded anew. May import: contract, data, policy, numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
+from adamoe_ros.policy.images import resize_picture
+from adamoe_ros.training.storage import write_atomic
+
+Pictures = NDArray[np.uint8]
+
+
+def cached_pictures(
+    dataset: Dataset,
+    entry: EpisodeEntry,
+    steps: NDArray[np.int64],
+    cameras: Mapping[str, str],
+    size: tuple[int, int],
+    cache: Path | None,
+) -> Pictures:
+    """(F, C, H, W, 3) pictures of an episode's frames ``steps``, decoded if need be.
+
+    Args:
+        cameras: slot -> feature, in the model's order. size: (height, width).
+        cache: folder of the files; None: nothing is stored.
+
+    Raises:
+        ContractError: pictures that cannot be decoded, or a full disk.
+    """
+    if cache is None:
+        return np.stack(list(_frames(dataset, entry, steps, cameras, size)))
+    path = cache / f"{dataset.folder.name}-{entry.index:06d}-{_mark(entry, cameras, size)}.npy"
+    if not path.is_file():
+        shape = (len(steps), len(cameras), *size, 3)
+
+        def write(stream: IO[bytes]) -> None:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for frame in _frames(dataset, entry, steps, cameras, size):
+                stream.write(frame.data)
+
+        write_atomic(path, write)
+    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def _mark(entry: EpisodeEntry, cameras: Mapping[str, str], size: tuple[int, int]) -> str:
+    """What decides a file's content, shortened."""
+    files = [entry.data, *(path for path, _ in entry.videos.values())]
+    made_of = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    starts = [start for _, start in entry.videos.values()]
+    what: list[Any] = [made_of, starts, entry.first, entry.length, list(cameras.items()), size]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+
+
+def _frames(
+    dataset: Dataset,
+    entry: EpisodeEntry,
+    steps: NDArray[np.int64],
+    cameras: Mapping[str, str],
+    size: tuple[int, int],
+) -> Iterator[Pictures]:
+    """(C, H, W, 3) of every wanted frame."""
+    films = [_readable(dataset, entry, key) for key in cameras.values()]
+    wanted = set(steps.tolist())
+    for number, pictures in enumerate(zip(*films, strict=True)):
+        if number in wanted:
+            yield np.stack([resize_picture(picture, size) for picture in pictures])
+
+
+def _readable(dataset: Dataset, entry: EpisodeEntry, key: str) -> Iterator[Pictures]:
+    """The pictures of one camera; what the decoders raise becomes one line."""
+    pictures = dataset.pictures(entry, key)
+    while True:
+        try:
+            picture = next(pictures)
+        except StopIteration:
+            return
+        except ContractError:
+            raise
+        except Exception as error:  # PyAV, OpenCV and pyarrow raise many kinds
+            where = f"{dataset.folder}: episode {entry.index}: {key}"
+            line = " ".join(str(error).split())[:120]
+            do = "make the dataset again"
+            raise ContractError(problem(where, "pictures that decode", line, do)) from error
+        yield picture
