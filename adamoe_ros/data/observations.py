@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -45,6 +45,7 @@ class Frame:
     def __init__(self, decode: Callable[[], NDArray[np.uint8]]) -> None:
         self._decode: Callable[[], NDArray[np.uint8]] | None = decode
         self._pixels: NDArray[np.uint8] | None = None
+        self._lock = Lock()  # observations of a slow camera share its frames
 
     def pixels(self) -> NDArray[np.uint8]:
         """The picture; decoded once.
@@ -52,11 +53,12 @@ class Frame:
         Raises:
             ContractError: it cannot be decoded.
         """
-        if self._pixels is None:
-            assert self._decode is not None
-            self._pixels = self._decode()
-            self._decode = None
-        return self._pixels
+        with self._lock:
+            if self._pixels is None:
+                assert self._decode is not None
+                self._pixels = self._decode()
+                self._decode = None
+            return self._pixels
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,15 @@ class BagObservation:
     image_stamps_ns: Mapping[str, int]
     state_stamp_ns: int
 
-    def load(self, pool: Executor | None = None) -> Observation:
-        """With pictures.
+    def load(self) -> Observation:
+        """With pictures; any thread may call it.
 
         Raises:
             ContractError: one of them cannot be decoded.
         """
-        mapped = (pool.map if pool else map)(Frame.pixels, self.frames.values())
         return Observation(
             self.stamp_ns,
-            dict(zip(self.frames, mapped, strict=True)),
+            {slot: frame.pixels() for slot, frame in self.frames.items()},
             self.state,
             self.instruction,
             self.image_stamps_ns,
@@ -250,15 +251,15 @@ class BagStream:
         order the two arrived makes no difference.
         """
         words = self._word_topics()
-        for item in self._lagged(words):
-            if item.topic in words:
-                yield from self._take_words(item.message, item.now_ns)
-            if item.now_ns == 0:
+        for now_ns, topic, message in self._lagged(words):
+            if topic in words:
+                yield from self._take_words(message, now_ns)
+            if now_ns == 0:
                 continue  # before the first /clock
-            for name in self._input_names.get(item.topic, ()):
-                yield from self._take_input(name, item.message, item.now_ns)
-            if item.topic in self._command_names:
-                yield from self._take_command(item.topic, item.message, item.now_ns)
+            for name in self._input_names.get(topic, ()):
+                yield from self._take_input(name, message, now_ns)
+            if topic in self._command_names:
+                yield from self._take_command(topic, message, now_ns)
         yield from self._observation(now_ns=self._newest_now)
 
     def _lagged(self, words: set[str]) -> Iterator[_Arrival]:
@@ -273,28 +274,37 @@ class BagStream:
         heap: list[tuple[int, int, _Arrival]] = []
         now_ns = 0
         newest: dict[str, int] = {}
+        by_log = self.clock == "log"
         for number, item in enumerate(self._bag.messages(topics & set(self._bag.topics))):
-            now_ns = self._now(item.time_ns, item.topic, item.message, now_ns)
+            time_ns, topic, message = item
+            now_ns = time_ns if by_log else self._now(time_ns, topic, message, now_ns)
             self._newest_now = now_ns
-            if self._goes_back(item.topic, item.message, newest):
+            if self._goes_back(topic, message, newest):
                 while heap:  # what came before the jump is of the time before
                     yield heapq.heappop(heap)[2]
-            due = item.time_ns + (LAG_NS if item.topic in late else 0)
-            heapq.heappush(heap, (due, number, _Arrival(now_ns, item.topic, item.message)))
-            while heap and heap[0][0] <= item.time_ns:
+            while heap and heap[0][0] <= time_ns:
                 yield heapq.heappop(heap)[2]
+            if topic in late:
+                arrival = _Arrival(now_ns, topic, message)
+                heapq.heappush(heap, (time_ns + LAG_NS, number, arrival))
+            else:
+                yield _Arrival(now_ns, topic, message)
         while heap:
             yield heapq.heappop(heap)[2]
 
     @staticmethod
     def _goes_back(topic: str, message: Any, newest: dict[str, int]) -> bool:
         """Whether a message's stamp is far before the newest of its topic; notes it."""
-        header = getattr(message, "header", None)
-        stamp = stamp_ns(header.stamp) if header is not None else 0
+        stamp = _header_stamp(message)
         if not stamp:
             return False
-        back = newest.get(topic, stamp) - stamp >= _JUMP_NS
-        newest[topic] = stamp if back else max(stamp, newest.get(topic, stamp))
+        before = newest.get(topic, 0)
+        if stamp >= before:
+            newest[topic] = stamp
+            return False
+        back = before - stamp >= _JUMP_NS
+        if back:
+            newest[topic] = stamp
         return back
 
     def _now(self, log_ns: int, topic: str, message: Any, before_ns: int) -> int:
@@ -302,8 +312,7 @@ class BagStream:
             return log_ns
         if self.clock == "clock":
             return stamp_ns(message.clock) if topic == "/clock" else before_ns
-        header = getattr(message, "header", None)
-        stamp = stamp_ns(header.stamp) if header is not None else 0
+        stamp = _header_stamp(message)
         went_back = before_ns - stamp > _OTHER_CLOCK_S * 1e9
         return stamp if stamp and went_back else max(stamp, before_ns)
 
@@ -335,13 +344,13 @@ class BagStream:
             yield from self._observation(now_ns)  # its joint state will not come any more
         verdict = self._inputs.push(name, sample, now_ns)
         account.take(sample.stamp_ns, now_ns, verdict)
-        for event in self._inputs.aligner.take_events():
-            self.notes.append(f"{(now_ns) / 1e9:.3f}: {event}")
+        if self._inputs.aligner.events:
+            for event in self._inputs.aligner.take_events():
+                self.notes.append(f"{now_ns / 1e9:.3f}: {event}")
         columns = self._state_columns.get(name)
         if columns is not None and verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
             yield Event("state", now_ns, sample.stamp_ns, Part(columns, sample.value))
-        if self._inputs.aligner.state_complete:
-            yield from self._observation(now_ns)
+        yield from self._complete_observation(now_ns)
 
     def _decoded(self, name: str, message: Any, now_ns: int) -> Sample:
         camera = self._profile.cameras.get(name)
@@ -366,8 +375,13 @@ class BagStream:
         whole = self._commands.whole
         if self._inputs.from_commands and whole is not None:
             self._inputs.push_commanded(stamp, whole, now_ns)
-            if self._inputs.aligner.state_complete:
-                yield from self._observation(now_ns)
+            yield from self._complete_observation(now_ns)
+
+    def _complete_observation(self, now_ns: int) -> Iterator[Event]:
+        """The next one, where no later message could change it."""
+        aligner = self._inputs.aligner
+        if aligner.reference_ns != self._last_stamp and aligner.state_complete:
+            yield from self._observation(now_ns)
 
     def _observation(self, now_ns: int) -> Iterator[Event]:
         aligner = self._inputs.aligner
@@ -410,6 +424,12 @@ class BagStream:
     def broken(self) -> int:
         """Input messages that were left out because their content does not fit."""
         return sum(self._wrong.values())
+
+
+def _header_stamp(message: Any) -> int:
+    """ns; 0 where there is none."""
+    header = getattr(message, "header", None)
+    return stamp_ns(header.stamp) if header is not None else 0
 
 
 def _frame(value: Any) -> Frame:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+_PIECE = 256  # vectors that are dropped at a time, as lists move
 
 
 class VectorTimeline:
@@ -45,8 +46,10 @@ class VectorTimeline:
 
     def forget(self, before_ns: int) -> None:
         """Drop what no later look needs: all but the last vector at or before a time."""
+        if len(self._stamps) <= _PIECE:
+            return
         place = bisect_right(self._stamps, before_ns) - 1
-        if place > 256:  # in larger pieces, as lists move
+        if place > _PIECE:
             del self._stamps[:place]
             del self._values[:place]
 
@@ -81,6 +84,7 @@ class JointTimeline:
 
     def __init__(self, columns: Sequence[Sequence[int]]) -> None:
         self._parts = {tuple(item): VectorTimeline() for item in columns}
+        self._places = [np.array(item) for item in self._parts]
         self._width = sum(map(len, self._parts))
 
     def add(self, stamp_ns: int, columns: Sequence[int], values: Vector) -> None:
@@ -114,9 +118,9 @@ class JointTimeline:
 
     def _joined(self, look: Callable[[VectorTimeline], Vector | None]) -> Vector | None:
         joined = np.empty(self._width)
-        for columns, part in self._parts.items():
+        for places, part in zip(self._places, self._parts.values(), strict=True):
             values = look(part)
             if values is None:
                 return None
-            joined[list(columns)] = values
+            joined[places] = values
         return joined

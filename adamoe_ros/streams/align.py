@@ -130,9 +130,13 @@ class Aligner:
     @property
     def reference_ns(self) -> int | None:
         """Newest image of the camera that is furthest behind; None until all have delivered."""
-        newest = [buffer.newest_ns for buffer in self._cameras.values()]
-        known = [stamp for stamp in newest if stamp is not None]
-        return min(known) if len(known) == len(newest) else None
+        reference = None
+        for buffer in self._cameras.values():
+            newest = buffer.newest_ns
+            if newest is None:
+                return None
+            reference = newest if reference is None else min(reference, newest)
+        return reference
 
     @property
     def oldest_ns(self) -> int | None:

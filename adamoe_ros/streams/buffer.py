@@ -137,18 +137,20 @@ class StreamBuffer(Generic[Value]):
     def around(self, time_ns: int) -> tuple[tuple[int, Value] | None, tuple[int, Value] | None]:
         """Newest value at or before a time, and oldest one at or after it."""
         before = after = None
-        for item in self.items:
-            if item[0] <= time_ns:
-                before = item
+        for item in reversed(self.items):  # what is asked for is nearly always of late
             if item[0] >= time_ns:
                 after = item
+            if item[0] <= time_ns:
+                before = item
                 break
         return before, after
 
     def mark_used(self, stamp_ns: int, reference_ns: int) -> None:
         """Note that values up to a stamp have served; those skipped on the way count as unused."""
-        skipped = sum(1 for stamp, _ in self.items if self._used_ns < stamp < stamp_ns)
-        self.unused += skipped
+        for stamp, _ in reversed(self.items):
+            if stamp <= self._used_ns:
+                break
+            self.unused += stamp < stamp_ns
         self._used_ns = max(self._used_ns, stamp_ns)
         self.skew_ns = stamp_ns - reference_ns
 

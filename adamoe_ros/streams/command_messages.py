@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import CommandTopic, command_topics
-from adamoe_ros.streams.messages import stamp_ns
+from adamoe_ros.streams.messages import all_finite, stamp_ns
 
 Vector = NDArray[np.float64]
 
@@ -33,6 +33,8 @@ class CommandReader:
     def __init__(self, profile: RobotProfile) -> None:
         self.topics = command_topics(profile)
         self._by_name = {topic.target.topic: topic for topic in self.topics}
+        self._columns = {topic.target.topic: np.array(topic.columns) for topic in self.topics}
+        self._named: dict[str, tuple[Sequence[str], NDArray[np.intp]]] = {}
         self._positions = np.full(len(profile.joint_ids), np.nan)
 
     def push(self, topic: str, message: Any, arrival_ns: int) -> tuple[int, Vector] | None:
@@ -50,30 +52,36 @@ class CommandReader:
         self._write(known, names, values)
         header = getattr(message, "header", None)
         stamp = stamp_ns(header.stamp) if header is not None else 0
-        own = self._positions[list(known.columns)]
-        return (stamp or arrival_ns, own) if np.isfinite(own).all() else None
+        own = self._positions[self._columns[topic]]
+        return (stamp or arrival_ns, own) if all_finite(own) else None
 
     @property
     def whole(self) -> Vector | None:
         """(J,) what every joint was last told; None before."""
-        return self._positions.copy() if np.isfinite(self._positions).all() else None
+        return self._positions.copy() if all_finite(self._positions) else None
 
     def _write(self, topic: CommandTopic, names: Sequence[str], values: Vector) -> None:
         where = f"commands on {topic.target.topic}"
-        if not np.isfinite(values).all():
+        if not all_finite(values):
             raise ContractError(problem(where, "finite positions", "NaN or inf", "leave it out"))
         if not len(names):
             names = topic.names
         if len(names) != len(values):
             got = f"{len(values)} positions"
             raise ContractError(problem(where, f"{len(names)} positions", got, "check the profile"))
+        known = self._named.get(topic.target.topic)
+        if known is None or known[0] != names:
+            known = self._named[topic.target.topic] = names, self._places(topic, names, where)
+        self._positions[known[1]] = values
+
+    @staticmethod
+    def _places(topic: CommandTopic, names: Sequence[str], where: str) -> NDArray[np.intp]:
         places = dict(zip(topic.names, topic.columns, strict=True))
         unknown = [name for name in names if name not in places]
         if unknown:
             expected = f"the joints {', '.join(topic.names)}"
             raise ContractError(problem(where, expected, ", ".join(unknown), "check the profile"))
-        for name, value in zip(names, values, strict=True):
-            self._positions[places[name]] = value
+        return np.array([places[name] for name in names], np.intp)
 
 
 def _content(topic: CommandTopic, message: Any) -> tuple[Sequence[str], Vector]:

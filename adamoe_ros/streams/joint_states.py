@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import StateTopic, state_topics
-from adamoe_ros.streams.messages import JointStateMessage, stamp_ns
+from adamoe_ros.streams.messages import JointStateMessage, all_finite, stamp_ns
 
 Vector = NDArray[np.float64]
 
@@ -66,7 +66,7 @@ class JointStateDecoder:
                 self._places = self._find(where, names)
                 self._seen = names
             values = np.array([message.position[place] for place in self._places], np.float64)
-        if not np.isfinite(values).all():
+        if not all_finite(values):
             bad = [
                 name
                 for name, value in zip(self.topic.names, values, strict=True)

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of ROS messages that are read here, as structural types. Imports nothing of ROS."""
+"""The parts of ROS messages that are read here, as structural types. Imports: numpy, nothing of ROS."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Stamp(Protocol):
@@ -58,3 +62,8 @@ class JointStateMessage(Protocol):
 def stamp_ns(stamp: Stamp) -> int:
     """Time message -> ns; 0 means that the driver left it empty."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def all_finite(values: NDArray[np.float64]) -> bool:
+    """Whether no value of a (N,) vector is NaN or infinite; one pass where all are."""
+    return math.isfinite(values @ values) or bool(np.isfinite(values).all())

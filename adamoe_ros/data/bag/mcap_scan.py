@@ -143,7 +143,7 @@ class McapScan:
         compression, length = fields.text(), fields.number("<Q")
         packed = content[fields.place : fields.place + length]
         try:
-            data = _unpacked(packed, compression)
+            data = unpacked(packed, compression)
         except Exception as error:
             tell(f"{self.path.name}: a chunk cannot be decompressed ({error}); it is left out")
             return
@@ -179,7 +179,7 @@ class _Fields:
         return self._content[self.place - length : self.place].decode("utf-8", "replace")
 
 
-def _unpacked(data: bytes, compression: str) -> bytes:
+def unpacked(data: bytes, compression: str) -> bytes:
     """What can be decompressed of a possibly cut piece."""
     if compression == "":
         return data

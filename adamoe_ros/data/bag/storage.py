@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One storage file of a bag: rosbags' reader where the file is whole, a scan where it is not.
+"""One storage file of a bag: through its index where it is whole, a scan where it is not.
 
+rosbags opens and checks whole files; the messages of indexed MCAP files are read by ``mcap_chunks``.
 A file that breaks while it is read is continued by the scan behind the last good message.
 """
 
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adamoe_ros.data.bag.entry import RawMessage, TopicEntry, full_type
+from adamoe_ros.data.bag.mcap_chunks import indexed_messages
 from adamoe_ros.data.bag.mcap_scan import McapScan
 from adamoe_ros.data.bag.sqlite_scan import SqliteScan
 
@@ -52,7 +54,7 @@ def open_storage(path: Path) -> Storage:
 
 
 class IndexedStorage:
-    """A whole file, through rosbags."""
+    """A whole file; rosbags says what is in it."""
 
     def __init__(self, path: Path) -> None:
         from rosbags.interfaces import MessageDefinitionFormat
@@ -95,6 +97,12 @@ class IndexedStorage:
         with self._open(self.path) as reader:
             wanted: list[Any] = [item for item in reader.connections if item.topic in topics]
             if not wanted:
+                return
+            chunks = getattr(reader.storage, "chunks", None)
+            stream = getattr(reader.storage, "bio", None)
+            if chunks and stream is not None:
+                names = {item.id: item.topic for item in wanted}
+                yield from indexed_messages(stream, chunks, names)
                 return
             for connection, time_ns, data in reader.messages(wanted):
                 yield RawMessage(time_ns, connection.topic, data)

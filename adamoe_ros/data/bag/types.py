@@ -14,6 +14,7 @@ from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.resources import share_dir
+from adamoe_ros.data.bag.cdr_layout import LayoutMemory
 from adamoe_ros.data.bag.entry import TopicEntry
 
 _DISTROS = ("humble", "jazzy", "kilted")
@@ -52,6 +53,7 @@ class TypeReader:
         self._type = entry.type
         self.store = _store(entry, distro, where)
         self.problem = self._hash_problem(entry, where)
+        self._layouts = LayoutMemory(self.store, entry.type)
 
     def _hash_problem(self, entry: TopicEntry, where: str) -> str | None:
         if not entry.digest.startswith("RIHS01_"):
@@ -72,11 +74,16 @@ class TypeReader:
         Raises:
             ContractError: the bytes are not of this type.
         """
+        known = self._layouts.read(data)
+        if known is not None:
+            return known
         try:
-            return self.store.deserialize_cdr(data, self._type)
+            message = self.store.deserialize_cdr(memoryview(data), self._type)
         except Exception as error:  # truncated or foreign bytes fail in many ways
             line = f"{len(data)} bytes that are not ({type(error).__name__})"
             raise ContractError(problem(self._type, "a whole message", line, "skip it")) from error
+        self._layouts.learn(data, message)
+        return message
 
 
 def _store(entry: TopicEntry, distro: str, where: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,16 +30,19 @@ from adamoe_ros.data.observations import (
     Event,
     StreamOptions,
 )
+from adamoe_ros.evaluation.replay.ahead import decoded_ahead
 from adamoe_ros.evaluation.replay.chunk_limits import ChunkLimits
 from adamoe_ros.evaluation.replay.errors import OpenLoopErrors, grippers_of
 from adamoe_ros.evaluation.replay.executed import Execution
 from adamoe_ros.evaluation.replay.predictor import Prediction, Predictor
+from adamoe_ros.streams.memory import keep_freed_pictures
 
 Vector = NDArray[np.float64]
 Truth = Literal["command", "next_state"]
 _SLACK_NS = 500_000_000  # until what was commanded at a time is taken as known
 _KEPT_EXPERTS = 2000  # inferences whose routing is kept for the report
 _KEPT_LATENCIES = 100_000
+_THREADS = 4  # that decode pictures
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,9 @@ class BagReplay:
         self._truth = self.stream.timeline("command" if self.record.truth == "command" else "state")
         self._pose = self.stream.timeline("state")
         self._pending: deque[Chunk] = deque()
-        self._last_ns: int | None = None
+        self._due: deque[BagObservation] = deque()  # read, not yet inferred on
+        self._due_ns: int | None = None
+        self._read_ns = 0
         self._now_ns = 0
         self._to_command = state_to_command(profile)
 
@@ -207,9 +212,10 @@ class BagReplay:
     def run(self) -> BagRecord:
         """The whole bag."""
         begun = time.perf_counter()
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for event in self.stream.events():
-                self._take(event, pool)
+        keep_freed_pictures()
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+            for event, loading in decoded_ahead(self.stream.events(), self._is_wanted, pool):
+                self._take(event, loading)
                 self._settle(event.now_ns)
                 self._now_ns = event.now_ns
         self._settle(None)
@@ -220,9 +226,19 @@ class BagReplay:
 
     # --- events ---------------------------------------------------------------------------------
 
-    def _take(self, event: Event, pool: ThreadPoolExecutor) -> None:
+    def _is_wanted(self, seen: BagObservation) -> bool:
+        """Whether the pictures are looked at: every ``stride_s``, and where the clock goes back."""
+        last, stride = self._due_ns, round(self._settings.stride_s * 1e9)
+        back, self._read_ns = seen.stamp_ns < self._read_ns, seen.stamp_ns
+        due = last is None or back or seen.stamp_ns - last >= stride - 1_000_000
+        if due:
+            self._due_ns = seen.stamp_ns
+            self._due.append(seen)
+        return due or self._settings.decode_all
+
+    def _take(self, event: Event, loading: Future[Observation] | None) -> None:
         if event.kind == "observation":
-            self._observe(event.value, pool)
+            self._observe(event.value, loading)
         elif event.kind == "instruction":
             self.record.instruction = self.record.instruction or event.value
         else:
@@ -234,35 +250,32 @@ class BagReplay:
             self._truth.add(event.stamp_ns, *event.value)
         if event.kind == "state":
             self._pose.add(event.stamp_ns, *event.value)
-            pose = self._pose.held(event.stamp_ns)
+            pose = self._pose.held(event.stamp_ns) if self._predictors else None
             if pose is not None:
                 for record in self.record.policies:
                     record.execution.state(event.now_ns - LAG_NS, pose)
             self._pose.forget(event.stamp_ns - _SLACK_NS)
 
-    def _observe(self, seen: BagObservation, pool: ThreadPoolExecutor) -> None:
+    def _observe(self, seen: BagObservation, loading: Future[Observation] | None) -> None:
         record = self.record
-        if self._last_ns is not None and seen.stamp_ns < record.end_ns:
+        if record.observations and seen.stamp_ns < record.end_ns:
             self._restart(seen.stamp_ns)
         if record.observations == 0:
             record.start_ns = seen.stamp_ns
         record.observations += 1
         record.end_ns = seen.stamp_ns
         self._listeners.progress((seen.stamp_ns - record.start_ns) / 1e9)
-        stride = round(self._settings.stride_s * 1e9)
-        due = self._last_ns is None or seen.stamp_ns - self._last_ns >= stride - 1_000_000
-        if due or self._settings.decode_all:
-            observation = seen.load(pool)
-            if due and self._predictors:
-                self._infer(observation)
+        due = bool(self._due) and self._due[0] is seen
         if due:
-            self._last_ns = seen.stamp_ns
+            self._due.popleft()
+        observation = loading.result() if loading is not None else None
+        if due and observation is not None and self._predictors:
+            self._infer(observation)
 
     def _restart(self, stamp_ns: int) -> None:
         """The clock went back: nothing before is compared with what comes."""
         self.record.notes.append("the clock went back; chunks before are compared up to there")
         self._settle(None)
-        self._last_ns = None
         self._truth.clear()
         self._pose.clear()
         self.record.start_ns += stamp_ns - self.record.end_ns
