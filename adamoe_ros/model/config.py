@@ -28,6 +28,7 @@ class VisionConfig:
         width, depth, heads, mlp: of the transformer blocks.
         stem_channels: four convolutions at strides 2, 4, 4, 8 (``conv`` stem only).
         keypoints: spatial-softmax key points per view (``conv`` stem only).
+        prompted_keypoints: further ones whose maps are made of the prompt.
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -39,6 +40,7 @@ class VisionConfig:
     mlp: int = 4304
     stem_channels: tuple[int, ...] = ()
     keypoints: int = 0
+    prompted_keypoints: int = 0
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -46,6 +48,11 @@ class VisionConfig:
         height, width = self.image_size
         edge = self.patch if self.stem == "patch" else 24
         return height // edge, width // edge
+
+    @property
+    def all_keypoints(self) -> int:
+        """Key points of one view, prompted ones included."""
+        return self.keypoints + self.prompted_keypoints
 
     @property
     def tokens(self) -> int:
@@ -224,7 +231,14 @@ def _numbers(tree: Mapping[str, Any], where: str = "config") -> list[tuple[str, 
     return found
 
 
-_MAY_BE_ZERO = ("vision.depth", "vision.keypoints", "aux_positions", "moe.num_experts", "moe.top_k")
+_MAY_BE_ZERO = (
+    "vision.depth",
+    "vision.keypoints",
+    "vision.prompted_keypoints",
+    "aux_positions",
+    "moe.num_experts",
+    "moe.top_k",
+)
 
 
 def _check_positive(config: ModelConfig, problems: Problems) -> None:
@@ -255,6 +269,9 @@ def _check_vision(vision: VisionConfig, problems: Problems) -> None:
         problems.add(f"{where}.stem_channels", "four widths", vision.stem_channels, "give them")
     if vision.stem == "patch" and (vision.stem_channels or vision.keypoints):
         problems.add(where, "no stem_channels or keypoints", "some", "use stem: conv")
+    if vision.prompted_keypoints and not vision.keypoints:
+        got = vision.prompted_keypoints
+        problems.add(f"{where}.prompted_keypoints", "0 without key points", got, "set keypoints")
 
 
 def _check_gemma(config: ModelConfig, problems: Problems) -> None:
@@ -302,7 +319,7 @@ def small() -> ModelConfig:
     return ModelConfig(
         vision=VisionConfig(
             image_size=(72, 96), stem="conv", width=128, depth=1, heads=4, mlp=256,
-            stem_channels=(16, 32, 64, 96), keypoints=32,
+            stem_channels=(16, 32, 64, 96), keypoints=24, prompted_keypoints=8,
         ),
         prefix=PrefixConfig(width=128, depth=3, mlp=256, heads=4, head_dim=32, vocab=256),
         expert=ExpertConfig(width=128, mlp=256),

@@ -9,6 +9,13 @@ import torch
 from torch import Tensor, nn
 
 ROUTER_STD = 0.006
+_TABLES = (
+    "embed.weight",
+    "vision.pos_embed",
+    "vision.stem.view_embed",
+    "reader.places",
+    "reader.queries",
+)
 
 
 @torch.no_grad()
@@ -27,7 +34,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
             _normal(parameter, ROUTER_STD, generator)
         elif parameter.dim() == 1:
             parameter.zero_()
-        elif name in ("embed.weight", "vision.pos_embed", "vision.stem.view_embed"):
+        elif name in _TABLES:
             _normal(parameter, 1 / math.sqrt(parameter.shape[1]), generator)
         elif ".experts." in name:
             _normal(parameter, 1 / math.sqrt(parameter.shape[2]), generator)

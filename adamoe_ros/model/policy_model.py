@@ -35,7 +35,7 @@ from adamoe_ros.model.layout import PrefixLayout, prefix_layout
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.siglip import VisionEncoder
 from adamoe_ros.model.statistics import MoEStatistics, moe_statistics
-from adamoe_ros.model.stem import ObjectHead
+from adamoe_ros.model.stem import ObjectHead, PromptMean, PromptReader
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ class AdaMoEPolicy(nn.Module):
         self.action_out_proj = Linear(width, patch)
         if config.aux_positions:
             self.aux = ObjectHead(config)
+        self.reader = _make_reader(config)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -171,8 +172,11 @@ class AdaMoEPolicy(nn.Module):
         """(B, P, prefix width) packed tokens, and the object positions."""
         batch, views = images.shape[:2]
         places = layout.image_index.to(images.device)
-        tokens, points = self.vision(images.flatten(0, 1)[places], places % views)
         prompt = self.embed(token_ids[:, : layout.prompt]) * math.sqrt(self.config.prefix.width)
+        said = token_mask[:, : layout.prompt].to(prompt.device)
+        summary = None if self.reader is None else self.reader(prompt, said)
+        asked = None if summary is None else summary[places // views]
+        tokens, points = self.vision(images.flatten(0, 1)[places], places % views, asked)
         parts = [tokens, prompt]
         if layout.views is None:
             full = tokens.new_zeros(batch * views, *tokens.shape[1:])
@@ -181,9 +185,8 @@ class AdaMoEPolicy(nn.Module):
         objects = None
         if points is not None and self.config.aux_positions:
             seen = points.new_zeros(batch * views, *points.shape[1:]).index_copy(0, places, points)
-            said = token_mask[:, : layout.prompt, None].to(prompt)
-            mean = (prompt * said).sum(1) / said.sum(1).clamp(min=1)
-            objects, token = self.aux(seen.reshape(batch, -1), state, mean)
+            assert summary is not None
+            objects, token = self.aux(seen.reshape(batch, -1), state, summary)
             parts.insert(1, token)
         x = torch.cat(parts, 1)
         if layout.token_index is not None:
@@ -346,6 +349,13 @@ class AdaMoEPolicy(nn.Module):
     def _project(self, linear: nn.Linear, x: Tensor) -> Tensor:
         """A suffix projection in its own dtype, which may differ from the blocks'."""
         return linear(x.to(linear.weight.dtype)).to(self.dtype)
+
+
+def _make_reader(config: ModelConfig) -> PromptReader | PromptMean | None:
+    """What makes one vector of the prompt; None where nothing asks for it (pi0)."""
+    if config.vision.prompted_keypoints:
+        return PromptReader(config.prefix.width, config.prompt_length)
+    return PromptMean() if config.aux_positions else None
 
 
 def _per_row(time: Tensor, actions: Tensor) -> Tensor:

@@ -75,18 +75,21 @@ class VisionEncoder(nn.Module):
         if config.stem == "patch":
             self.patch_embed = Conv2d(3, config.width, config.patch, stride=config.patch)
         else:
-            self.stem = ConvStem(config, num_views)
+            self.stem = ConvStem(config, num_views, out_width)
         self.pos_embed = nn.Parameter(torch.zeros(config.tokens, config.width))
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
         self.head = Linear(config.width, out_width)
 
-    def forward(self, images: Tensor, views: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, images: Tensor, views: Tensor, prompt: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Encode images.
 
         Args:
             images: (N, 3, H, W) in [-1, 1].
             views: (N,) int64 camera slot of each image.
+            prompt: (N, prefix width) of the prompt reader, for prompted key points.
 
         Returns:
             (N, T, prefix width) tokens, and the key points (N, P, 2) of a ``conv`` stem.
@@ -96,7 +99,7 @@ class VisionEncoder(nn.Module):
             x = self.patch_embed(images.to(self.patch_embed.weight.dtype))
             x = x.flatten(2).transpose(1, 2)
         else:
-            x, points = self.stem(images, views)
+            x, points = self.stem(images, views, prompt)
         x = (x + self.pos_embed).to(self.head.weight.dtype)
         for block in self.blocks:
             x = block(x)

@@ -76,6 +76,7 @@ class PrefixProgram:
         self.encoder = make_encoder(network.vision, layout, usual.batch * usual.views)
         self.embed = network.embed.weight.detach()
         self.aux = network.aux if self.config.aux_positions else None
+        self.reader = network.reader
         layers = [layer for layer in network.prefix.layers if isinstance(layer, GemmaLayer)]
         self.blocks: list[Block] = [make_block(x, layout, rows, heads) for x in layers[:-1]]
         self.last = make_last_block(layers[-1], layout, rows, heads)
@@ -139,26 +140,28 @@ class PrefixProgram:
         batch, views = slots.shape
         prompt = self.embed[token_ids] * math.sqrt(self.config.prefix.width)
         parts, objects, points = [prompt], None, None
+        first = views * self.config.vision.tokens
+        said = prompt.new_ones(batch, prompt.shape[1], dtype=torch.bool)
+        if valid is not None:
+            said = valid[:, valid.shape[1] - prompt.shape[1] :]
+        summary = None if self.reader is None else self.reader(prompt, said)
         if views:
-            tokens, points = self.encoder(pixels.flatten(0, 1), slots.flatten())
+            asked = None if summary is None else summary.repeat_interleave(views, 0)
+            tokens, points = self.encoder(pixels.flatten(0, 1), slots.flatten(), asked)
             parts.insert(0, tokens.reshape(batch, -1, tokens.shape[-1]))
         if self.aux is not None:
-            first = 0 if not views else parts[0].shape[1]
-            said = prompt.new_ones(batch, prompt.shape[1], 1)
             present = prompt.new_ones(batch, views, 1)
             if valid is not None:
-                said = valid[:, first + 1 :, None].to(prompt)
                 present = (
                     valid[:, :first].unflatten(1, (max(views, 1), -1))[:, :views, :1].to(prompt)
                 )
-            mean = (prompt * said).sum(1) / said.sum(1).clamp(min=1)
-            objects, token = self.aux(self._seen(points, slots, present), state, mean)
+            objects, token = self.aux(self._seen(points, slots, present), state, summary)
             parts.insert(len(parts) - 1, token)
         return torch.cat(parts, 1), objects
 
     def _seen(self, points: Tensor | None, slots: Tensor, present: Tensor) -> Tensor:
         """Key points by camera slot, 0 where absent: (B, all slots * 2 * points)."""
-        batch, width = len(slots), 2 * self.config.vision.keypoints
+        batch, width = len(slots), 2 * self.config.vision.all_keypoints
         seen = present.new_zeros(batch, self.config.num_views, width)
         if points is not None:
             rows = points.reshape(batch, -1, width) * present

@@ -62,11 +62,18 @@ class Encoder(NamedTuple):
     head: Product
     dtype: torch.dtype
 
-    def __call__(self, images: Tensor, slots: Tensor) -> tuple[Tensor, Tensor | None]:
-        """images (N, 3, H, W) in [-1, 1], slots (N,) -> tokens (N, T, prefix width), key points."""
+    def __call__(
+        self, images: Tensor, slots: Tensor, prompt: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens (N, T, prefix width) and key points.
+
+        Args:
+            images: (N, 3, H, W) in [-1, 1]. slots: (N,).
+            prompt: (N, prefix width) of the prompt reader, for prompted key points.
+        """
         points = None
         if self.stem is not None:
-            x, points = self.stem(images, slots)
+            x, points = self.stem(images, slots, prompt)
         else:
             assert self.patches is not None
             x = self.patches(unfold(images, self.edge).to(self.dtype))

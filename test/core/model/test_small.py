@@ -99,3 +99,30 @@ def test_positions_are_learned_from_pictures_and_words_choose_the_object():
         found, wanted = locate(64)
     error = (found - wanted)[:, :2].abs().mean()
     assert error < 0.15  # guessing: 0.4; the wrong object: 0.55
+
+
+def test_the_reader_knows_the_words_order_and_not_the_padding():
+    config = small()
+    model = fresh()
+    ids = torch.tensor([[2, 10, 11, 0, 0], [2, 11, 10, 0, 0], [2, 10, 11, 7, 9]])
+    words = model.embed(ids)
+    said = torch.tensor([3, 3, 3]).unsqueeze(1) > torch.arange(5)
+    first, swapped, padded = model.reader(words, said)
+    assert not torch.allclose(first, swapped, atol=1e-2)
+    assert torch.allclose(first, padded, atol=1e-6)
+    assert first.shape == (config.prefix.width,)
+
+
+def test_prompted_key_points_move_with_the_sentence():
+    config = small()
+    model = fresh()
+    images, _ = pictures(2, torch.Generator().manual_seed(0))
+    pixels = images[0].expand(2, -1, -1, -1, -1).flatten(0, 1)
+    views = torch.arange(3).repeat(2)
+    prompt = torch.randn(2, config.prefix.width, generator=torch.Generator().manual_seed(1))
+    _, points = model.vision(pixels, views, prompt.repeat_interleave(3, 0))
+    fixed = config.vision.keypoints
+    one, other = points[:3], points[3:]
+    assert points.shape == (6, config.vision.all_keypoints, 2)
+    assert torch.equal(one[:, :fixed], other[:, :fixed])
+    assert not torch.allclose(one[:, fixed:], other[:, fixed:], atol=1e-3)
