@@ -6,16 +6,25 @@ from __future__ import annotations
 
 import argparse
 
+from adamoe_ros.cli.demo_scenes import CHANGE_AFTER
 from adamoe_ros.control.strategies import STRATEGIES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``adamoe demo``."""
     add = parser.add_argument
-    add("--task", default="lift_bar", help="task of the simulator (default: %(default)s)")
+    add("--task", help="scene of the simulator (default: the sentence's; without both, a tour)")
     add("--instruction", help="sentence for the policy (default: the task's own)")
+    add("--change-to", metavar="SENTENCE", help="say this instead while the arms move")
+    add(
+        "--change-after",
+        type=float,
+        default=CHANGE_AFTER,
+        metavar="S",
+        help="seconds until then (default: %(default)s)",
+    )
     add("--seed", type=int, default=0, help="of the first episode; the next ones count up")
-    add("--episodes", type=int, default=1, help="how many (default: %(default)s)")
+    add("--episodes", type=int, default=1, help="how many of each scene (default: %(default)s)")
     add("--robot", default="aloha_sim", help="profile of policy and control (default: %(default)s)")
     add("--checkpoint", help="checkpoint folder (default: the one that is shipped)")
     add(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from adamoe_ros.cli.demo_environment import check_checkpoint, prepare_environment
 from adamoe_ros.cli.demo_output import write_results
 from adamoe_ros.cli.demo_processes import NodeProcesses
+from adamoe_ros.cli.demo_scenes import Scene
 from adamoe_ros.cli.demo_settings import DemoSettings, settings_from
 from adamoe_ros.cli.demo_view import Snapshot, View, make_view
 from adamoe_ros.contract.errors import ContractError
@@ -82,34 +83,37 @@ class DemoRun:
         director.wait_for("policy_node: its status", lambda: live.policy_heard, _ACTIVATE)
         self.recording.settings["device"] = live.policy.device
         self._view.step(f"policy ready on {live.policy.device}")
-        for index in range(self._settings.episodes):
-            self._run_episode(index)
+        for index, scene in enumerate(self._settings.scenes):
+            self._run_episode(index, scene)
         self.recording.settings["memory_mib"] = {
             name: round(size / 2**20) for name, size in self._nodes.memory().items()
         }
 
-    def _run_episode(self, index: int) -> None:
+    def _run_episode(self, index: int, scene: Scene) -> None:
         """Set up, activate, execute, deactivate; deactivated, control follows the reset arms."""
         from adamoe_ros.ros.demo_director import ACTIVATE, DEACTIVATE
 
         settings, director = self._settings, self._director
-        seed = settings.seed + index
-        sentence = director.set_up(settings.task, settings.instruction or "", seed)
+        sentence = director.set_up(scene.task, scene.instruction or "", scene.seed)
         live = director.recorder.live
         director.wait_for(
             "sim_node: a camera frame of the episode",
-            lambda: live.task.seed == seed and live.task.frames > 0,
+            lambda: (
+                (live.task.task, live.task.seed) == (scene.task, scene.seed)
+                and live.task.frames > 0
+            ),
             _ACTIVATE,
         )
         for name in ("control_node", "policy_node"):
             director.transition(name, ACTIVATE, _ACTIVATE)
-        episode = Episode(index, seed, settings.task, sentence)
+        episode = Episode(index, scene.seed, scene.task, sentence)
         director.recorder.begin(episode)
         self._episode = episode
         self._pace = _Pace()
         begun = time.monotonic()
+        change = None if scene.change_to is None else (scene.change_after, scene.change_to)
         result = director.execute(
-            sentence, settings.max_duration, True, settings.max_duration * _SLOWEST
+            sentence, settings.max_duration, settings.max_duration * _SLOWEST, change
         )
         episode.wall = time.monotonic() - begun
         director.recorder.end()
@@ -120,7 +124,7 @@ class DemoRun:
         self._view.quiet()
         word = "success" if episode.success else "no success"
         self._view.step(
-            f"episode {index + 1}/{settings.episodes}, seed {seed}: {word} after "
+            f"episode {index + 1}/{len(settings.scenes)}, {episode.said()}, seed {scene.seed}: {word} after "
             f"{episode.elapsed:.1f} s, {len(episode.chunks)} chunks ({episode.result_message})"
         )
         for name in ("policy_node", "control_node"):
@@ -143,8 +147,8 @@ class DemoRun:
         }
         sim = {
             "robot": SIM_ROBOT,
-            "task": settings.task,
-            "seed": settings.seed,
+            "task": settings.scenes[0].task,
+            "seed": settings.scenes[0].seed,
             "real_time_factor": settings.real_time_factor,
             "trace": trace,
         }
@@ -165,7 +169,7 @@ class DemoRun:
         latency = dict(zip(policy.stages, policy.latency_last, strict=False))
         return Snapshot(
             episode=episode.index + 1,
-            episodes=self._settings.episodes,
+            episodes=len(self._settings.scenes),
             instruction=policy.instruction or episode.instruction,
             phase=policy.phase,
             mode=_MODES[control.mode] + (f" ({control.hold_cause})" if control.hold_cause else ""),

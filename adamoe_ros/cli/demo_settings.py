@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros import __version__
+from adamoe_ros.cli.demo_scenes import Scene, scenes_from
 from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.profile import RobotProfile
 
@@ -22,12 +23,9 @@ _DOMAINS = range(1, 102)  # what every platform's port range allows
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """One run of the demo; the arguments of ``adamoe demo`` by the same names."""
+    """One run of the demo; the scenes, and arguments of ``adamoe demo`` by the same names."""
 
-    task: str
-    instruction: str | None
-    seed: int
-    episodes: int
+    scenes: tuple[Scene, ...]
     robot: str
     checkpoint: Path
     strategy: str
@@ -87,24 +85,19 @@ def settings_from(options: argparse.Namespace, default_checkpoint: Path) -> Demo
         ContractError: everything that does not fit.
     """
     problems = Problems()
-    if options.instruction is not None and not options.instruction.strip():
-        problems.add(
-            "--instruction", "a sentence", "an empty one", "write one, or leave the option out"
-        )
     if options.episodes < 1:
         problems.add("--episodes", "1 or more", options.episodes, "correct the number")
     if options.seed < 0:
         problems.add("--seed", "0 or more", options.seed, "correct the number")
+    if not options.change_after > 0:
+        problems.add("--change-after", "more than 0 s", options.change_after, "correct the number")
     if not options.max_duration > 0:
         problems.add("--max-duration", "more than 0 s", options.max_duration, "correct the number")
     if not 0 <= options.smoothing <= 1:
         problems.add("--smoothing", "0 to 1 s", options.smoothing, "correct the number")
     problems.raise_if_any()
     return DemoSettings(
-        task=options.task,
-        instruction=options.instruction,
-        seed=options.seed,
-        episodes=options.episodes,
+        scenes=scenes_from(options),
         robot=options.robot,
         checkpoint=Path(options.checkpoint) if options.checkpoint else default_checkpoint,
         strategy=options.strategy,

@@ -74,6 +74,14 @@ class Seam:
 
 
 @dataclass
+class InstructionChange:
+    """The sentence was replaced while the goal ran; ``time`` in s."""
+
+    time: float
+    instruction: str
+
+
+@dataclass
 class Samples:
     """Joint values over time: ``time`` (N,) s and ``values`` (N, J)."""
 
@@ -107,6 +115,18 @@ class Episode:
     wall: float = 0.0
     frames_sent: int = 0
     dropped_frames: int = 0
+    changes: list[InstructionChange] = field(default_factory=list)
+
+    def instruction_at(self, time: float) -> str:
+        """The sentence that was in force at ``time``."""
+        said = [change.instruction for change in self.changes if change.time <= time]
+        return said[-1] if said else self.instruction
+
+    def said(self) -> str:
+        """Every sentence, in order, for a line of text."""
+        parts = [f'"{self.instruction}"']
+        parts += [f'at {change.time:.1f} s "{change.instruction}"' for change in self.changes]
+        return ", ".join(parts)
 
 
 @dataclass
@@ -142,5 +162,6 @@ def _episode(entry: dict[str, Any]) -> Episode:
         "inferences": [InferenceRecord(**item) for item in entry["inferences"]],
         "control": [ControlRecord(**item) for item in entry["control"]],
         "seams": [Seam(**item) for item in entry["seams"]],
+        "changes": [InstructionChange(**item) for item in entry.get("changes", ())],
     }
     return Episode(**{**entry, **nested})

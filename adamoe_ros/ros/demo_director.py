@@ -23,11 +23,12 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
+from std_msgs.msg import String
 
 from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.ros import names
+from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.demo_recorder import DemoRecorder
 from adamoe_ros.srv import ResetTask
 
@@ -72,6 +73,7 @@ class DemoDirector:
         self.node.create_subscription(Log, "/rosout", self._on_log, latched)
         self._reset: Any = self.node.create_client(ResetTask, "reset_task")
         self._execute: Any = ActionClient(self.node, ExecuteInstruction, names.EXECUTE)
+        self._instruction = self.node.create_publisher(String, names.INSTRUCTION, qos.INSTRUCTION)
         self._lifecycle: dict[str, Any] = {}
         self._goal: Any = None
 
@@ -139,27 +141,48 @@ class DemoDirector:
         return str(answer.instruction)
 
     def execute(
-        self, instruction: str, max_duration: float, stop_on_success: bool, patience: float
+        self,
+        instruction: str,
+        max_duration: float,
+        patience: float,
+        change: tuple[float, str] | None = None,
     ) -> ExecuteInstruction.Result:
-        """Send a goal and wait for its result.
+        """Send a goal that ends with success, and wait for its result.
 
         Args:
             max_duration: s of the robot's clock.
             patience: s of wall time until the demo gives up.
+            change: s of the robot's clock after which another sentence is published.
         """
         self.wait_for("policy_node: execute", self._execute.server_is_ready, 30.0)
         goal = ExecuteInstruction.Goal(
-            instruction=instruction, max_duration=max_duration, stop_on_success=stop_on_success
+            instruction=instruction, max_duration=max_duration, stop_on_success=True
         )
         handle = self._result("policy_node: goal", self._execute.send_goal_async(goal), 10.0)
         if not handle.accepted:
             raise DemoFailed("policy_node: expected the goal to be taken, it was rejected")
         self._goal = handle
+        result = handle.get_result_async()
         try:
-            answer = self._result("policy_node: result", handle.get_result_async(), patience)
+            if change is not None:
+                self._change(*change, result, patience)
+            answer = self._result("policy_node: result", result, patience)
         finally:
             self._goal = None
         return answer.result
+
+    def _change(self, after: float, instruction: str, result: Future, patience: float) -> None:
+        """Publish another sentence when the robot's clock has gone on for ``after`` s."""
+        clock = self.node.get_clock()
+        start = clock.now().nanoseconds
+
+        def due() -> bool:
+            return bool(result.done()) or clock.now().nanoseconds - start >= after * 1e9
+
+        self.wait_for("the robot's clock", due, patience)
+        if not result.done():
+            self._instruction.publish(String(data=instruction))
+            self.recorder.note_instruction(instruction)
 
     def cancel(self) -> None:
         """Cancel the running goal, if any, and wait shortly for the arms to be told."""

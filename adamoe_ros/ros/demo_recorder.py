@@ -22,6 +22,7 @@ from adamoe_ros.data.recording import (
     ControlRecord,
     Episode,
     InferenceRecord,
+    InstructionChange,
     Samples,
     Seam,
 )
@@ -143,6 +144,12 @@ class DemoRecorder:
         self._episode = episode
         self._measured.samples = episode.measured
         self._commanded.samples = episode.commanded
+
+    def note_instruction(self, instruction: str) -> None:
+        """The sentence was replaced now."""
+        if self._episode is not None:
+            now = self._clock.now().nanoseconds / 1e9 - self._start
+            self._episode.changes.append(InstructionChange(now, instruction))
 
     def end(self) -> None:
         """Record no longer; the episode's counters and judgement are complete."""

@@ -2,7 +2,8 @@
 """sim_node: the embedded simulator where a robot's drivers would be, on the same topics.
 
 Two threads of ``SimLoop`` run physics and cameras; the executor's thread takes commands and
-``reset_task``. A plain node, not a lifecycle node: drivers are simply there. Imports rclpy.
+``reset_task`` and sentences. A plain node, not a lifecycle node: drivers are simply there. Imports
+rclpy.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile_io import load_profile, profile_path
@@ -111,6 +113,7 @@ class SimNode(Node):
             self.create_publisher(Clock, "/clock", qos.CLOCK) if params.publish_clock else None
         )
         self.create_service(ResetTask, "reset_task", self._on_reset)
+        self.create_subscription(String, names.INSTRUCTION, self._on_instruction, qos.INSTRUCTION)
 
     # --- from ROS -------------------------------------------------------------------------------
 
@@ -141,6 +144,22 @@ class SimNode(Node):
         response.instruction = response.message = self._world.instruction
         self._on_status(self._loop.now_ns)
         return response
+
+    def _on_instruction(self, message: String) -> None:
+        """The sentence that the policy hears is also the one that is judged by."""
+        if message.data.strip() == self._world.instruction:
+            return
+        try:
+            with self._loop.lock:
+                self._world.ask(message.data.strip())
+                self._ever_success = False
+        except ContractError as error:
+            self.get_logger().warning(
+                f"{' '.join(error.problems)}; the episode is judged by "
+                f"{self._world.instruction!r} as before"
+            )
+            return
+        self._on_status(self._loop.now_ns)
 
     # --- from the loop --------------------------------------------------------------------------
 

@@ -86,6 +86,14 @@ class SimWorld:
         self.targets[:] = HOME
         self._left_over = 0.0
 
+    def ask(self, instruction: str) -> None:
+        """Another sentence from now on, in the same scene.
+
+        Raises:
+            ContractError: the sentence is none of the task's; nothing changes.
+        """
+        self._sim.ask(instruction)
+
     def measured(self) -> tuple[Vector, Vector]:
         """(14,) positions and (14,) velocities."""
         return self._sim.measured()

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripted expert's episodes: clean targets, on half of them disturbed execution.
 
+An episode can begin in the middle of another wish: a policy has to know what to do when the sentence
+changes while the arms are on their way.
+
 May import: numpy, sim.
 """
 
@@ -17,6 +20,8 @@ from adamoe_ros.sim.bimanual import BimanualSim
 Vector = NDArray[np.float64]
 _MEMORY = 0.95  # of the disturbance from one tick to the next
 _GRIPPERS = (6, 13)
+_ON_THE_WAY = (15, 60)  # ticks that another wish was followed: the hands are not down yet
+_REJOIN = 80  # ticks until the arms are on the new path
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,35 @@ def disturbance(ticks: int, size: float, rng: np.random.Generator) -> Vector:
     return offsets
 
 
+def rejoined(actions: Vector, now: Vector, ticks: int = _REJOIN) -> Vector:
+    """Targets that begin where the arms are and lead into a plan.
+
+    Args:
+        actions: (T, 14) plan. now: (14,) present targets.
+        ticks: until the plan is met.
+    """
+    share = np.clip(np.arange(len(actions)) / ticks, 0, 1)
+    rest = 1 - share**2 * (3 - 2 * share)
+    return actions + rest[:, None] * (now - actions[0])
+
+
+def phrasing(sim: BimanualSim, seed: int) -> str:
+    """One of the training's ways to say what the present episode asks for, drawn from a seed."""
+    ways = sim.phrasings()
+    return ways[int(np.random.default_rng((seed, 4)).integers(len(ways)))]
+
+
+def follow_another(sim: BimanualSim, rng: np.random.Generator) -> None:
+    """Begin to do what the episode does not ask for, until the hands are on their way."""
+    wanted, language = sim.instruction, sim.task.language
+    others = [m for m in language.meanings if m != sim.task.meaning] or [sim.task.meaning]
+    sim.ask(language.sentences(others[int(rng.integers(len(others)))])[0])
+    for target in sim.plan()[: int(rng.integers(*_ON_THE_WAY))]:
+        sim.set_targets(target)
+        sim.advance()
+    sim.ask(wanted)
+
+
 @dataclass(frozen=True)
 class Showing:
     """An episode that is about to be shown.
@@ -63,19 +97,27 @@ class Showing:
 
 
 def prepare(
-    sim: BimanualSim, seed: int, every: int, noise: float = 0.0, instruction: str | None = None
+    sim: BimanualSim,
+    seed: int,
+    every: int,
+    noise: float = 0.0,
+    instruction: str | None = None,
+    changed: bool = False,
 ) -> Showing:
     """Set up the scene of a seed and plan; arguments as ``run_expert``.
 
     Args:
         instruction: sentence; None: drawn from the seed.
+        changed: the arms followed another sentence before.
 
     Raises:
         ContractError: the sentence is none of the task's.
     """
     sim.reset(seed, instruction)
     rng = np.random.default_rng((seed, 1))
-    actions = sim.plan()
+    if changed:
+        follow_another(sim, np.random.default_rng((seed, 5)))
+    actions = rejoined(sim.plan(), sim.targets)
     offsets = disturbance(len(actions), noise, rng)
     steps = np.arange(int(rng.integers(every)), len(actions), every)
     return Showing(steps, actions, offsets)
@@ -97,6 +139,7 @@ def run_expert(
     every: int,
     look: Callable[[], dict[str, NDArray[np.uint8]]] | None,
     noise: float = 0.0,
+    changed: bool = False,
 ) -> DemonstrationEpisode:
     """One episode, kept in memory.
 
@@ -104,8 +147,9 @@ def run_expert(
         every: ticks between kept frames; the first is drawn from 0 ... every - 1.
         look: takes the pictures of a kept frame; None: none are taken.
         noise: standard deviation of the disturbance, rad (0.01 is about 1 cm at the hand).
+        changed: the arms followed another sentence before.
     """
-    showing = prepare(sim, seed, every, noise)
+    showing = prepare(sim, seed, every, noise, changed=changed)
     states, goals, views = [], [], []
     for _ in play(sim, showing):
         states.append(sim.measured()[0])

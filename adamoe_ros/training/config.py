@@ -63,6 +63,8 @@ class AugmentConfig(_Section):
     """Random changes of a training sample; 0 switches one off."""
 
     shift: float = Field(0.0, ge=0, le=0.2)  # of the image size, both ways
+    crop: float = Field(0.0, ge=0, lt=0.5)  # share cut off, then enlarged; not wrists; openpi 0.05
+    rotation_deg: float = Field(0.0, ge=0, le=45)  # both ways; not wrists; openpi 5
     brightness: float = Field(0.0, ge=0, lt=1)  # factor 1 +- value
     contrast: float = Field(0.0, ge=0, lt=1)
     saturation: float = Field(0.0, ge=0, lt=1)
@@ -129,6 +131,14 @@ class UpcycleConfig(_Section):
     preserve: bool = False
 
 
+class LoraConfig(_Section):
+    """Low-rank changes of matrices instead of the matrices; merged into the exported weights."""
+
+    rank: int = Field(16, gt=0)
+    alpha: float = Field(16.0, gt=0)  # the change is alpha / rank * B A
+    targets: tuple[str, ...] = ("prefix", "expert")  # parts, as in `freeze`
+
+
 class ModelConfig(_Section):
     """Which network: a preset, changed key by key, or the weights of a checkpoint folder.
 
@@ -141,6 +151,8 @@ class ModelConfig(_Section):
     checkpoint: Path | None = None
     inherit: Literal["all", "meaning", "weights"] = "all"
     upcycle: UpcycleConfig | None = None
+    freeze: tuple[str, ...] = ()  # parts: vision, embed, prefix, expert, ..., experts, router
+    lora: LoraConfig | None = None
 
 
 class EvaluationConfig(_Section):
@@ -167,6 +179,8 @@ class TrainingConfig(_Section):
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights: float32
     device: str = "auto"
     threads: int = Field(0, ge=0)  # of torch; 0: torch's own choice
+    gradient_checkpointing: bool = False  # layers are computed twice, their insides not kept
+    tensorboard: bool = True  # event files beside log.jsonl
     log_every: int = Field(50, gt=0)
     save_every: int = Field(1000, gt=0)
     model: ModelConfig = ModelConfig()

@@ -15,7 +15,7 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.policy.images import resize_picture
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
-from adamoe_ros.sim.demonstrations import run_expert
+from adamoe_ros.sim.demonstrations import phrasing, run_expert
 from adamoe_ros.sim.render import CameraRenderer
 from adamoe_ros.sim.scene import CAMERAS
 from adamoe_ros.training.config import GenerateConfig
@@ -69,7 +69,7 @@ class Generator:
         settings = self._settings
         noise = settings.noise[number % len(settings.noise)]
         seed = settings.first_seed + number
-        shown = run_expert(self._sim, seed, settings.every, self._look, noise)
+        shown = run_expert(self._sim, seed, settings.every, self._look, noise, settings.changed)
         if not shown.success:
             return None
         return Episode(
@@ -78,7 +78,7 @@ class Generator:
             state=self._map.model_from_state(shown.state).astype(np.float32),
             actions=self._map.model_from_command(shown.actions).astype(np.float32),
             objects=shown.goals.astype(np.float32),
-            instruction=self._sim.instruction,
+            instruction=phrasing(self._sim, seed),
             task=settings.task,
             seed=seed,
         )

@@ -92,7 +92,7 @@ def _make_shard(
 
 def _claim(settings: GenerateConfig, size: tuple[int, int], folder: Path) -> None:
     """Note the settings in a new folder; refuse one that was made with others."""
-    wanted: dict[str, Any] = settings.model_dump(mode="json", exclude={"episodes"})
+    wanted: dict[str, Any] = settings.model_dump(mode="json", exclude={"episodes", "name"})
     wanted["image_size"] = list(size)
     path = folder / SETTINGS_FILE
     if not path.is_file():

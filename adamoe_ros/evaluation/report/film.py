@@ -79,4 +79,4 @@ def _caption(episode: Episode, time: float, success: bool) -> Caption:
     if index >= 0 and "total" in episode.stages:
         latency = episode.inferences[index].latency[episode.stages.index("total")]
         parts.append(f"inference {latency * 1e3:.0f} ms")
-    return Caption(episode.instruction, "   ".join(parts), "success" if success else "")
+    return Caption(episode.instruction_at(time), "   ".join(parts), "success" if success else "")

@@ -31,7 +31,7 @@ def report_page(recording: Recording, video: bytes | None) -> str:
     """
     episodes = recording.episodes
     figures = results(recording)
-    title = episodes[0].instruction if episodes else "no episode"
+    title = " · ".join(dict.fromkeys(e.instruction for e in episodes)) or "no episode"
     body = [
         _header(recording, title),
         _tiles(recording, figures),
@@ -119,7 +119,7 @@ def _table(episodes: list[Episode]) -> str:
         rows.append(
             [
                 str(episode.index + 1),
-                escape(episode.instruction),
+                escape(episode.said()),
                 str(episode.seed),
                 badge(episode.success, "success" if episode.success else "failed"),
                 f"{episode.elapsed:.1f} s",

@@ -75,6 +75,7 @@ def episode_results(episode: Episode) -> dict[str, Any]:
         "seed": episode.seed,
         "task": episode.task,
         "instruction": episode.instruction,
+        "changes": [asdict(change) for change in episode.changes],
         "success": episode.success,
         "ever_success": episode.ever_success,
         "result_code": episode.result_code,

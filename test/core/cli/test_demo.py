@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from adamoe_ros.cli import main as cli
 from adamoe_ros.cli.demo_processes import NodeProcesses
+from adamoe_ros.cli.demo_scenes import Scene, scenes_from
 from adamoe_ros.cli.demo_view import PlainView, Snapshot, describe
+from adamoe_ros.sim.tasks import TASKS
 
 UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}  # as a demo's own environment has it
 NOW = Snapshot(1, 2, "lift the bar", "executing", "running", 0.12, 50.0, 3, 0, 1.5, 0.9, False)
@@ -28,6 +31,12 @@ NOW = Snapshot(1, 2, "lift the bar", "executing", "running", 0.12, 50.0, 3, 0, 1
         (["--instruction", "  "], ("--instruction", "empty")),
         (["--checkpoint", "no/such/folder"], ("checkpoint", "no/such/folder", "adamoe train")),
         (["--episodes", "0"], ("--episodes", "1 or more")),
+        (["--instruction", "make tea"], ("--instruction", "lift the yellow bar", "'make tea'")),
+        (["--change-to", "push the red cube to the line"], ("--change-to", "--instruction")),
+        (
+            ["--task", "push_to_line", "--change-to", "lift the yellow bar with both arms"],
+            ("--change-to", "push_to_line", "slide the {colour} cube"),
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_starts_nothing(
@@ -50,6 +59,26 @@ def test_missing_checkpoint_files_are_all_named(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert all(name in error for name in ("model.safetensors", "norm_stats.json", "manifest.json"))
+
+
+def test_a_sentence_finds_its_scene_and_without_one_there_is_a_tour() -> None:
+    def scenes(**given: object) -> tuple[Scene, ...]:
+        asked = {"task": None, "instruction": None, "change_to": None, "change_after": 0.8}
+        return scenes_from(Namespace(**{**asked, "seed": 5, "episodes": 2, **given}))
+
+    words = "Pick up the red cube with the left arm."
+    assert scenes(instruction=words) == (
+        Scene("pick_cube", words, 5),
+        Scene("pick_cube", words, 6),
+    )
+    assert {scene.task for scene in scenes(task="handover")} == {"handover"}
+    tour = scenes()
+    assert len({scene.task for scene in tour}) >= 4
+    assert any(scene.change_to for scene in tour)
+    for scene in tour:
+        language = TASKS[scene.task].language
+        assert language.meaning_of(str(scene.instruction)) is not None
+        assert scene.change_to is None or language.meaning_of(scene.change_to) is not None
 
 
 def alive(pid: int) -> bool:
