@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.limits import joint_limits
+from adamoe_ros.data.joint_order import followed_joints
 from adamoe_ros.data.lerobot.layout import ACTION, STAMPS, STATE
 from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
 from adamoe_ros.data.units import Units, units_for
@@ -22,7 +23,6 @@ Rows = NDArray[np.float64]
 _BEYOND = 0.05  # of a joint's range that a value may lie outside
 _FROZEN_S = 0.5  # of equal pictures while joints move
 _MOVED = 0.02  # rad or m; less is standing still
-_LIKE, _UNLIKE = 0.8, 0.3  # correlations that tell a swapped column
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _episode(
     for key, rows, limits in ((STATE, state, 0), (ACTION, action, 1)):
         yield from _numbers(f"{where}: {key}", rows, dataset.names(key), bounds, limits)
     if np.isfinite(state).all() and np.isfinite(action).all():
-        yield from _swapped(where, state, action, dataset.names(ACTION))
+        yield from _swapped(where, (state, action), dataset, bounds)
     if STAMPS in dataset.features:
         yield from _stamps(where, dataset.column(entry, STAMPS)[:, 0], dataset.fps)
 
@@ -204,31 +204,21 @@ def _numbers(
         yield _warning(where, "motion", "one value all the time", "drop the episode")
 
 
-def _swapped(where: str, state: Rows, action: Rows, names: list[str]) -> Iterator[Finding]:
+def _swapped(
+    where: str, rows: tuple[Rows, Rows], dataset: Dataset, bounds: tuple[Rows, Rows] | None
+) -> Iterator[Finding]:
     """Columns of the action that follow another joint of the state than their own."""
-    change = np.diff(state, axis=0), np.diff(action, axis=0)
-    if len(change[0]) < 20 or state.shape != action.shape:
-        return
-    alike = np.zeros((action.shape[1], state.shape[1]))
-    for lag in (0, 1, 2):
-        early, late = change[1][: len(change[1]) - lag], change[0][lag:]
-        alike = np.maximum(alike, _correlation(early, late))
-    for joint in range(action.shape[1]):
-        other = int(alike[joint].argmax())
-        if other != joint and alike[joint, other] > _LIKE and alike[joint, joint] < _UNLIKE:
-            name = names[joint] if names else str(joint)
-            yield _error(
-                f"{where}: action {name}",
-                "to move with the state of the same joint",
-                f"it moves with joint {names[other] if names else other}",
-                "check the order of the joints",
-            )
-
-
-def _correlation(a: Rows, b: Rows) -> Rows:
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    spread = np.outer(np.linalg.norm(a, axis=0), np.linalg.norm(b, axis=0))
-    return np.asarray((a.T @ b) / np.maximum(spread, 1e-9))
+    names = dataset.names(ACTION)
+    width = rows[1].shape[1]
+    known = bounds is not None and bounds[1].shape[1] == width
+    ranges = np.ptp(bounds[1], axis=0) if bounds is not None and known else None
+    for column, joint in followed_joints(*rows, dataset.fps, ranges):
+        yield _error(
+            f"{where}: action {names[column] if names else column}",
+            "to move with the state of the same joint",
+            f"it moves with joint {names[joint] if names else joint}",
+            "check the order of the joints",
+        )
 
 
 def _stamps(where: str, stamps: NDArray[Any], fps: int) -> Iterator[Finding]:
