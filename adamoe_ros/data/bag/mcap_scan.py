@@ -51,6 +51,7 @@ class McapScan:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.distro = ""  # not needed: MCAP files bring their definitions
         self.problems: list[str] = []
         self.topics: dict[str, TopicEntry] = {}
         self._schemas: dict[int, _Schema] = {}

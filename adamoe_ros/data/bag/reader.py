@@ -84,6 +84,11 @@ class Bag:
         return "partial" if self.problems or self.unreadable else "whole"
 
     @property
+    def distro(self) -> str:
+        """ROS distribution that recorded it, as far as it is known; else empty."""
+        return self.files.distro or next((s.distro for s in self._storages if s.distro), "")
+
+    @property
     def count(self) -> int:
         """Messages of all topics."""
         return sum(entry.count for entry in self.topics.values())
@@ -144,7 +149,7 @@ class Bag:
     def _make_reader(self, topic: str) -> TypeReader | None:
         entry = self.topics[topic]
         try:
-            reader = TypeReader(entry, self.files.distro)
+            reader = TypeReader(entry, self.distro)
         except ContractError as error:
             self._notes += error.problems
             self.unreadable[topic] += entry.count

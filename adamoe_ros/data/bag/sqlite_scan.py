@@ -16,6 +16,7 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.bag.entry import RawMessage, TopicEntry, full_type, in_order
 
 _LONGEST_SKIP = 1 << 20  # rows
+_BEFORE_DEFINITIONS = "humble"  # the last one whose databases have no message definitions
 
 
 def has_wal(path: Path) -> bool:
@@ -40,6 +41,27 @@ def folded(path: Path, folder: Path) -> Path:
     return copy
 
 
+def recorded_by(path: Path) -> str:
+    """Distribution that wrote a database, by its own account or by its age; empty: not known.
+
+    Only databases up to Humble need it: their messages have no definitions, and several types have
+    changed since.
+    """
+    connection = sqlite3.connect(f"file:{path}?immutable=1&mode=ro", uri=True)
+    try:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if "message_definitions" in tables:
+            return ""
+        row = None
+        if "schema" in tables:
+            row = connection.execute("SELECT ros_distro FROM schema").fetchone()
+        return str(row[0]) if row and row[0] else _BEFORE_DEFINITIONS
+    except sqlite3.DatabaseError:
+        return ""  # a damaged file; what can be read of it is read elsewhere
+    finally:
+        connection.close()
+
+
 class SqliteScan:
     """One file, read by row number.
 
@@ -56,6 +78,7 @@ class SqliteScan:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.distro = recorded_by(path)
         self.problems: list[str] = []
         self._names: dict[int, str] = {}
         self.topics = self._read_topics()

@@ -14,14 +14,18 @@ from typing import Any, Protocol
 from adamoe_ros.data.bag.entry import RawMessage, TopicEntry, full_type
 from adamoe_ros.data.bag.mcap_chunks import indexed_messages
 from adamoe_ros.data.bag.mcap_scan import McapScan
-from adamoe_ros.data.bag.sqlite_scan import SqliteScan
+from adamoe_ros.data.bag.sqlite_scan import SqliteScan, recorded_by
 
 
 class Storage(Protocol):
-    """A file that can be read; ``problems`` grows while it is."""
+    """A file that can be read; ``problems`` grows while it is.
+
+    ``distro``: that recorded it, where its messages have no definitions; empty: not known.
+    """
 
     path: Path
     problems: list[str]
+    distro: str
     topics: dict[str, TopicEntry]
 
     def messages(self, topics: set[str]) -> Iterator[RawMessage]:
@@ -65,7 +69,7 @@ class IndexedStorage:
         self.topics: dict[str, TopicEntry] = {}
         self._open = Reader
         with Reader(path) as reader:
-            self.distro = reader.ros_distro or ""
+            self.distro = recorded_by(path) if path.suffix == ".db3" else ""
             for item in reader.connections:
                 known = self.topics.get(item.topic)
                 self.topics[item.topic] = TopicEntry(

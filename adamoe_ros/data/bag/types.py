@@ -17,18 +17,18 @@ from adamoe_ros.contract.resources import share_dir
 from adamoe_ros.data.bag.cdr_layout import LayoutMemory
 from adamoe_ros.data.bag.entry import TopicEntry
 
-_DISTROS = ("humble", "jazzy", "kilted")
 _DEFAULT = "jazzy"
 _NAME = re.compile(r"^[a-zA-Z]\w*(/[a-zA-Z]\w*){0,2}$")
 
 
 @lru_cache(maxsize=4)
 def distro_store(distro: str) -> Any:
-    """Types that ship with a distribution; an unknown one gets those of Jazzy."""
+    """Types that ship with a distribution, e.g. ``kilted``; an unknown one gets those of Jazzy."""
     from rosbags.typesys import Stores, get_typestore
 
-    known = distro if distro in _DISTROS else _DEFAULT
-    return get_typestore(Stores(f"ros2_{known}"))
+    name = f"ros2_{distro}"
+    known = name if name in {store.value for store in Stores} else f"ros2_{_DEFAULT}"
+    return get_typestore(Stores(known))
 
 
 class TypeReader:
