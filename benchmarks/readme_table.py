@@ -47,16 +47,30 @@ def closed_loop(data: dict[str, Any]) -> list[tuple[str, str]]:
 
 def demo_policy(data: dict[str, Any]) -> list[tuple[str, str]]:
     """The same policy in one process, and without sight."""
-    rows = []
-    for name, label in (
-        ("sighted", "same, in one process"),
-        ("blind", "same, pictures blacked out"),
-    ):
-        counts = data["runs"][name]["all"]
-        low, high = counts["wilson_95"]
-        share = f"{counts['successes']}/{counts['episodes']} ({low:.0%} to {high:.0%})"
-        rows.append((label, share))
+    if "policy" not in data:  # a file of before the controls
+        runs = data["runs"]
+        return [
+            ("same, in one process", _share(runs["sighted"]["all"])),
+            ("same, pictures blacked out", _share(runs["blind"]["all"])),
+        ]
+    summary = data["policy"]["summary"]
+    rows = [("same, in one process", _share(summary["plain"]["all"]))]
+    if len(summary["plain"]["tasks"]) > 1:
+        rows += [(f"- {name}", _share(c)) for name, c in summary["plain"]["tasks"].items()]
+    wrong = summary["wrong-sentence"]["all"]
+    rows.append(("told another wish: does the scene's task all the same", _share(wrong)))
+    if wrong["followed"]["episodes"]:
+        rows.append(("told another wish: does that one", _share(wrong["followed"])))
+    rows.append(("pictures blacked out", _share(summary["blind"]["all"])))
+    if "dense_twin" in data:
+        twin = data["dense_twin"]["summary"]["plain"]["all"]
+        rows.append(("a dense policy of the same training", _share(twin)))
     return rows
+
+
+def _share(counts: dict[str, Any]) -> str:
+    low, high = counts["wilson_95"]
+    return f"{counts['successes']}/{counts['episodes']} ({low:.0%} to {high:.0%})"
 
 
 def frames(data: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,129 +1,192 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often a policy succeeds in the embedded simulator, by the simulator's judgement.
+"""How often a policy succeeds in the embedded simulator, by the simulator's judgement, with intervals.
 
-Runs in this process, without ROS, with a simulated inference time. Episode n has seed --seed + n.
-Prints a table, and writes every episode as JSON with --out. With --blind the same episodes are
-also run with the images blacked out: what is left is not owed to seeing.
+Runs in this process, many episodes in step, without ROS and in simulated time; --ros runs the real
+nodes in real processes instead. Every task is run on the seeds --seed ... --seed + --episodes - 1.
+--control adds a run on the same scenes: 'wrong-sentence' tells the policy alone another wish, 'blind'
+blacks its pictures. Writes results.json, report.html (with what the experts are used for), films of
+failures, and episodes.jsonl, from which a stopped run goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adamoe_ros.evaluation.rollout import EpisodeSettings
-    from adamoe_ros.evaluation.simulator import PolicyPlayer
+    from adamoe_ros.evaluation.blocks import Blocks, Job
+    from adamoe_ros.evaluation.evaluator import EpisodeRecord, EvaluationSettings
+
+_CONTROLS = ("wrong-sentence", "blind")
+_SMALL = 500_000_000  # bytes of weights up to which each process may have its own copy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``adamoe evaluate``."""
-    parser.add_argument("--checkpoint", type=Path, help="folder (default: the shipped demo policy)")
-    parser.add_argument("--task", default="lift_bar", help="task of the simulator")
-    parser.add_argument("--instruction", help="sentence to give (default: the task's own)")
-    parser.add_argument("--robot", default="aloha_sim", help="profile with the simulator's units")
-    parser.add_argument("--episodes", type=_positive, default=20, metavar="N", help="how many")
-    parser.add_argument("--seed", type=int, default=1000, help="of the first episode")
-    parser.add_argument("--blind", action="store_true", help="also run with black images")
-    parser.add_argument(
-        "--latency", type=_seconds, default=0.15, metavar="S", help="simulated inference time, s"
-    )
-    parser.add_argument(
-        "--execute-rows", type=_positive, default=25, metavar="N", help="rows between new chunks"
-    )
-    parser.add_argument("--max-time", type=_seconds, default=10.0, metavar="S", help="per episode")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--out", type=Path, help="JSON file for the results")
+    add = parser.add_argument
+    add("checkpoint", type=Path, nargs="?", help="folder (default: the shipped demo policy)")
+    add("--tasks", nargs="+", metavar="TASK", help="default: those the policy was trained on")
+    add("--episodes", type=_positive, default=50, metavar="N", help="per task (default 50)")
+    add("--seed", type=_not_negative, default=1000, help="of each task's first episode")
+    add("--control", action="append", choices=_CONTROLS, default=[], help="repeatable")
+    add("--wording", choices=("usual", "any", "unseen"), default="usual", help="of the sentences")
+    add("--instruction", help="what every scene asks for (default: drawn from the seed)")
+    add("--robot", default="aloha_sim", help="profile with the simulator's units")
+    add("--strategy", default="rtc", help="how chunks follow each other (default rtc)")
+    add("--execution-horizon", type=_not_negative, default=25, metavar="ROWS", help="0: half")
+    add("--latency", type=_seconds, default=0.15, metavar="S", help="simulated inference time")
+    add("--smoothing", type=_seconds, default=0.3, metavar="S", help="of a chunk's rows")
+    add("--max-time", type=_seconds, default=15.0, metavar="S", help="per episode (default 15)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--engine", default="auto", help="auto, eager, packed or captured")
+    add("--parallel", type=_positive, default=16, metavar="N", help="episodes in step (default 16)")
+    add("--processes", type=_not_negative, default=0, metavar="N", help="0: by cores and size")
+    add("--films", type=_not_negative, default=2, metavar="N", help="of failures, per task")
+    add("--no-routing", action="store_true", help="keep no record of the routers")
+    add("--ros", action="store_true", help="over the real ROS 2 nodes, one episode at a time")
+    add("--out", type=Path, help="folder (default out/evaluation/NAME)")
+    add("--overwrite", action="store_true", help="begin anew where --out holds an evaluation")
 
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate.
 
     Raises:
-        ContractError: checkpoint, task or robot do not fit.
+        ContractError: checkpoint, task or robot do not fit, or --out holds another evaluation.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see cli.train
+    from adamoe_ros.cli.demo_settings import machine
+    from adamoe_ros.contract.manifest import load_manifest
     from adamoe_ros.contract.resources import share_dir
-    from adamoe_ros.evaluation.execution import ExecutionPlan, latency_ticks
-    from adamoe_ros.evaluation.rollout import EpisodeSettings
-    from adamoe_ros.evaluation.simulator import PolicyPlayer
+    from adamoe_ros.evaluation.blocks import Blocks
+    from adamoe_ros.evaluation.results import evaluation_document, write_results
     from adamoe_ros.evaluation.success import table
-    from adamoe_ros.policy.checkpoint import read_checkpoint
-    from adamoe_ros.policy.runtime import PolicyRuntime
-    from adamoe_ros.sim.bimanual import CONTROL_RATE
 
     folder = options.checkpoint or share_dir() / "checkpoints" / "demo"
-    runtime = PolicyRuntime(read_checkpoint(folder), options.device)
-    runtime.warm_up()
-    ticks = round(options.max_time * CONTROL_RATE)
-    plan = ExecutionPlan(options.execute_rows, latency_ticks(options.latency, CONTROL_RATE))
-    runs: dict[str, Any] = {}
-    for name, blind in (("sighted", False), ("blind", True))[: 1 + options.blind]:
-        settings = EpisodeSettings(max_ticks=ticks, blind=blind, plan=plan)
-        runs[name] = _episodes(PolicyPlayer(runtime), options, settings, name)
-    document = {
-        "checkpoint": str(folder),
-        "trained": runtime.checkpoint.manifest.provenance.notes,
-        "settings": {
-            "seeds": [options.seed, options.seed + options.episodes - 1],
-            "latency_s": options.latency,
-            "execute_rows": options.execute_rows,
-            "max_time_s": options.max_time,
-            "device": str(runtime.engine.device),
-        },
-        "runs": runs,
-    }
-    print(table(runs))
-    if options.out is not None:
-        _write(options.out, document)
+    job = _job(options, folder)
+    out = options.out or Path("out/evaluation") / checkpoint_name(folder)
+    blocks = Blocks(job, out, options.overwrite)
+    if options.ros:
+        from adamoe_ros.cli.evaluate_ros import run_over_ros
+
+        run_over_ros(blocks, _reporter(blocks))
+    else:
+        from adamoe_ros.evaluation.blocks import run_blocks
+
+        run_blocks(blocks, options.processes or _processes(folder, options), _reporter(blocks))
+    trained = load_manifest(folder / "manifest.json").provenance.notes
+    document = evaluation_document(blocks, checkpoint_name(folder), trained, machine())
+    write_results(blocks, document, lambda text: print(text, file=sys.stderr))
+    print(table(document["summary"]))
+    print(f"report: {out / 'report.html'}", file=sys.stderr)
     return 0
 
 
-def _episodes(
-    player: PolicyPlayer, options: argparse.Namespace, settings: EpisodeSettings, name: str
-) -> dict[str, Any]:
-    """Summary of one row of the table, with progress on the way."""
-    from adamoe_ros.evaluation.rollout import EpisodeResult
-    from adamoe_ros.evaluation.simulator import evaluate_task
-    from adamoe_ros.evaluation.success import summarise
+def checkpoint_name(folder: Path) -> str:
+    """A folder's name; its parent's where that is only ``checkpoint``."""
+    place = folder.resolve()
+    return place.parent.name if place.name == "checkpoint" else place.name
+
+
+def _job(options: argparse.Namespace, folder: Path) -> Job:
+    from adamoe_ros.contract.errors import Problems
+    from adamoe_ros.contract.manifest import load_manifest
+    from adamoe_ros.evaluation.blocks import Job
+    from adamoe_ros.evaluation.cases import check_tasks, tasks_of
+    from adamoe_ros.evaluation.evaluator import check_fit
+    from adamoe_ros.evaluation.results import weights_digest
+
+    weights, manifest = weights_digest(folder), load_manifest(folder / "manifest.json")
+    tasks = tuple(options.tasks or tasks_of(manifest.instructions))
+    problems = Problems()
+    if not tasks:
+        what = "a policy that was trained on one of the suite's sentences"
+        problems.add("--tasks", what, "none of them", "name the tasks")
+    if options.instruction is not None and len(tasks) > 1:
+        problems.add("--instruction", "one task", f"{len(tasks)}", "add --tasks with one name")
+    if options.ros and "blind" in options.control:
+        what = "a run in this process"
+        problems.add("--control blind", what, "--ros", "leave --ros out: the nodes see the topics")
+    problems.raise_if_any()
+    check_tasks(tasks)
+    settings = _settings(options, tasks)
+    check_fit(manifest.control_rate_hz, settings)
+    return Job(
+        checkpoint=folder,
+        weights=weights,
+        tasks=tasks,
+        controls=("plain", *dict.fromkeys(options.control)),
+        seeds=tuple(range(options.seed, options.seed + options.episodes)),
+        settings=settings,
+        films=options.films,
+        path="ros" if options.ros else "in process",
+    )
+
+
+def _settings(options: argparse.Namespace, tasks: Sequence[str]) -> EvaluationSettings:
+    from adamoe_ros.evaluation.evaluator import EvaluationSettings
+
+    return EvaluationSettings(
+        robot=options.robot,
+        strategy=options.strategy,
+        execution_horizon=options.execution_horizon,
+        latency_s=options.latency,
+        smoothing_s=options.smoothing,
+        max_time_s=options.max_time,
+        wording=options.wording,
+        instruction=options.instruction,
+        others=tuple(tasks),
+        device=options.device,
+        engine=options.engine,
+        parallel=1 if options.ros else options.parallel,
+        routing=not options.no_routing,
+    )
+
+
+def _processes(folder: Path, options: argparse.Namespace) -> int:
+    """One per core on a CPU with a small policy; else one."""
+    from adamoe_ros.policy.runtime import choose_device
+
+    small = (folder / "model.safetensors").stat().st_size < _SMALL
+    on_cpu = choose_device(options.device).type == "cpu"
+    return len(os.sched_getaffinity(0)) if small and on_cpu else 1
+
+
+def _reporter(blocks: Blocks) -> Any:
+    """Prints a line with counts and time left as blocks end."""
     from adamoe_ros.training.progress import Counter
 
-    counter, successes = Counter(f"{options.task}, {name}", options.episodes), 0
+    todo = sum(len(block.cases) for block in blocks.missing())
+    known = len(blocks.episodes())
+    if known:
+        print(f"{known} episodes are there already", file=sys.stderr)
+    counter = Counter("episodes", max(1, todo))
+    done: list[EpisodeRecord] = []
 
-    def report(result: EpisodeResult) -> None:
-        nonlocal successes
-        successes += result.success
-        counter.add(note=f"({successes} succeeded) ")
+    def report(episodes: Sequence[EpisodeRecord]) -> None:
+        done.extend(episodes)
+        last = episodes[-1]
+        own = [e.success for e in done if (e.control, e.task) == (last.control, last.task)]
+        counter.add(len(episodes), f"({last.control} {last.task}: {sum(own)}/{len(own)}) ")
 
-    seeds = range(options.seed, options.seed + options.episodes)
-    results = evaluate_task(
-        player, options.task, seeds, settings, options.instruction, options.robot, report
-    )
-    return {**summarise(results), "inference": player.timing()}
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    from adamoe_ros.contract.errors import ContractError, problem
-
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        do = "give another --out"
-        raise ContractError(problem(str(path), "a file to write", error, do)) from error
-    print(f"results: {path}", file=sys.stderr)
+    return report
 
 
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {value}")
     return value
 
 

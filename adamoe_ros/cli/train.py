@@ -70,22 +70,21 @@ def _settings_file(options: argparse.Namespace) -> Path | None:
 
 def _roll_out(config: TrainingConfig) -> Callable[[Path], dict[str, float]]:
     """Success of a checkpoint on the validation seeds."""
-    from adamoe_ros.evaluation.execution import ExecutionPlan, latency_ticks
-    from adamoe_ros.evaluation.rollout import EpisodeSettings
-    from adamoe_ros.evaluation.simulator import PolicyPlayer, evaluate_task
-    from adamoe_ros.policy.checkpoint import read_checkpoint
-    from adamoe_ros.policy.runtime import PolicyRuntime
+    from adamoe_ros.evaluation.evaluator import EvaluationSettings
+    from adamoe_ros.evaluation.quick import success_rates
 
     wanted = config.evaluation
-    plan = ExecutionPlan(wanted.execute_rows, latency_ticks(wanted.latency_s))
     seeds = range(wanted.first_seed, wanted.first_seed + wanted.episodes)
-    task = wanted.task
+    settings = EvaluationSettings(
+        execution_horizon=wanted.execute_rows,
+        latency_s=wanted.latency_s,
+        device=config.device,
+        routing=False,
+    )
 
     def roll_out(folder: Path) -> dict[str, float]:
-        player = PolicyPlayer(PolicyRuntime(read_checkpoint(folder), config.device))
-        results = evaluate_task(player, task, seeds, EpisodeSettings(plan=plan))
-        successes = sum(result.success for result in results)
-        print(f"roll-outs: {successes}/{len(results)} succeed", file=sys.stderr)
-        return {"success": successes / len(results), "episodes": float(len(results))}
+        rate = success_rates(folder, [wanted.task], seeds, settings)[wanted.task]
+        print(f"roll-outs: {rate:.0%} of {wanted.episodes} succeed", file=sys.stderr)
+        return {"success": rate, "episodes": float(wanted.episodes)}
 
     return roll_out

@@ -69,13 +69,8 @@ class TraceWriter:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         times, states, success = zip(*rows, strict=True)
-        np.savez_compressed(
-            trace_path(self._folder, self._count),
-            info=json.dumps(asdict(info)),
-            times=np.array(times),
-            states=np.stack(states),
-            success=np.array(success),
-        )
+        trace = Trace(info, np.array(times), np.stack(states), np.array(success))
+        write_trace(trace_path(self._folder, self._count), trace)
         self._count += 1
         self._rows = []
 
@@ -85,8 +80,19 @@ def trace_path(folder: Path, index: int) -> Path:
     return folder / f"episode_{index:04d}.npz"
 
 
+def write_trace(path: Path, trace: Trace) -> None:
+    """Write one episode."""
+    np.savez_compressed(
+        path,
+        info=json.dumps(asdict(trace.info)),
+        times=trace.times,
+        states=trace.states,
+        success=trace.success,
+    )
+
+
 def read_trace(path: Path) -> Trace:
-    """Inverse of ``TraceWriter``."""
+    """Inverse of ``write_trace``."""
     with np.load(path, allow_pickle=False) as document:
         info = EpisodeInfo(**json.loads(str(document["info"])))
         return Trace(info, document["times"], document["states"], document["success"])

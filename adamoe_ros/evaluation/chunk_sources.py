@@ -6,7 +6,7 @@ May import: contract, control, policy, torch, numpy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -76,8 +76,18 @@ class PolicySource:
         return self._map.command_from_model(output.actions)
 
 
-def infer_together(sources: Sequence[PolicySource], requests: Sequence[Request]) -> list[Vector]:
-    """One batch for several sources of the same runtime."""
+def infer_together(
+    sources: Sequence[PolicySource],
+    requests: Sequence[Request],
+    see: Callable[[PolicyOutput], None] | None = None,
+    trace: bool = False,
+) -> list[Vector]:
+    """One batch for several sources of the same runtime.
+
+    Args:
+        see: gets the batch's ``sample`` and ``stages``.
+        trace: keep the routers' decisions.
+    """
     runtime = sources[0].runtime
     pairs = list(zip(sources, requests, strict=True))
     steering = stacked([source.steering(request) for source, request in pairs])
@@ -86,7 +96,10 @@ def infer_together(sources: Sequence[PolicySource], requests: Sequence[Request])
         torch.cat([source.noise() for source in sources]),
         known=steering.known,
         guidance=steering.guidance,
+        trace=trace,
     )
+    if see is not None:
+        see(outputs[0])
     return [
         source.take(request, output)
         for (source, request), output in zip(pairs, outputs, strict=True)

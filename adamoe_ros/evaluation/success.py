@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes counted per task, with intervals, as JSON and as lines for a person.
+"""Episodes counted per control and task, with intervals, as JSON and as lines for a person.
 
 May import: the standard library.
 """
@@ -7,44 +7,82 @@ May import: the standard library.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
+from adamoe_ros.evaluation.evaluator import EpisodeRecord
 from adamoe_ros.evaluation.intervals import wilson_interval
-from adamoe_ros.evaluation.rollout import EpisodeResult
 
 
-def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """Counts and Wilson 95 % interval, per task and over all."""
-    tasks = sorted({result.task for result in results})
-    return {
-        "tasks": {t: _counts([r for r in results if r.task == t]) for t in tasks},
-        "all": _counts(results),
-        "episodes": [asdict(result) for result in results],
-    }
-
-
-def _counts(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    successes = sum(result.success for result in results)
-    low, high = wilson_interval(successes, len(results))
+def counts(outcomes: Sequence[bool]) -> dict[str, Any]:
+    """How often, the share, and its Wilson 95 % interval."""
+    successes = sum(outcomes)
+    low, high = wilson_interval(successes, len(outcomes))
     return {
         "successes": successes,
-        "episodes": len(results),
-        "rate": round(successes / len(results), 4) if results else None,
+        "episodes": len(outcomes),
+        "rate": round(successes / len(outcomes), 4) if outcomes else None,
         "wilson_95": [round(low, 4), round(high, 4)],
     }
 
 
-def table(groups: dict[str, dict[str, Any]]) -> str:
-    """Lines for a person: one per group of ``summarise`` results and task."""
-    rows = [("run", "task", "success", "95 % interval")]
-    for name, summary in groups.items():
-        for task, counts in summary["tasks"].items():
-            low, high = counts["wilson_95"]
-            share = f"{counts['successes']}/{counts['episodes']}"
-            rows.append((name, task, share, f"{low:.0%} ... {high:.0%}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+def summarise(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """control -> {"tasks": task -> figures, "all": figures}.
+
+    Figures are those of ``counts`` for the scene's own task; under ``wrong-sentence`` there is also
+    ``followed``: the same for what the policy was told, over the scenes that can tell.
+    """
+    summary: dict[str, Any] = {}
+    for control in dict.fromkeys(episode.control for episode in episodes):
+        some = [episode for episode in episodes if episode.control == control]
+        tasks = dict.fromkeys(episode.task for episode in some)
+        summary[control] = {
+            "tasks": {task: _figures([e for e in some if e.task == task]) for task in tasks},
+            "all": _figures(some),
+            "mean_of_tasks": _mean_of_tasks(some, list(tasks)),
+        }
+    return summary
+
+
+def _figures(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    figures = counts([episode.success for episode in episodes])
+    if any(episode.control == "wrong-sentence" for episode in episodes):
+        judged = [bool(e.followed) for e in episodes if e.followed is not None]
+        figures["followed"] = counts(judged)
+    done = [episode.seconds for episode in episodes if episode.success]
+    figures["mean_seconds_to_success"] = round(sum(done) / len(done), 3) if done else None
+    figures["failed_seeds"] = [e.seed for e in episodes if not e.success]
+    return figures
+
+
+def _mean_of_tasks(episodes: Sequence[EpisodeRecord], tasks: Sequence[str]) -> float:
+    rates = []
+    for task in tasks:
+        own = [episode.success for episode in episodes if episode.task == task]
+        rates.append(sum(own) / len(own))
+    return round(sum(rates) / len(rates), 4)
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Lines for a person: one per control and task."""
+    rows = [("control", "task", "success", "95 % interval", "did what it was told")]
+    for control, group in summary.items():
+        for task, figures in group["tasks"].items():
+            rows.append((control, task, *_cells(figures)))
+        if len(group["tasks"]) > 1:
+            rows.append((control, "all", *_cells(group["all"])))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def _cells(figures: dict[str, Any]) -> tuple[str, str, str]:
+    low, high = figures["wilson_95"]
+    share = f"{figures['successes']}/{figures['episodes']}"
+    followed = figures.get("followed")
+    said = ""
+    if followed is not None:
+        said = f"{followed['successes']}/{followed['episodes']}"
+        said = said if followed["episodes"] else "cannot be told in this scene"
+    return share, f"{low:.0%} ... {high:.0%}", said

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An evaluation as blocks of cases: run in one process or several, each block kept as it ends.
+
+    <folder>/episodes.jsonl    settings in the first line, then one line per block
+    <folder>/routing/<n>.npz   the routers' decisions of a block
+    <folder>/traces/<n>-<i>.npz  states of the episodes that are to be filmed
+
+A run that was stopped goes on with the blocks that are missing; with other settings it is refused.
+May import: contract, sim, policy, data, numpy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.data.sim_trace import Trace, read_trace, write_trace
+from adamoe_ros.evaluation.cases import CONTROLS, Case
+from adamoe_ros.evaluation.evaluator import (
+    BlockResult,
+    EpisodeRecord,
+    EvaluationSettings,
+    Evaluator,
+)
+from adamoe_ros.evaluation.usage.record import RoutingRecord, joined, load
+
+LOG, ROUTING, TRACES = "episodes.jsonl", "routing", "traces"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cases of one control and one task.
+
+    Attributes:
+        number: place in the whole, which names its files.
+    """
+
+    number: int
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A whole evaluation.
+
+    Attributes:
+        checkpoint: folder. weights: what its files hash to.
+        seeds: of every task under every control.
+        films: failed episodes of each task and control whose states are kept.
+        path: ``in process``, or ``ros`` for the real nodes.
+    """
+
+    checkpoint: Path
+    weights: str
+    tasks: tuple[str, ...]
+    controls: tuple[str, ...]
+    seeds: tuple[int, ...]
+    settings: EvaluationSettings
+    films: int = 0
+    path: str = "in process"
+
+    def head(self) -> dict[str, Any]:
+        """What must be the same for a run to go on, as JSON gives it back."""
+        settings = dataclasses.asdict(self.settings)
+        for free in ("device", "engine", "threads"):  # change no episode's content
+            settings.pop(free)
+        names = ("path", "weights", "tasks", "controls", "seeds")
+        head = {name: getattr(self, name) for name in names} | {"settings": settings}
+        return dict(json.loads(json.dumps(head)))
+
+    def blocks(self) -> list[Block]:
+        """Control by control, task by task; a block is as many episodes as run in step."""
+        size = self.settings.parallel
+        made: list[Block] = []
+        for control in [c for c in CONTROLS if c in self.controls]:
+            for task in self.tasks:
+                for first in range(0, len(self.seeds), size):
+                    some = self.seeds[first : first + size]
+                    cases = tuple(Case(control, task, seed) for seed in some)
+                    made.append(Block(len(made), cases))
+        return made
+
+
+@dataclass(frozen=True)
+class Filmed:
+    """A failed episode whose states were kept."""
+
+    episode: EpisodeRecord
+    trace: Trace
+
+
+class Blocks:
+    """The folder of an evaluation.
+
+    Raises:
+        ContractError: it holds another evaluation, or cannot be written.
+    """
+
+    def __init__(self, job: Job, folder: Path, overwrite: bool = False) -> None:
+        self.job, self.folder = job, folder
+        self._lines: dict[int, dict[str, Any]] = {}
+        if overwrite:
+            self._clear()
+        try:
+            for name in (ROUTING, TRACES):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            self._claim()
+        except OSError as error:
+            do = "give another --out"
+            raise ContractError(problem(str(folder), "a folder to write", error, do)) from error
+
+    def _clear(self) -> None:
+        (self.folder / LOG).unlink(missing_ok=True)
+        for name in (ROUTING, TRACES):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _claim(self) -> None:
+        path, head = self.folder / LOG, self.job.head()
+        if not path.is_file():
+            path.write_text(json.dumps(head) + "\n", encoding="utf-8")
+            return
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        known = [_parsed(line) for line in lines]
+        first = known[0] if known else None
+        if first != head:
+            different = sorted(
+                key for key in head if not isinstance(first, dict) or first.get(key) != head[key]
+            )
+            do = "add --overwrite, or give another --out"
+            got = f"one with other {', '.join(different)}"
+            raise ContractError(problem(str(path), "this evaluation", got, do))
+        self._lines = {line["block"]: line for line in known[1:] if line is not None}
+
+    def missing(self) -> list[Block]:
+        """What is still to be run."""
+        return [block for block in self.job.blocks() if block.number not in self._lines]
+
+    def keep(self, block: Block, result: BlockResult) -> None:
+        """Write a block; its line, written last, makes it count."""
+        filmed: list[int] = []
+        for place, (episode, trace) in enumerate(zip(result.episodes, result.traces, strict=True)):
+            if failed(episode) and len(filmed) < self.job.films:
+                write_trace(self._trace(block.number, place), trace)
+                filmed.append(place)
+        if result.routing is not None:
+            result.routing.save(self.folder / ROUTING / f"{block.number}.npz")
+        line = {
+            "block": block.number,
+            "episodes": [dataclasses.asdict(episode) for episode in result.episodes],
+            "filmed": filmed,
+            "infer_s": [round(value, 5) for value in result.infer_s],
+        }
+        with (self.folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            os.fsync(log.fileno())
+        self._lines[block.number] = line
+
+    def _trace(self, block: int, place: int) -> Path:
+        return self.folder / TRACES / f"{block}-{place}.npz"
+
+    def episodes(self) -> list[EpisodeRecord]:
+        """Of every block so far, in order."""
+        return [
+            EpisodeRecord(**values)
+            for number in sorted(self._lines)
+            for values in self._lines[number]["episodes"]
+        ]
+
+    def infer_seconds(self) -> list[float]:
+        """Wall clock of every batch."""
+        return [value for line in self._lines.values() for value in line["infer_s"]]
+
+    def routing(self) -> RoutingRecord | None:
+        """Of every block so far."""
+        paths = [self.folder / ROUTING / f"{number}.npz" for number in sorted(self._lines)]
+        return joined([load(path) for path in paths if path.is_file()])
+
+    def filmed(self) -> Iterator[Filmed]:
+        """Failed episodes to film: so many of each task and control as the job asks for."""
+        count: dict[tuple[str, str], int] = {}
+        for number in sorted(self._lines):
+            line = self._lines[number]
+            for place in line["filmed"]:
+                episode = EpisodeRecord(**line["episodes"][place])
+                key = (episode.control, episode.task)
+                count[key] = count.get(key, 0) + 1
+                if count[key] <= self.job.films:
+                    yield Filmed(episode, read_trace(self._trace(number, place)))
+
+
+def failed(episode: EpisodeRecord) -> bool:
+    """Whether an episode is worth a film: what the policy was told is not done, though it saw."""
+    return episode.control != "blind" and not episode.followed
+
+
+def _parsed(line: str) -> Any:
+    """A line; None for one that a kill has cut off."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def run_blocks(
+    blocks: Blocks, processes: int, report: Callable[[Sequence[EpisodeRecord]], None]
+) -> None:
+    """Run what is missing.
+
+    Args:
+        processes: each with its own policy and scenes; 1: this one.
+        report: called with the episodes of each block as it ends.
+
+    Raises:
+        ContractError: checkpoint, task or robot do not fit.
+    """
+    todo, job = blocks.missing(), blocks.job
+    if not todo:
+        return
+    for block, result in _results(job, todo, min(processes, len(todo))):
+        blocks.keep(block, result)
+        report(result.episodes)
+
+
+def _results(job: Job, todo: list[Block], processes: int) -> Iterator[tuple[Block, BlockResult]]:
+    if processes <= 1:
+        evaluator = Evaluator(job.checkpoint, job.settings)
+        try:
+            for block in todo:
+                yield block, evaluator.run(block.cases)
+        finally:
+            evaluator.close()
+        return
+    context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
+    share = max(1, len(os.sched_getaffinity(0)) // processes)
+    settings = dataclasses.replace(job.settings, threads=job.settings.threads or share)
+    with ProcessPoolExecutor(processes, context, _begin, (job.checkpoint, settings)) as pool:
+        asked = {pool.submit(_run, block.cases): block for block in todo}
+        try:
+            for done in as_completed(asked):
+                yield asked[done], done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_own: Evaluator | None = None
+_wish: tuple[Path, EvaluationSettings] | None = None
+
+
+def _begin(checkpoint: Path, settings: EvaluationSettings) -> None:
+    global _wish
+    _wish = (checkpoint, settings)
+
+
+def _run(cases: Sequence[Case]) -> BlockResult:
+    global _own
+    if _own is None:  # here, not in the initialiser, whose errors only say that the pool broke
+        assert _wish is not None
+        _own = Evaluator(*_wish)
+    return _own.run(cases)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which episodes an evaluation runs, and what the policy is told in each.
+
+A seed draws the scene and what is asked for; the control decides what the policy sees and hears.
+May import: contract, sim, numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.sim.bimanual import BimanualSim
+from adamoe_ros.sim.tasks import TASKS, make_task
+from adamoe_ros.sim.tasks.language import Meaning
+
+Control = Literal["plain", "wrong-sentence", "blind"]
+"""plain: as in use. wrong-sentence: the policy alone hears another wish than the scene was set up
+for. blind: its pictures are black."""
+Wording = Literal["usual", "any", "unseen"]
+"""usual: the first phrasing. any: one of training's. unseen: one that training never shows."""
+CONTROLS: tuple[Control, ...] = get_args(Control)
+WORDINGS: tuple[Wording, ...] = get_args(Wording)
+_SPOKEN = 7  # of the random numbers that choose sentences; scenes draw from others
+
+
+@dataclass(frozen=True)
+class Case:
+    """One episode that is to be run."""
+
+    control: Control
+    task: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """What an episode is about.
+
+    Attributes:
+        scene: what the scene asks for, and what is judged as success.
+        told: what the policy hears.
+    """
+
+    scene: str
+    told: str
+
+
+def tasks_of(instructions: Sequence[str]) -> tuple[str, ...]:
+    """Tasks of the suite among a checkpoint's sentences, in the suite's order."""
+    known = {name: make_task(name).language for name in TASKS}
+    return tuple(
+        name
+        for name, language in known.items()
+        if any(language.meaning_of(sentence) is not None for sentence in instructions)
+    )
+
+
+def task_of(sentence: str) -> tuple[str, Meaning] | None:
+    """The task that a sentence belongs to and what it asks for."""
+    for name in TASKS:
+        meaning = make_task(name).language.meaning_of(sentence)
+        if meaning is not None:
+            return name, meaning
+    return None
+
+
+def begin(
+    sim: BimanualSim,
+    case: Case,
+    wording: Wording = "usual",
+    instruction: str | None = None,
+    others: Sequence[str] = (),
+) -> Sentences:
+    """Set up the scene of a case.
+
+    Args:
+        instruction: what the scene is to ask for; None: drawn from the seed.
+        others: tasks that a wrong sentence may come from, where the case's own has one meaning
+            only; the case's own among them does not count.
+
+    Raises:
+        ContractError: the sentence is none of the task's.
+    """
+    sim.reset(case.seed, instruction)
+    scene = sim.instruction
+    rng = np.random.default_rng((case.seed, _SPOKEN))
+    if case.control == "wrong-sentence":
+        return Sentences(scene, _another_wish(sim, others, wording, rng))
+    if instruction is not None:
+        return Sentences(scene, scene)
+    return Sentences(scene, _said(sim.phrasings(), sim.phrasings(unseen=True), wording, rng))
+
+
+def _said(
+    seen: Sequence[str], unseen: Sequence[str], wording: Wording, rng: np.random.Generator
+) -> str:
+    if wording == "usual":
+        return seen[0]
+    chosen = unseen if wording == "unseen" else seen
+    return chosen[int(rng.integers(len(chosen)))]
+
+
+def _another_wish(
+    sim: BimanualSim, others: Sequence[str], wording: Wording, rng: np.random.Generator
+) -> str:
+    """A sentence of the same task with another meaning, or of another task where there is none."""
+    language = sim.task.language
+    meanings = [meaning for meaning in language.meanings if meaning != sim.task.meaning]
+    if not meanings:
+        names = [name for name in others if name != sim.task.name]
+        names = names or [name for name in TASKS if name != sim.task.name]
+        language = make_task(names[int(rng.integers(len(names)))]).language
+        meanings = list(language.meanings)
+    meaning = meanings[int(rng.integers(len(meanings)))]
+    return _said(
+        language.sentences(meaning), language.sentences(meaning, unseen=True), wording, rng
+    )
+
+
+def check_tasks(tasks: Sequence[str]) -> None:
+    """Raises ``ContractError`` for names that are none of the suite's, or for no task at all."""
+    lines = [
+        problem("task", ", ".join(sorted(TASKS)), repr(name), "choose among these")
+        for name in tasks
+        if name not in TASKS
+    ]
+    if not tasks:
+        lines = [problem("task", ", ".join(sorted(TASKS)), "none", "name at least one")]
+    if lines:
+        raise ContractError(lines)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation leaves: ``results.json``, ``report.html`` and films of failures.
+
+May import: contract, data, sim, numpy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adamoe_ros import __version__
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.evaluation.blocks import Blocks, Filmed
+from adamoe_ros.evaluation.phases import PHASES
+from adamoe_ros.evaluation.report.evaluation_page import evaluation_page
+from adamoe_ros.evaluation.report.failures import film_trace
+from adamoe_ros.evaluation.success import summarise
+from adamoe_ros.evaluation.usage.figures import usage
+
+FORMAT = "adamoe_ros/evaluation/1"
+RESULTS, REPORT, FILMS = "results.json", "report.html", "films"
+
+
+def weights_digest(folder: Path) -> str:
+    """Short hash of a checkpoint's weights and manifest.
+
+    Raises:
+        ContractError: a file is missing.
+    """
+    made = hashlib.sha256()
+    try:
+        for name in ("model.safetensors", "manifest.json"):
+            with (folder / name).open("rb") as stream:
+                while part := stream.read(1 << 22):
+                    made.update(part)
+    except OSError as error:
+        do = "give the folder of a checkpoint"
+        raise ContractError(problem(str(folder), "a checkpoint", error, do)) from error
+    return made.hexdigest()[:16]
+
+
+def evaluation_document(
+    blocks: Blocks, checkpoint: str, trained: str, machine: str, exchanges: int = 200
+) -> dict[str, Any]:
+    """Everything that ``results.json`` says.
+
+    Args:
+        checkpoint: as it is named. trained: its provenance.
+    """
+    episodes, job = blocks.episodes(), blocks.job
+    seconds = blocks.infer_seconds()
+    routing = blocks.routing()
+    plain = None if routing is None else routing.of("plain")
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "checkpoint": checkpoint,
+        "weights": job.weights,
+        "trained": trained,
+        "settings": {
+            "path": job.path,
+            "tasks": list(job.tasks),
+            "controls": list(job.controls),
+            "seeds": list(job.seeds),
+            **dataclasses.asdict(job.settings),
+            "machine": machine,
+        },
+        "summary": summarise(episodes),
+        "inference": {
+            "batches": len(seconds),
+            "chunks": sum(episode.inferences for episode in episodes),
+            "seconds": round(float(np.sum(seconds)), 3),
+        },
+        "experts": None if plain is None or not len(plain) else usage(plain, PHASES, exchanges),
+        "episodes": [dataclasses.asdict(episode) for episode in episodes],
+    }
+
+
+def write_results(
+    blocks: Blocks, document: dict[str, Any], tell: Callable[[str], None] = lambda text: None
+) -> None:
+    """Films first, then the figures, the page last.
+
+    Args:
+        tell: gets a line before each film.
+
+    Raises:
+        ContractError: the folder cannot be written.
+    """
+    folder = blocks.folder
+    try:
+        films = [(f"{FILMS}/{name}", text) for name, text in _films(blocks, tell)]
+        routing = blocks.routing()
+        page = evaluation_page(document, films, None if routing is None else routing.density)
+        _write(folder / RESULTS, json.dumps(document, indent=1) + "\n")
+        _write(folder / REPORT, page)
+    except OSError as error:
+        do = "give another --out"
+        raise ContractError(problem(str(folder), "a folder to write", error, do)) from error
+
+
+def _films(blocks: Blocks, tell: Callable[[str], None]) -> Sequence[tuple[str, str]]:
+    made = []
+    folder = blocks.folder / FILMS
+    for filmed in blocks.filmed():
+        name = f"{filmed.episode.control}-{filmed.episode.task}-{filmed.episode.seed}.mp4"
+        if not (folder / name).is_file():
+            folder.mkdir(exist_ok=True)
+            tell(f"film {name}")
+            film_trace(folder / name, filmed.trace, filmed.episode.told, filmed.episode.task)
+        made.append((name, _caption(filmed)))
+    return made
+
+
+def _caption(filmed: Filmed) -> str:
+    episode = filmed.episode
+    asked = "" if episode.told == episode.scene else f"; the scene is for “{episode.scene}”"
+    done = " The scene's own task was done." if episode.success else ""
+    return f"{episode.control}, seed {episode.seed}: told “{episode.told}”{asked}.{done}"
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
