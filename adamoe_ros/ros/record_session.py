@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """``adamoe record``: the recorder in this process, led by keys or by lines. Imports rclpy.
 
-In a terminal single keys: s start, e end, y success, n failed, d discard, i instruction, q quit.
-Without one, the same words as lines on the standard input, e.g. ``start lift the bar``.
+In a terminal single keys: s start, space start or end, e end, y success, n failed, d discard,
+i instruction, q quit, and a line that says how the episode grows. Without a terminal the same words as
+lines on the standard input, e.g. ``start lift the bar``.
 """
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
@@ -28,6 +32,7 @@ KEYS = {
     "q": "quit",
 }
 HELP = "s start · e end · y success · n failed · d discard · i instruction · q quit"
+_TURN = 0.5  # s between two looks while no key is pressed
 
 
 class Session:
@@ -40,8 +45,22 @@ class Session:
 
     def __init__(self, node: Any, instruction: str) -> None:
         self._node, self._instruction = node, instruction
-        self.recording = False
+        self._episode: Any = None
         self.finished = False
+
+    @property
+    def recording(self) -> bool:
+        """Whether an episode runs; a full disk may have ended it."""
+        return self._node.episode is not None and bool(self._node.episode.running)
+
+    def status(self) -> str:
+        """How the running episode grows, in one line; empty: none runs."""
+        episode = self._node.episode
+        if episode is None or not self.recording:
+            return ""
+        text = f"{episode.elapsed:7.1f} s  {sum(episode.counts.values())} messages"
+        lost = f"  {episode.dropped} DROPPED" if episode.dropped else ""
+        return f"{text}  {episode.written / 1e6:.1f} MB{lost}"
 
     def do(self, line: str) -> list[str]:
         """Carry out one line; lines to show."""
@@ -56,12 +75,11 @@ class Session:
             word = "end" if self.recording else "start"
         if word == "start":
             folder = self._node.start(rest or self._instruction)
-            self.recording = True
+            self._episode = self._node.episode
             return [f"recording {folder}"]
         if word in ("end", "success", "failed"):
             return self._end({"success": True, "failed": False}.get(word), rest)
         if word == "discard":
-            self.recording = False
             return [f"discarded {self._node.discard()}"]
         if word == "instruction":
             self._instruction = rest
@@ -73,9 +91,11 @@ class Session:
         raise ContractError(problem("command", f"one of {words}", repr(word), "try again"))
 
     def _end(self, success: bool | None, notes: str) -> list[str]:
+        episode = self._episode
+        if not self.recording and success is None and not notes and episode is not None:
+            return [f"{episode.folder}: ended already ({episode.ended_by})"]
         if not self.recording:
             return [f"noted for {self._node.label(success, notes)}"]
-        self.recording = False
         folder, lines = self._node.stop("stopped", success, notes)
         return [str(folder), *lines]
 
@@ -95,7 +115,10 @@ def record(parameters: dict[str, Any], instruction: str, duration: float, namesp
 
     from adamoe_ros.ros.recorder_node import RecorderNode
 
-    rclpy.init(args=_arguments(parameters, namespace))
+    handlers = rclpy.signals.SignalHandlerOptions.NO  # its own would end ROS before the episode
+    rclpy.init(args=_arguments(parameters, namespace), signal_handler_options=handlers)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     node = None
     executor, ending = SingleThreadedExecutor(), threading.Event()
     spinner = threading.Thread(target=_spin, args=(executor, ending), daemon=True)
@@ -115,6 +138,11 @@ def record(parameters: dict[str, Any], instruction: str, duration: float, namesp
         if node is not None:
             node.close()
         rclpy.try_shutdown()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """As Ctrl-C: whoever ends the recorder or closes its terminal gets a whole bag."""
+    raise KeyboardInterrupt
 
 
 def _spin(executor: Any, ending: threading.Event) -> None:
@@ -137,9 +165,9 @@ def _timed(node: Any, session: Session, duration: float) -> int:
         time.sleep(0.1)  # publishers are found one by one
     for line in session.do("start"):
         print(line, flush=True)
-    if not session.recording:
-        return 1
     episode = node.episode
+    if episode is None:
+        return 1
     while episode.running and episode.elapsed < duration:
         time.sleep(0.05)
     whole = episode.running
@@ -150,7 +178,10 @@ def _timed(node: Any, session: Session, duration: float) -> int:
 
 def _led(session: Session) -> int:
     terminal = sys.stdin.isatty()
-    print(HELP if terminal else "start [sentence] | end | success | failed | discard | quit")
+    print(
+        HELP if terminal else "start [sentence] | end | success | failed | discard | quit",
+        flush=True,
+    )
     with _single_keys() if terminal else _nothing():
         while not session.finished:
             line = _key(session) if terminal else _line()
@@ -168,11 +199,24 @@ def _line() -> str | None:
     return text.strip() if text else None
 
 
-def _key(session: Session) -> str:
-    ready, _, _ = select.select([sys.stdin], [], [], 0.5)
+def _key(session: Session) -> str | None:
+    """Word of the next key; empty: none was pressed or it has no meaning; None: no terminal any more.
+
+    Keys are read one by one from the system: what Python's own buffer holds, ``select`` does not see.
+    """
+    ready, _, _ = select.select([sys.stdin], [], [], _TURN)
+    status = session.status()
+    if status and sys.stdout.isatty():
+        print(f"\r{status}\033[K", end="\n" if ready else "", flush=True)
     if not ready:
         return ""
-    word = KEYS.get(sys.stdin.read(1), "")
+    try:
+        key = os.read(sys.stdin.fileno(), 1)
+    except OSError:  # the terminal has hung up
+        return None
+    if not key:
+        return None
+    word = KEYS.get(key.decode("ascii", errors="ignore"), "")
     if word == "instruction":
         return f"instruction {_ask('instruction: ')}"
     return word

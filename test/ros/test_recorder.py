@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
+from terminal import Terminal
 
 from adamoe_ros.action import RecordEpisode
 from adamoe_ros.contract.profile_io import load_profile
@@ -271,9 +273,113 @@ def test_sigint_ends_the_episode_in_order(robot: Robot, recorder: Process) -> No
         assert json.loads(bag.files.custom["adamoe_episode"])["end"] == "shutdown"
 
 
-def test_adamoe_record_is_led_by_lines(robot: Robot, tmp_path: Path) -> None:
+def record_words(robot: Robot, folder: Path) -> list[str]:
     words = [sys.executable, "-m", "adamoe_ros.cli.main", "record", "--robot", str(robot.file)]
-    words += ["--out", str(tmp_path / "bags"), "--min-free", "0.01"]
+    return [*words, "--out", str(folder), "--min-free", "0.01"]
+
+
+def test_adamoe_record_is_led_by_keys(robot: Robot, tmp_path: Path) -> None:
+    """Single keys in a terminal; two that come at once are two; silent topics are flagged."""
+    words = [*record_words(robot, tmp_path / "bags"), "--topics", "nobody_here"]
+    episodes = [tmp_path / f"bags/episode_000{number}" for number in range(4)]
+    with Terminal(words) as terminal:
+        terminal.shows("q quit")
+        wait_until(robot.listened_to, lambda: terminal.text)
+        terminal.press("ipush the bar\n")  # a line of text among the keys
+        terminal.shows("instruction of the next episodes: 'push the bar'")
+        terminal.press("s")
+        terminal.shows("recording")
+        begun = len(robot.sent)
+        wait_until(lambda: len(robot.sent) > begun + 10, "10 pictures")
+        terminal.shows(" messages  ")  # how it grows
+        terminal.press("xy")  # the first means nothing
+        terminal.shows("NO MESSAGE on /nobody_here: nobody publishes it")
+        terminal.press("ss")
+        terminal.shows("expected no episode, got one that is running")
+        terminal.press("d")
+        terminal.shows(f"discarded {episodes[1]}")
+        terminal.press("  n")  # start, end, judged afterwards
+        terminal.shows("noted for")
+        terminal.press(" q")
+        assert terminal.child.wait(30) == 0, terminal.text
+        assert "Traceback" not in terminal.text
+    assert expected_of(robot, episodes[0]) > 10
+    found = [read_info(folder, {}) for folder in episodes if folder.exists()]
+    assert [info.instruction for info in found if info] == ["push the bar"] * 3
+    assert [info.success for info in found if info] == [True, False, None]
+    assert [info.end for info in found if info] == ["stopped"] * 3
+
+
+@pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_command_ends_the_episode_in_order(
+    robot: Robot, tmp_path: Path, way: str
+) -> None:
+    with Terminal(record_words(robot, tmp_path / "bags")) as terminal:
+        terminal.shows("q quit")
+        wait_until(robot.listened_to, lambda: terminal.text)
+        terminal.press("s")
+        terminal.shows("recording")
+        begun = len(robot.sent)
+        wait_until(lambda: len(robot.sent) > begun + 10, "10 pictures")
+        if way == "Ctrl-C":
+            terminal.press("\x03")
+        else:
+            terminal.child.terminate()
+        assert terminal.child.wait(30) == 130, terminal.text
+        assert "Traceback" not in terminal.text
+    with Bag(tmp_path / "bags/episode_0000") as bag:
+        assert bag.state == "whole"
+        assert json.loads(bag.files.custom["adamoe_episode"])["end"] == "shutdown"
+
+
+SMALL_DISK = 16 << 20
+
+
+def small_disk(folder: Path, left: int, words: list[str]) -> list[str]:
+    """A command in a mount namespace in which a folder is a small disk with some bytes left."""
+    fill = SMALL_DISK - left
+    script = (
+        f"mount -t tmpfs -o size={SMALL_DISK} tmpfs {folder} && "
+        f'head -c {fill} /dev/zero > {folder}/fill && exec "$@"'
+    )
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", *words]
+
+
+def can_mount() -> bool:
+    probe = "mount -t tmpfs tmpfs /mnt"
+    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", probe]
+    return shutil.which("unshare") is not None and not subprocess.run(words, check=False).returncode
+
+
+@pytest.mark.skipif(not can_mount(), reason="no mount namespaces on this machine")
+def test_a_disk_that_gets_full_ends_the_episode_in_order_and_says_so(
+    robot: Robot, tmp_path: Path
+) -> None:
+    """A real, small disk; ``min_free`` is 0.01 GiB."""
+    disk, kept = tmp_path / "disk", round(0.01 * 2**30)
+    disk.mkdir()
+    words = small_disk(disk, kept + 600_000, command(robot, disk / "bags"))
+    process = Process(words, tmp_path / "recorder.log")
+    try:
+        wait_until(robot.listened_to, lambda: f"all topics listened to: {process.text}")
+        started = robot.ask(Request.START)
+        assert started.accepted, started.message
+        wait_until(lambda: "ended by disk_full" in process.text, lambda: process.text)
+        stopped = robot.ask(Request.STOP)
+        assert not stopped.accepted and "expected a running episode" in stopped.message
+        again = robot.ask(Request.START)
+        assert not again.accepted and "GiB free" in again.message
+        inside = Path(f"/proc/{process.child.pid}/root{started.path}")  # nobody else sees that disk
+        shutil.copytree(inside, tmp_path / "copy")
+    finally:
+        assert process.stop() == 0
+    with Bag(tmp_path / "copy") as bag:
+        assert bag.state == "whole" and sum(1 for _ in bag.messages(["/cam_high/image_raw"])) > 3
+        assert json.loads(bag.files.custom["adamoe_episode"])["end"] == "disk_full"
+
+
+def test_adamoe_record_is_led_by_lines(robot: Robot, tmp_path: Path) -> None:
+    words = record_words(robot, tmp_path / "bags")
     child = subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     )
