@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train or fine-tune a policy on demonstrations; continues a stopped run with --resume.
+"""Train or fine-tune a policy on LeRobot datasets, bags or the simulator's demonstrations.
 
-Writes into the --out folder: config.yaml, log.jsonl (a line per interval), state.pt (to continue
-from) and checkpoint/ (averaged weights, ready for the robot).
+Writes into the --out folder: config.yaml, log.jsonl (a line per interval), tensorboard/, state.pt (to
+continue from, with --resume) and checkpoint/ (averaged weights, ready for the robot). On several GPUs:
+torchrun --nproc-per-node N -m adamoe_ros.cli.main train ... See doc/training.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from adamoe_ros.contract.errors import ContractError
 
 if TYPE_CHECKING:
     from adamoe_ros.training.config import TrainingConfig
@@ -55,8 +58,15 @@ def run(options: argparse.Namespace) -> int:
 
     folder = options.out or Path("out/training") / config.name
     roll_out = _roll_out(config) if config.evaluation.every_steps else None
-    checkpoint = train(config, folder, resume=options.resume, roll_out=roll_out)
-    print(f"checkpoint: {checkpoint}")
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
+    try:
+        checkpoint = train(config, folder, resume=options.resume, roll_out=roll_out)
+    except ContractError:
+        if first:
+            raise
+        return 2
+    if first:
+        print(f"checkpoint: {checkpoint}")
     return 0
 
 
@@ -84,7 +94,8 @@ def _roll_out(config: TrainingConfig) -> Callable[[Path], dict[str, float]]:
 
     def roll_out(folder: Path) -> dict[str, float]:
         rate = success_rates(folder, [wanted.task], seeds, settings)[wanted.task]
-        print(f"roll-outs: {rate:.0%} of {wanted.episodes} succeed", file=sys.stderr)
+        successes = round(rate * wanted.episodes)
+        print(f"roll-outs: {successes}/{wanted.episodes} succeed", file=sys.stderr)
         return {"success": rate, "episodes": float(wanted.episodes)}
 
     return roll_out
