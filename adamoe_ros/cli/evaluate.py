@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--robot", default="aloha_sim", help="profile with the simulator's units")
     add("--strategy", default="rtc", help="how chunks follow each other (default rtc)")
     add("--execution-horizon", type=_not_negative, default=25, metavar="ROWS", help="0: half")
-    add("--latency", type=_seconds, default=0.15, metavar="S", help="simulated inference time")
+    add("--latency", type=_seconds, default=0.15, metavar="S", help="simulated (not with --ros)")
     add("--smoothing", type=_seconds, default=0.3, metavar="S", help="of a chunk's rows")
     add("--max-time", type=_seconds, default=15.0, metavar="S", help="per episode (default 15)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -134,7 +134,7 @@ def _settings(options: argparse.Namespace, tasks: Sequence[str]) -> EvaluationSe
         robot=options.robot,
         strategy=options.strategy,
         execution_horizon=options.execution_horizon,
-        latency_s=options.latency,
+        latency_s=0.0 if options.ros else options.latency,  # over ROS it is the real one
         smoothing_s=options.smoothing,
         max_time_s=options.max_time,
         wording=options.wording,
