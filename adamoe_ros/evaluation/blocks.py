@@ -180,9 +180,13 @@ class Blocks:
         """Wall clock of every batch."""
         return [value for line in self._lines.values() for value in line["infer_s"]]
 
-    def routing(self) -> RoutingRecord | None:
-        """Of every block so far."""
-        paths = [self.folder / ROUTING / f"{number}.npz" for number in sorted(self._lines)]
+    def routing(self, control: str = "plain") -> RoutingRecord | None:
+        """Of every block of one control so far."""
+        paths = [
+            self.folder / ROUTING / f"{number}.npz"
+            for number in sorted(self._lines)
+            if self._lines[number]["episodes"][0]["control"] == control
+        ]
         return joined([load(path) for path in paths if path.is_file()])
 
     def filmed(self) -> Iterator[Filmed]:

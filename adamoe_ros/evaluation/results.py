@@ -58,7 +58,6 @@ def evaluation_document(
     episodes, job = blocks.episodes(), blocks.job
     seconds = blocks.infer_seconds()
     routing = blocks.routing()
-    plain = None if routing is None else routing.of("plain")
     return {
         "format": FORMAT,
         "version": __version__,
@@ -79,7 +78,7 @@ def evaluation_document(
             "chunks": sum(episode.inferences for episode in episodes),
             "seconds": round(float(np.sum(seconds)), 3),
         },
-        "experts": None if plain is None or not len(plain) else usage(plain, PHASES, exchanges),
+        "experts": None if routing is None else usage(routing, PHASES, exchanges),
         "episodes": [dataclasses.asdict(episode) for episode in episodes],
     }
 

@@ -76,6 +76,7 @@ def _tiles(document: Mapping[str, Any]) -> str:
     plain = summary.get("plain")
     if plain is not None:
         tiles.append(tile(percent(plain["mean_of_tasks"]), "success, mean of the tasks"))
+    if plain is not None and len(plain["tasks"]) > 1:
         low = min(plain["tasks"].items(), key=lambda item: item[1]["rate"])
         tiles.append(tile(percent(low[1]["rate"]), f"least of the tasks ({low[0]})"))
     wrong = summary.get("wrong-sentence")

@@ -117,9 +117,8 @@ def _weights(figures: Mapping[str, Any], counts: np.ndarray) -> str:
     charts = []
     for layer, (entry, cells) in enumerate(zip(said, counts, strict=True)):
         title = f"Layer {layer}: correlation {number(entry['correlation'], 2)}"
-        picture = density(
-            _cut(cells), name=title, x_range=(0.0, 1.0), y_range=S_RANGE, diagonal=True
-        )
+        shown, across, up = _cut(cells)
+        picture = density(shown, name=title, x_range=across, y_range=up)
         charts.append(figure(title, picture))
     text = (
         "Across: the router's probability of a chosen expert. Up: the weight that it was given. In a "
@@ -129,9 +128,23 @@ def _weights(figures: Mapping[str, Any], counts: np.ndarray) -> str:
     return _part("Weight against probability", text, f'<div class="grid3">{"".join(charts)}</div>')
 
 
-def _cut(cells: np.ndarray) -> np.ndarray:
-    """Without single cells that hold less than a ten-thousandth: a page of dust is heavy."""
-    return np.where(cells < cells.sum() * 1e-4, 0, cells)
+def _cut(cells: np.ndarray) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:
+    """The part with counts, and its ranges of probability and weight.
+
+    Cells that hold less than a ten-thousandth are left out: a page of dust is heavy.
+    """
+    kept = np.where(cells < cells.sum() * 1e-4, 0, cells)
+    (a, b), (c, d) = (_ends(kept.sum(axis) > 0) for axis in (1, 0))
+    low, high = S_RANGE
+    p_step, s_step = 1.0 / cells.shape[0], (high - low) / cells.shape[1]
+    across, up = (a * p_step, b * p_step), (low + c * s_step, low + d * s_step)
+    return kept[a:b, c:d], across, up
+
+
+def _ends(used: np.ndarray) -> tuple[int, int]:
+    """First and last used bin, with one of margin at both ends."""
+    places = np.flatnonzero(used)
+    return max(0, int(places[0]) - 1), min(len(used), int(places[-1]) + 2)
 
 
 def _information(figures: Mapping[str, Any]) -> str:

@@ -67,14 +67,13 @@ def density(
     name: str,
     x_range: tuple[float, float],
     y_range: tuple[float, float],
-    diagonal: bool = True,
     frame: Frame | None = None,
 ) -> str:
-    """A two-dimensional histogram; the darkest cell has the most (square root of the share).
+    """A two-dimensional histogram; the darkest cell has the most (square root of the share);
+    dashed: x = y, where it crosses the picture.
 
     Args:
         counts: (X, Y), from the lower left.
-        diagonal: draw x = y.
     """
     data = np.asarray(counts, float)
     frame = frame or Frame(width=300, height=260, left=40)
@@ -88,7 +87,7 @@ def density(
             f'width="{xs[i + 1] - xs[i] + 0.3:.1f}" height="{ys[j] - ys[j + 1] + 0.3:.1f}" '
             f'style="fill-opacity:{0.08 + 0.92 * np.sqrt(data[i, j] / peak):.2f}"/>'
         )
-    if diagonal:
+    if max(x_range[0], y_range[0]) < min(x_range[1], y_range[1]):  # x = y crosses the picture
         low, high = max(x_range[0], y_range[0]), min(x_range[1], y_range[1])
         (x0, x1), (y0, y1) = frame.x([low, high], *x_range), frame.y([low, high], *y_range)
         body.append(f'<path class="line t1 dashed" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')

@@ -22,7 +22,7 @@ def usage(record: RoutingRecord, phases: Sequence[str], exchanges: int = 200) ->
     """Everything that ``results.json`` says about the experts.
 
     Args:
-        record: inferences of the plain runs.
+        record: inferences, of the plain runs where there are others.
         phases: names of the phase numbers.
         exchanges: of the labels, for the chance level.
     """

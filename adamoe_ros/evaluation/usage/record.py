@@ -62,14 +62,6 @@ class RoutingRecord:
     def __len__(self) -> int:
         return len(self.seed)
 
-    def of(self, control: str) -> RoutingRecord:
-        """Inferences under one control; ``density`` stays that of all."""
-        keep = self.control == control
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return RoutingRecord(
-            **{name: v if name == "density" else v[keep] for name, v in values.items()}
-        )
-
     def save(self, path: Path) -> None:
         """Write as ``.npz``."""
         np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})

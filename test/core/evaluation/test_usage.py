@@ -126,7 +126,8 @@ def test_batches_are_told_apart_and_files_give_them_back(tmp_path: Path) -> None
     assert record.scale[1, 0, 0].tolist() == [0.5, 0, 0, -0.5]
     record.save(tmp_path / "a.npz")
     twice = joined([load(tmp_path / "a.npz"), record])
-    assert twice is not None and len(twice) == 4 and len(twice.of("blind")) == 2
+    assert twice is not None and len(twice) == 4
+    assert twice.control.tolist() == ["plain", "blind"] * 2
     assert (twice.density == 2 * record.density).all()
 
 
