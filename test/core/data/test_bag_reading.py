@@ -61,6 +61,25 @@ def test_metadata_of_version_9_with_hashes_and_service_events() -> None:
         assert bag.unreadable["/test_service1/_service_event"] == 4
 
 
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_files_of_the_mcap_library(compression: str) -> None:
+    with Bag(FOREIGN / f"foxglove_{compression}.mcap") as bag:
+        states = list(bag.messages(["/arm/joint_states"]))
+        pictures = [item.message for item in bag.messages(["/cam/compressed"])]
+        assert bag.state == "whole" and not bag.unreadable
+    assert [item.time_ns for item in states] == [
+        1_700_000_000_001_000_000 + 20_000_000 * number for number in range(40)
+    ]
+    positions = np.array([item.message.position for item in states])
+    expected = np.arange(40)
+    np.testing.assert_array_equal(positions[:, 0], 0.01 * expected)
+    np.testing.assert_allclose(positions[:, 1], np.sin(0.1 * expected), atol=1e-15)
+    assert list(states[0].message.name) == ["a", "b"]
+    assert [(item.format, item.data[:2].tobytes()) for item in pictures] == [
+        ("jpeg", b"\xff\xd8")
+    ] * 4
+
+
 def test_another_serialisation_is_told() -> None:
     with Bag(FOREIGN / "wrong_rmw") as bag:
         assert list(bag.messages(bag.topics)) == []
