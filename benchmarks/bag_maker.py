@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
+import struct
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from common import machine
 
 from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import command_topics, state_topics
+from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag.writer import BagWriter
 from adamoe_ros.data.to_bag import JOINTS, STRING, MessageMaker
 
@@ -24,24 +25,20 @@ PICTURES = 30  # different ones, in turn
 _SHIPPED = load_profile(robots_dir() / "aloha_sim.yaml")
 
 
-def profile(small: bool) -> Any:
+def _profile() -> Any:
     """The simulator's profile with JPEG cameras."""
-    size = {"width": 64, "height": 48} if small else {"width": 640, "height": 480}
-    cameras = {
-        slot: camera.model_copy(update={"type": "compressed", "rate": 30.0, **size})
-        for slot, camera in _SHIPPED.cameras.items()
-    }
+    changes = {"type": "compressed", "rate": 30.0, "width": 640, "height": 480}
+    cameras = {slot: camera.model_copy(update=changes) for slot, camera in _SHIPPED.cameras.items()}
     return _SHIPPED.model_copy(update={"cameras": cameras})
 
 
-PROFILE = profile(False)
-SMALL = profile(True)
+PROFILE = _profile()
 
 
-def _jpegs(small: bool) -> list[bytes]:
-    """Pictures with shapes, gradients and grain, about 60 kB each at full size."""
+def jpegs() -> list[bytes]:
+    """640 x 480 with shapes, gradients and grain, 48 kB on average."""
     rng = np.random.default_rng(0)
-    height, width = (48, 64) if small else (480, 640)
+    height, width = 480, 640
     made = []
     for number in range(PICTURES):
         rows, columns = np.mgrid[0:height, 0:width]
@@ -57,10 +54,10 @@ def _jpegs(small: bool) -> list[bytes]:
     return made
 
 
-def make_bag(folder: Path, seconds: float, small: bool = False) -> Path:
-    """Write one; with ``small`` the pictures are 64x48, and to be read with any picture size."""
-    robot, make = SMALL if small else PROFILE, MessageMaker()
-    pictures = [np.frombuffer(data, np.uint8) for data in _jpegs(small)]
+def make_bag(folder: Path, seconds: float) -> Path:
+    """Write one."""
+    robot, make = PROFILE, MessageMaker()
+    pictures = [np.frombuffer(data, np.uint8) for data in jpegs()]
     kinds = make.types
     home = np.array([value for _, arm in robot.ordered_arms for value in arm.home])
     with BagWriter(folder) as writer:
@@ -88,16 +85,40 @@ def make_bag(folder: Path, seconds: float, small: bool = False) -> Path:
     return folder
 
 
+def repeat_bag(source: Path, folder: Path, seconds: float, times: int) -> Path:
+    """A long bag: a short one's messages again and again, with later stamps.
+
+    Args:
+        source: of ``make_bag``.
+        seconds: of it.
+    """
+    with Bag(source) as bag, BagWriter(folder) as writer:
+        for entry in bag.topics.values():
+            writer.add_entry(entry)
+        for number in range(times):
+            shift = number * round(seconds * 1e9)
+            for message in bag.raw(bag.topics):
+                if message.topic != "/instruction":
+                    data = _shifted(message.data, shift)
+                    writer.write(message.topic, message.time_ns + shift, data)
+                elif not number:
+                    writer.write(message.topic, message.time_ns, message.data)
+    return folder
+
+
+def _shifted(data: bytes, shift_ns: int) -> bytes:
+    """A message whose header is its first field, later."""
+    sec, nanosec = struct.unpack_from("<iI", data, 4)
+    later = divmod(sec * 10**9 + nanosec + shift_ns, 10**9)
+    return data[:4] + struct.pack("<iI", *later) + data[12:]
+
+
 def settings_facts(options: dict[str, Any]) -> dict[str, Any]:
-    """Hardware, settings and commit, for the JSON."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "commit": commit,
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "load_at_the_end": [round(value, 2) for value in os.getloadavg()],
-        "settings": {key: str(value) for key, value in options.items() if key != "out"},
-    }
+    """Machine, settings and commit, for the JSON; call it before the work."""
+    chosen = {key: str(value) for key, value in options.items() if key != "out"}
+    return {**machine(), "settings": chosen}
+
+
+def load_now() -> list[float]:
+    """Load averages: above the number of cores, others were at work, too."""
+    return [round(value, 2) for value in os.getloadavg()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from adamoe_ros.data.lerobot.layout import ACTION, STAMPS, STATE, Schema
 from adamoe_ros.data.lerobot.video import VideoWriter, every_sampled, sampled_pixels
 from adamoe_ros.data.observations import Frame
 from adamoe_ros.data.statistics import RunningStatistics
+from adamoe_ros.streams.memory import keep_freed_pictures
 
 NUMBERS, FACTS = "numeric.parquet", "done.json"
 _ROWS = 256  # frames of one row group
@@ -61,6 +62,7 @@ class EpisodeWriter:
     """
 
     def __init__(self, folder: Path, schema: Schema, crf: int) -> None:
+        keep_freed_pictures()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FACTS).unlink(missing_ok=True)
         self.folder, self._schema = folder, schema
@@ -101,7 +103,7 @@ class EpisodeWriter:
         if row.task not in self.tasks:
             self.tasks.append(row.task)
         self.length += 1
-        self._rows.append((row, pictures))
+        self._rows.append((replace(row, frames={}), pictures))  # decoded pictures are large
         if len(self._rows) >= _ROWS:
             self._flush()
 
