@@ -49,7 +49,10 @@ def main() -> int:
 
     begun, about = time.monotonic(), machine()
     config = ROOT / "config" / "training" / "compare" / f"{options.size}.yaml"
-    folder = options.folder / options.size
+    folder = options.folder.resolve() / options.size
+    out = options.out or RESULTS / f"mixtures_{options.size.replace('-', '_')}.json"
+    out = out.resolve()
+    os.chdir(ROOT)  # where the settings' folders are
     job = comparison(options.size, config, options.overrides, folder)
     job.processes = options.processes
     job.size = _size(job.size, options)
@@ -66,7 +69,6 @@ def main() -> int:
         )
     found = [result for pair in todo if (result := job.result(*pair)) is not None]
     document = summary(job, arms, found, about, options)
-    out = options.out or RESULTS / f"mixtures_{options.size.replace('-', '_')}.json"
     write(out, document)
     densities = {arm.name: job.place(arm, job.size.seeds[0]) / "routing.npz" for arm in arms}
     whole: dict[str, Any] = {
