@@ -75,11 +75,10 @@ class Bench:
         from adamoe_ros.contract.joint_map import build_joint_map
         from adamoe_ros.contract.profile_io import load_profile, profile_path
         from adamoe_ros.contract.resources import robots_dir
-        from adamoe_ros.evaluation.sim_arms import SimArms
+        from adamoe_ros.evaluation.stage import Stage
         from adamoe_ros.policy.checkpoint import read_checkpoint
         from adamoe_ros.policy.guidance import ChunkGuide
         from adamoe_ros.policy.runtime import PolicyRuntime
-        from adamoe_ros.sim.bimanual import BimanualSim
 
         self.setup = setup
         self.profile = load_profile(profile_path(setup.robot, robots_dir()))
@@ -88,21 +87,20 @@ class Bench:
         self.runtime = PolicyRuntime(checkpoint, "cpu")
         steps = checkpoint.config.flow_steps
         self.guide = ChunkGuide(setup.jacobian, setup.max_weight, steps)
-        self.arms = [SimArms(BimanualSim(setup.task))]
+        self.stage = Stage()
 
     def run(self, job: Job) -> dict[str, Any]:
         """Run its episodes."""
         from adamoe_ros.evaluation.chunk_sources import PolicySource, infer_together
         from adamoe_ros.evaluation.closed_episodes import run_together
-        from adamoe_ros.evaluation.sim_arms import SimArms
+        from adamoe_ros.evaluation.stage import StagedArms
         from adamoe_ros.policy.guidance import check_trained_prefix
-        from adamoe_ros.sim.bimanual import BimanualSim
 
         if job.strategy == "rtc_trained":
             check_trained_prefix(self.runtime.checkpoint.manifest, job.strategy)
-        while len(self.arms) < job.episodes:
-            self.arms.append(SimArms(BimanualSim(self.setup.task), self.arms[0].camera))
-        begun, arms = time.perf_counter(), self.arms[: job.episodes]
+        camera = self.stage.camera(self.setup.task)
+        sims = self.stage.sims(self.setup.task, job.episodes)
+        begun, arms = time.perf_counter(), [StagedArms(sim, camera) for sim in sims]
         sources = [
             PolicySource(self.runtime, self.joint_map, self.guide, job.first_seed + number)
             for number in range(job.episodes)

@@ -241,7 +241,7 @@ class Comparison:
         return float(np.delete(mean, grippers).mean() * 1e3), float(mean[grippers].mean())
 
 
-def _chunk_errors(runtime: PolicyRuntime, data: Any, numbers: Sequence[int]) -> np.ndarray:
+def _chunk_errors(runtime: PolicyRuntime, data: Any, numbers: np.ndarray) -> np.ndarray:
     """(B, J) mean absolute error of each joint, noise fixed by the frame's number."""
     batch = data.batch(np.asarray(numbers))
     observations = [

@@ -37,7 +37,7 @@ def test_cases_over_the_nodes(out: Path) -> None:
         assert episode["inferences"] >= 2 and 0 < episode["seconds"] < 6
         assert episode["details"]["rejected_chunks"] == 0
     assert document["experts"]["inferences"] >= 2
-    assert all(sum(row) == pytest.approx(1) for row in document["experts"]["share_by_layer"])
+    assert all(abs(sum(row) - 1) < 1e-3 for row in document["experts"]["share_by_layer"])
     assert set(document["experts"]["share_by_phase"]) <= {"reach", "contact", "carry", "done"}
 
 
