@@ -104,7 +104,9 @@ class PromptReader(nn.Module):
     def forward(self, words: Tensor, said: Tensor) -> Tensor:
         """words (B, L, width), said (B, L) bool: not padding -> (B, width)."""
         h = F.gelu(self.inner(words + self.places[: words.shape[1]]))
-        weights = (h @ self.queries.T).masked_fill(~said.unsqueeze(-1), _NEVER).softmax(1)
+        there = said.unsqueeze(-1)
+        weights = (h @ self.queries.T).masked_fill(~there, _NEVER).softmax(1)
+        weights = weights * there  # of an empty prompt nothing, whatever its padding is
         return self.out((weights.transpose(1, 2) @ h).flatten(1))
 
 

@@ -20,18 +20,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adamoe_ros.model.flow import time_embedding
-from adamoe_ros.model.gemma import GemmaLayer, Rotation
+from adamoe_ros.model.gemma import GemmaLayer
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.gemma import (
     Block,
     BlockRunner,
-    full_rotation,
     make_block,
     norm_weight,
     rms_norm,
     run_block,
 )
+from adamoe_ros.policy.engines.heads import Table
 from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.linears import PlainProduct
 from adamoe_ros.policy.engines.prefix import Buffers, Prefix, heads_of
@@ -64,7 +64,7 @@ class Stage:
         first: place of the first action token.
     """
 
-    table: Rotation
+    table: Table
     mask: Tensor | None
     buffers: Buffers
     first: int
@@ -89,7 +89,7 @@ class FlowProgram:
         self.run_block = run_block
         self.config = config = network.config
         self.dtype = network.dtype
-        heads = heads_of(network)
+        self.heads = heads = heads_of(network, layout)
         self._project_state = PlainProduct(
             network.state_proj.weight.detach(), network.state_proj.bias.detach()
         )
@@ -135,19 +135,18 @@ class FlowProgram:
 
         Args: state: (B, S) float32.
         """
-        total, width = buffers[0][0].shape[2], self.config.prefix.head_dim
         tokens = self.config.action_tokens
-        place = total - tokens - 1
+        place = buffers[0][0].shape[2] - tokens - 1
         x = self._project_state(state.to(self._project_state.weight.dtype)).to(self.dtype)
         x = x.unsqueeze(1)
         mask = None if prefix.mask is None else prefix.mask[..., : place + 1]
-        table = full_rotation(prefix.length.unsqueeze(1), width)
+        table = self.heads.table(prefix.length.unsqueeze(1))
         *inner, last = list(zip(self.blocks, buffers, strict=True))
         for block, (keys, values) in inner:
             x = self.run_block(block, x, table, keys, values, place, mask)
         last[0].see(x, table, *last[1], place)
         later = prefix.length.unsqueeze(1) + 1 + torch.arange(tokens, device=x.device)
-        return Stage(full_rotation(later, width), prefix.mask, buffers, place + 1)
+        return Stage(self.heads.table(later), prefix.mask, buffers, place + 1)
 
     def velocity(
         self, stage: Stage, x: Tensor, vector: Tensor, trace: list[Routing] | None = None

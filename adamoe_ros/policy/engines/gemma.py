@@ -14,33 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adamoe_ros.model.gemma import GemmaLayer, RMSNorm, Rotation, rotation
+from adamoe_ros.model.gemma import GemmaLayer, RMSNorm
 from adamoe_ros.policy.engines.attention import attend
+from adamoe_ros.policy.engines.heads import Heads, Table
 from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.linears import Product
 from adamoe_ros.policy.engines.mixtures import Mixture, Trace
-
-
-class Heads(NamedTuple):
-    """Geometry of the attention."""
-
-    key_heads: int
-    groups: int
-    width: int
-
-    def split(self, mixed: Tensor, table: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Output of the joint product (B, T, (K G + 2 K) C) -> queries (B, K, G T, C), keys and
-        values (B, K, T, C); queries and keys rotated in one go."""
-        batch = len(mixed)
-        parts = mixed.unflatten(-1, (-1, self.width)).transpose(1, 2)
-        turned = rotate(parts[:, : -self.key_heads], table)
-        query = turned[:, : -self.key_heads].reshape(batch, self.key_heads, -1, self.width)
-        return query, turned[:, -self.key_heads :], parts[:, -self.key_heads :]
-
-    def join(self, mixed: Tensor, length: int) -> Tensor:
-        """Attention's output (B, K, G T, C) -> (B, T, K G C)."""
-        parts = mixed.reshape(len(mixed), -1, length, self.width)
-        return parts.transpose(1, 2).flatten(2)
 
 
 class Block(NamedTuple):
@@ -58,7 +37,7 @@ class Block(NamedTuple):
     def __call__(
         self,
         x: Tensor,
-        table: Rotation,
+        table: Table,
         keys: Tensor,
         values: Tensor,
         at: int,
@@ -86,12 +65,12 @@ class Block(NamedTuple):
         rows, residual = rms_norm(x, self.ffn_norm).flatten(0, 1), x.flatten(0, 1)
         return self.ffn(rows, residual, trace).view_as(x)
 
-    def see(self, x: Tensor, table: Rotation, keys: Tensor, values: Tensor, at: int) -> None:
+    def see(self, x: Tensor, table: Table, keys: Tensor, values: Tensor, at: int) -> None:
         """Write the keys and values of x and compute nothing else: a prefix's last layer."""
-        parts = self.qkv(rms_norm(x, self.attn_norm)).unflatten(-1, (-1, self.heads.width))
-        parts = parts.transpose(1, 2)[:, -2 * self.heads.key_heads :]
-        key, value = parts.chunk(2, 1)
-        keys[:, :, at : at + x.shape[1]] = rotate(key, table)
+        mixed = self.qkv(rms_norm(x, self.attn_norm))
+        needed = mixed[..., -2 * self.heads.key_heads * self.heads.width :]
+        _, key, value = self.heads.split(needed, table)
+        keys[:, :, at : at + x.shape[1]] = key
         values[:, :, at : at + x.shape[1]] = value
 
 
@@ -114,21 +93,10 @@ def block_runner(compiled: bool) -> BlockRunner:
 def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
     """x / rms(x) * weight in float32; x (..., D), weight (D,) = 1 + w -> the type of x."""
     y = x.float()
-    mean = torch.linalg.vecdot(y, y).unsqueeze(-1) / weight.shape[0]
-    return (y * torch.rsqrt(mean + 1e-6) * weight).to(x.dtype)
-
-
-def full_rotation(positions: Tensor, width: int) -> Rotation:
-    """Rotary tables over the whole head: cosines twice, and sines with the first half negated."""
-    cos, sin = rotation(positions, width)
-    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
-
-
-def rotate(x: Tensor, table: Rotation) -> Tensor:
-    """Rotary embedding of x (B, heads, T, C) by ``full_rotation``; the halves form the pairs."""
-    y = x.float()
-    first, second = y.chunk(2, -1)
-    return torch.addcmul(y * table[0], torch.cat([second, first], -1), table[1]).to(x.dtype)
+    length = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
+    scale = torch.rsqrt(length * length / weight.shape[0] + 1e-6)
+    scaled = y * scale if y is x else y.mul_(scale)
+    return scaled.mul_(weight).to(x.dtype)
 
 
 def norm_weight(norm: RMSNorm) -> Tensor:
@@ -145,7 +113,9 @@ def make_block(layer: GemmaLayer, layout: WeightLayout, rows: int, heads: Heads)
     attn = layer.attn
     block = Block(
         norm_weight(layer.attn_norm),
-        layout.product([attn.q, attn.k, attn.v], rows),
+        layout.product_of(
+            [heads.laid(attn.q.weight), heads.laid(attn.k.weight), attn.v.weight], rows
+        ),
         layout.product([attn.o], rows),
         norm_weight(layer.ffn_norm),
         layout.mixture_of(layer.ffn, rows),
@@ -157,7 +127,7 @@ def make_block(layer: GemmaLayer, layout: WeightLayout, rows: int, heads: Heads)
 
 def make_last_block(layer: GemmaLayer, layout: WeightLayout, rows: int, heads: Heads) -> Block:
     """A layer of which keys and values alone are read."""
-    product = layout.product([layer.attn.k, layer.attn.v], rows)
+    product = layout.product_of([heads.laid(layer.attn.k.weight), layer.attn.v.weight], rows)
     block = Block(
         norm_weight(layer.attn_norm), product, None, norm_weight(layer.ffn_norm), None, heads
     )

@@ -59,9 +59,15 @@ class WeightLayout:
         Args:
             rows: of the input, as far as it is known.
         """
-        weight = joined([layer.weight for layer in weights])
         biases = [layer.bias for layer in weights if layer.bias is not None]
         bias = joined(biases) if biases else None
+        return self.product_of([layer.weight for layer in weights], rows, bias)
+
+    def product_of(
+        self, weights: Sequence[Tensor], rows: int, bias: Tensor | None = None
+    ) -> Product:
+        """The same of bare weights, each (O, I)."""
+        weight = joined(weights)
         return packed_product(weight, bias, rows) if self.packed else PlainProduct(weight, bias)
 
     def feed_forward(self, layer: FeedForward, rows: int) -> SplitGated | FusedGated:

@@ -31,9 +31,6 @@ class Product(Protocol):
     def gelu(self, x: Tensor) -> Tensor:
         """Tanh-approximated GELU of the product."""
 
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """The product times ``other`` (..., O)."""
-
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """The product plus ``other`` (..., O)."""
 
@@ -51,10 +48,6 @@ class PlainProduct(NamedTuple):
     def gelu(self, x: Tensor) -> Tensor:
         """See ``Product``."""
         return F.gelu(F.linear(x, self.weight, self.bias), approximate="tanh")
-
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """See ``Product``."""
-        return F.linear(x, self.weight, self.bias) * other
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """See ``Product``."""
@@ -80,22 +73,15 @@ class PackedProduct:
         """See ``Product``."""
         return self._run(x, "gelu", "tanh")
 
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """See ``Product``."""
-        return self._run_with(x, other, "mul")
-
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """See ``Product``."""
-        return self._run_with(x, other, "add")
+        run = torch.ops.mkldnn._linear_pointwise.binary
+        out: Tensor = run(x, other.contiguous(), self._weight, self._bias, "add")
+        return out
 
     def _run(self, x: Tensor, follower: str, form: str) -> Tensor:
         run = torch.ops.mkldnn._linear_pointwise
         out: Tensor = run(x, self._weight, self._bias, follower, [], form)
-        return out
-
-    def _run_with(self, x: Tensor, other: Tensor, follower: str) -> Tensor:
-        run = torch.ops.mkldnn._linear_pointwise.binary
-        out: Tensor = run(x, other.contiguous(), self._weight, self._bias, follower)
         return out
 
 
@@ -116,10 +102,6 @@ class Int8Product(NamedTuple):
     def gelu(self, x: Tensor) -> Tensor:
         """See ``Product``."""
         return F.gelu(self(x), approximate="tanh")
-
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """See ``Product``."""
-        return self(x) * other
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """See ``Product``."""
@@ -156,7 +138,6 @@ def packing_works(dtype: torch.dtype) -> bool:
             pairs = [
                 (packed(x), plain(x)),
                 (packed.gelu(x), plain.gelu(x)),
-                (packed.times(x, other), plain.times(x, other)),
                 (packed.plus(x, other), plain.plus(x, other)),
             ]
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):

@@ -18,12 +18,11 @@ from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.gemma import (
     Block,
     BlockRunner,
-    Heads,
-    full_rotation,
     make_block,
     make_last_block,
     run_block,
 )
+from adamoe_ros.policy.engines.heads import Heads
 from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.shapes import Shape
 from adamoe_ros.policy.engines.vision import make_encoder
@@ -46,10 +45,11 @@ class Prefix:
     objects: Tensor | None
 
 
-def heads_of(network: AdaMoEPolicy) -> Heads:
+def heads_of(network: AdaMoEPolicy, layout: WeightLayout) -> Heads:
     """Geometry that prefix and action expert share."""
     sizes = network.config.prefix
-    return Heads(sizes.kv_heads, sizes.heads // sizes.kv_heads, sizes.head_dim)
+    groups = sizes.heads // sizes.kv_heads
+    return Heads(sizes.kv_heads, groups, sizes.head_dim, paired=layout.packed)
 
 
 class PrefixProgram:
@@ -71,7 +71,7 @@ class PrefixProgram:
         self.run_block = run_block
         self.config = network.config
         self.dtype = network.dtype
-        heads = heads_of(network)
+        self.heads = heads = heads_of(network, layout)
         rows = usual.batch * usual.prefix_tokens(self.config)
         self.encoder = make_encoder(network.vision, layout, usual.batch * usual.views)
         self.embed = network.embed.weight.detach()
@@ -121,7 +121,7 @@ class PrefixProgram:
             length = valid.sum(1)
             later = valid.new_ones(batch, total - tokens)
             mask = blocked(torch.cat([valid, later], 1)[:, None, None], x.dtype)
-        table = full_rotation(positions, self.config.prefix.head_dim)
+        table = self.heads.table(positions)
         own = None if mask is None else mask[..., :tokens]
         for block, (keys, values) in zip(self.blocks, buffers, strict=False):
             x = self.run_block(block, x, table, keys, values, 0, own)

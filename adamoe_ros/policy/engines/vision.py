@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from adamoe_ros.model.siglip import VisionBlock, VisionEncoder
 from adamoe_ros.model.stem import ConvStem
+from adamoe_ros.policy.engines.attention import attend_heads
 from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.linears import Product
 
@@ -44,8 +45,7 @@ class EncoderBlock(NamedTuple):
         """(N, T, W) -> (N, T, W)."""
         parts = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
-        x = self.out.plus(mixed.flatten(2), x)
+        x = self.out.plus(attend_heads(query, key, value).flatten(2), x)
         return self.fc2.plus(self.fc1.gelu(self.norm2(x)), x)
 
 

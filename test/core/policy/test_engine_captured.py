@@ -16,7 +16,7 @@ import torch
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.flow import KnownRows
 from adamoe_ros.policy.engines.captured import CapturedEngine, captured_shapes
-from adamoe_ros.policy.engines.gemma import full_rotation, make_block, run_block
+from adamoe_ros.policy.engines.gemma import make_block, run_block
 from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.memory import check_fits, needed_bytes, weight_bytes
 from adamoe_ros.policy.engines.prefix import heads_of
@@ -182,10 +182,11 @@ def test_layers_trace_into_one_graph_each():
 
     config = engine_cases.CONFIGS["k=2"]()
     model = engine_cases.network(config)
-    heads, layout = heads_of(model), WeightLayout(mixture="wide")
+    layout = WeightLayout(mixture="wide")
+    heads = heads_of(model, layout)
     counter = CompileCounterWithBackend("aot_eager")
     traced = torch.compile(run_block, dynamic=False, fullgraph=True, backend=counter)
-    table = full_rotation(torch.arange(24, 30).unsqueeze(0), config.prefix.head_dim)
+    table = heads.table(torch.arange(24, 30).unsqueeze(0))
     x = torch.randn(1, 6, config.expert.width)
     for layer in model.expert.layers:
         block = make_block(layer, layout, 6, heads)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.policy.engines import linears
-from adamoe_ros.policy.engines.attention import attend
+from adamoe_ros.policy.engines.attention import attend, attend_heads
+from adamoe_ros.policy.engines.heads import Heads
 from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.routing import make_router, ranks
 
@@ -85,7 +86,6 @@ def test_packed_products_run_here(dtype):
     for found, wanted in (
         (packed(x), plain(x)),
         (packed.gelu(x), plain.gelu(x)),
-        (packed.times(x, other), plain.times(x, other)),
         (packed.plus(x, other), plain.plus(x, other)),
     ):
         assert found.shape == wanted.shape
@@ -135,6 +135,31 @@ def test_attention_by_products_is_attention():
         attend(query, keys, values, mask),
         F.scaled_dot_product_attention(query, keys, values, attn_mask=mask),
     )
+
+
+def test_attention_of_pictures_is_attention():
+    mixed = torch.randn(2, 9, 3, 4, 12).permute(2, 0, 3, 1, 4)  # a view, as the joint product's
+    wanted = F.scaled_dot_product_attention(*mixed).transpose(1, 2)
+    assert torch.equal(attend_heads(*mixed), wanted)
+    assert engine_cases.relative(attend_heads(*mixed.bfloat16()), wanted) < 2e-2
+
+
+@pytest.mark.parametrize("queries", [0, 4])
+def test_paired_heads_give_the_same_scores(queries):
+    """Rows in the other order, rotated as complex numbers: queries and keys agree as before."""
+    plain = Heads(2, 2, 8)
+    paired = plain._replace(paired=True)
+    weights = [torch.randn(n * 8, 24) for n in (queries, 2, 2) if n]
+    x, positions = torch.randn(3, 5, 24), torch.arange(15).view(3, 5)
+    found = []
+    for heads in (plain, paired):
+        rows = torch.cat([*map(heads.laid, weights[:-1]), weights[-1]])
+        found.append(heads.split(F.linear(x, rows), heads.table(positions)))
+    (q0, k0, v0), (q1, k1, v1) = found
+    assert q0.shape == q1.shape == (3, 2, queries // 2 * 5, 8)
+    torch.testing.assert_close(q1 @ k1.mT, q0 @ k0.mT, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(k1.square().sum(-1), k0.square().sum(-1))
+    assert torch.equal(v0, v1) and not torch.allclose(k0, k1)
 
 
 def test_eight_bits_keep_half_a_level():
