@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.bag.entry import RawMessage, TopicEntry
 from adamoe_ros.data.bag.files import COMPRESSED, BagFiles, find_files
+from adamoe_ros.data.bag.hashes import stated_hashes
 from adamoe_ros.data.bag.mcap_scan import zstd
 from adamoe_ros.data.bag.sqlite_scan import folded, has_wal
 from adamoe_ros.data.bag.storage import Storage, open_storage
@@ -53,7 +54,7 @@ class Bag:
         self._folder: TemporaryDirectory[str] | None = None
         self.unreadable: Counter[str] = Counter()
         self._storages = self._open()
-        self.topics: dict[str, TopicEntry] = _joined(self._storages)
+        self.topics = self._with_hashes(_joined(self._storages))
         self._types: dict[str, TypeReader | None] = {}
 
     def __enter__(self) -> Bag:
@@ -82,6 +83,14 @@ class Bag:
     def state(self) -> Literal["whole", "partial"]:
         """Whether everything was read so far."""
         return "partial" if self.problems or self.unreadable else "whole"
+
+    def _with_hashes(self, topics: dict[str, TopicEntry]) -> dict[str, TopicEntry]:
+        """Topics with the hashes that metadata.yaml states, where the files state none."""
+        stated = stated_hashes(self.files.metadata)
+        return {
+            name: entry if entry.digest else replace(entry, digest=stated.get(name, ""))
+            for name, entry in topics.items()
+        }
 
     @property
     def distro(self) -> str:

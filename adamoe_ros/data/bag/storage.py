@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adamoe_ros.data.bag.entry import RawMessage, TopicEntry, full_type
+from adamoe_ros.data.bag.hashes import channel_hash
 from adamoe_ros.data.bag.mcap_chunks import indexed_messages
 from adamoe_ros.data.bag.mcap_scan import McapScan
 from adamoe_ros.data.bag.sqlite_scan import SqliteScan, recorded_by
@@ -70,6 +71,8 @@ class IndexedStorage:
         self._open = Reader
         with Reader(path) as reader:
             self.distro = recorded_by(path) if path.suffix == ".db3" else ""
+            channels = getattr(reader.storage, "channels", {})
+            hashes = {c.topic: channel_hash(c.metadata) for c in channels.values()}
             for item in reader.connections:
                 known = self.topics.get(item.topic)
                 self.topics[item.topic] = TopicEntry(
@@ -78,7 +81,7 @@ class IndexedStorage:
                     item.msgcount + (known.count if known else 0),
                     item.msgdef.data,
                     item.msgdef.format == MessageDefinitionFormat.IDL,
-                    item.digest,
+                    item.digest or hashes.get(item.topic, ""),
                     getattr(item.ext, "serialization_format", "cdr"),
                 )
 

@@ -18,6 +18,7 @@ from adamoe_ros.data.bag.cdr_layout import LayoutMemory
 from adamoe_ros.data.bag.entry import TopicEntry
 
 _DEFAULT = "jazzy"
+_CHAR = re.compile(r"\bchar\b")
 _NAME = re.compile(r"^[a-zA-Z]\w*(/[a-zA-Z]\w*){0,2}$")
 
 
@@ -56,8 +57,10 @@ class TypeReader:
         self._layouts = LayoutMemory(self.store, entry.type)
 
     def _hash_problem(self, entry: TopicEntry, where: str) -> str | None:
-        if not entry.digest.startswith("RIHS01_"):
+        if not entry.digest.startswith("RIHS01_") or not entry.definition:
             return None
+        if _CHAR.search(entry.definition):
+            return None  # rosbags reads a char as uint8, which changes the hash and nothing else
         have = self.store.hash_rihs01(self._type)
         if have == entry.digest:
             return None

@@ -26,6 +26,8 @@ from adamoe_ros.data.bag.mcap_scan import McapScan
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag.types import TypeReader
 
+FOREIGN = Path(__file__).parents[2] / "fixtures" / "bags" / "topics_and_services"
+WRONG = b"RIHS01_" + b"0" * 64
 RECORDS = list(motion(simulated_robot(), seconds=1.0))
 
 
@@ -170,6 +172,37 @@ def test_a_wrong_hash_is_told_and_read_with_the_definition_that_is_there() -> No
     assert reader.problem is not None and "RIHS01_00000000" in reader.problem
     data = STORE.serialize_cdr(STORE.types[kind]("hello"), kind)
     assert reader.read(bytes(data)).data == "hello"
+
+
+def test_a_wrong_hash_in_the_metadata(tmp_path: Path) -> None:
+    path = write_mcap(tmp_path / "bag", RECORDS)
+    digest = STORE.hash_rihs01(IMAGE)
+    metadata = path / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace(digest, "RIHS01_" + "0" * 64))
+    found, bag = counted(path)
+    assert found == len(RECORDS) and bag.state == "partial"
+    assert len(bag.problems) == 3 and all("RIHS01_00000000" in line for line in bag.problems)
+
+
+def test_a_wrong_hash_in_the_channels_of_a_file_by_rosbag2(tmp_path: Path) -> None:
+    topic, kind = "/events/write_split", "rosbag2_interfaces/msg/WriteSplitEvent"
+    content = (FOREIGN / "bag_with_topics_and_service_events.mcap").read_bytes()
+    with Bag(FOREIGN / "bag_with_topics_and_service_events.mcap") as bag:
+        digest = bag.topics[topic].digest.encode()  # there is no metadata.yaml beside the copies
+    assert content.count(digest) > 1
+    for name, written in (("right", content), ("wrong", content.replace(digest, WRONG))):
+        file = tmp_path / f"{name}.mcap"
+        file.write_bytes(written)
+        with Bag(file) as bag:
+            list(bag.messages([topic]))
+            assert [kind in line and "RIHS01_00000000" in line for line in bag.problems] == (
+                [] if name == "right" else [True]
+            )
+
+
+def test_a_hash_of_a_type_with_a_char_is_not_judged() -> None:
+    entry = TopicEntry("/x", "some/msg/Letter", 1, "char letter", digest="RIHS01_" + "0" * 64)
+    assert TypeReader(entry).problem is None
 
 
 def test_a_type_nobody_knows() -> None:
