@@ -311,7 +311,7 @@ def _info(options: argparse.Namespace) -> int:
         if info is not None:
             judged = {True: "success", False: "failed", None: "not judged"}[info.success]
             print(
-                f"episode: {info.instruction!r}, {info.robot}, {judged}, ended: {info.end or '?'}"
+                f"episode: {info.sentence!r}, {info.robot}, {judged}, ended: {info.end or '?'}"
             )
         for line in bag.problems:
             print(line)

@@ -24,7 +24,9 @@ class EpisodeInfo:
     """One recorded episode.
 
     Attributes:
-        instruction: sentence; empty: none given.
+        instruction: sentence that the recorder's user gave: it stands for all that the bag says;
+            empty: none given.
+        heard: first sentence on a topic; it may have changed later, the bag has every one.
         robot: profile name. profile: the whole profile. profile_hash: of it.
         checkpoint, checkpoint_hash: folder and hash of its small files; empty: none.
         parameters: node -> parameter -> value.
@@ -48,6 +50,12 @@ class EpisodeInfo:
     counts: Mapping[str, int] = field(default_factory=dict)
     dropped: int = 0
     notes: str = ""
+    heard: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What the episode is about, for a person; empty: nobody said it."""
+        return self.instruction or self.heard
 
     def text(self) -> str:
         """As JSON."""

@@ -150,8 +150,8 @@ class EpisodeRecorder:
         self.info.write(self.folder)
 
     def instruct(self, instruction: str) -> None:
-        """Note the sentence, where none was known at the begin."""
-        self.info = replace(self.info, instruction=instruction)
+        """Note the sentence that was heard first."""
+        self.info = replace(self.info, heard=instruction)
         self.info.write(self.folder)
 
     def set_parameters(self, node: str, values: dict[str, object]) -> None:

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.data.episode_recorder import summary
 
 KEYS = {
     "s": "start",
@@ -93,7 +94,8 @@ class Session:
     def _end(self, success: bool | None, notes: str) -> list[str]:
         episode = self._episode
         if not self.recording and success is None and not notes and episode is not None:
-            return [f"{episode.folder}: ended already ({episode.ended_by})"]
+            ended = f"{episode.folder}: ended already ({episode.ended_by})"
+            return [ended, *summary(episode.info, episode.elapsed)]
         if not self.recording:
             return [f"noted for {self._node.label(success, notes)}"]
         folder, lines = self._node.stop("stopped", success, notes)
@@ -124,6 +126,8 @@ def record(parameters: dict[str, Any], instruction: str, duration: float, namesp
     spinner = threading.Thread(target=_spin, args=(executor, ending), daemon=True)
     try:
         node = RecorderNode()
+        # what it does is shown here; its own lines would say it twice
+        rclpy.logging.set_logger_level(node.get_logger().name, rclpy.logging.LoggingSeverity.WARN)
         executor.add_node(node)
         spinner.start()
         session = Session(node, instruction)
@@ -178,11 +182,9 @@ def _timed(node: Any, session: Session, duration: float) -> int:
 
 def _led(session: Session) -> int:
     terminal = sys.stdin.isatty()
-    print(
-        HELP if terminal else "start [sentence] | end | success | failed | discard | quit",
-        flush=True,
-    )
+    words = "start [sentence] | end | success | failed | discard | quit"
     with _single_keys() if terminal else _nothing():
+        print(HELP if terminal else words, flush=True)
         while not session.finished:
             line = _key(session) if terminal else _line()
             if line is None:
@@ -244,7 +246,7 @@ def _single_keys() -> Iterator[None]:
 
     number = sys.stdin.fileno()
     before = termios.tcgetattr(number)
-    tty.setcbreak(number)
+    tty.setcbreak(number, termios.TCSADRAIN)  # what was typed already counts
     try:
         yield
     finally:

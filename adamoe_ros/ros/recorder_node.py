@@ -19,9 +19,7 @@ from typing import Any
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.serialization import deserialize_message
 from rclpy.task import Future
-from std_msgs.msg import String
 
 from adamoe_ros.action import RecordEpisode
 from adamoe_ros.contract.errors import ContractError, problem
@@ -29,11 +27,10 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.data.episode_info import EpisodeInfo, folder_hash, hash_of
 from adamoe_ros.data.episode_recorder import EpisodeRecorder, free_bytes, next_folder, summary
-from adamoe_ros.ros import names
 from adamoe_ros.ros.node_parameters import ParameterQuery
 from adamoe_ros.ros.parameters import LiveParameters
 from adamoe_ros.ros.recorder_params import RecorderParams
-from adamoe_ros.ros.recorder_topics import RawTopics, wanted_topics
+from adamoe_ros.ros.recorder_topics import RawTopics, Sentences, wanted_topics
 from adamoe_ros.srv import ControlRecording
 
 _LOOK = 0.2  # s between looks for new publishers and at the running episode
@@ -79,7 +76,8 @@ class RecorderNode(Node):
         self._episode: EpisodeRecorder | None = None
         self._last: EpisodeRecorder | None = None
         self._closed = False
-        self._instruction_topic = self.resolve_topic_name(names.INSTRUCTION)
+        self._sentences = Sentences(self.resolve_topic_name)
+        self._rank = 0  # of the source of the running episode's sentence
         wanted = wanted_topics(self, self._profile, params.extra_topics)
         self.topics = RawTopics(self, wanted, self._heard)
         self._queries = [ParameterQuery(self, name) for name in params.parameter_nodes]
@@ -153,8 +151,10 @@ class RecorderNode(Node):
         if episode is None:
             return
         episode.put(topic, kind, self.get_clock().now().nanoseconds, data)
-        if not episode.info.instruction and topic == self._instruction_topic:
-            episode.instruct(str(deserialize_message(data, String).data).strip())
+        rank = self._sentences.ranks.get(topic, self._rank)
+        if rank < self._rank and (sentence := self._sentences.heard(topic, data)):
+            self._rank = rank
+            episode.instruct(sentence)
 
     def _look(self) -> None:
         for line in self.topics.look():
@@ -197,9 +197,10 @@ class RecorderNode(Node):
                 raise ContractError(
                     problem("recorder_node", "publishers", "none of the robot's topics", "start it")
                 )
+            self._rank, heard = self._sentences.first(self.topics.latched)
             episode = EpisodeRecorder(
                 next_folder(self._root),
-                self._info(instruction.strip() or self._heard_instruction()),
+                self._info(instruction.strip(), heard),
                 topics,
                 round(params.min_free * 2**30),
                 round(params.queue * 2**20),
@@ -213,13 +214,14 @@ class RecorderNode(Node):
             self.get_logger().warning(f"{topic}: nobody publishes it; it will be missing")
         for query in self._queries:
             query.ask(lambda name, values: episode.set_parameters(name, values))
-        self.get_logger().info(f"recording {episode.folder}: {episode.info.instruction!r}")
+        self.get_logger().info(f"recording {episode.folder}: {episode.info.sentence!r}")
         return episode.folder
 
-    def _info(self, instruction: str) -> EpisodeInfo:
+    def _info(self, instruction: str, heard: str) -> EpisodeInfo:
         profile = self._profile.model_dump(mode="json")
         return EpisodeInfo(
             instruction=instruction,
+            heard=heard,
             robot=self._profile.name,
             profile=profile,
             profile_hash=hash_of(profile),
@@ -227,10 +229,6 @@ class RecorderNode(Node):
             checkpoint_hash=self._checkpoint_hash,
             parameters={"recorder_node": asdict(self.params)},
         )
-
-    def _heard_instruction(self) -> str:
-        data = self.topics.latched.get(self._instruction_topic)
-        return str(deserialize_message(data, String).data).strip() if data else ""
 
     def stop(
         self, why: str = "stopped", success: bool | None = None, notes: str = ""

@@ -8,14 +8,17 @@ topics is kept and goes into every episode's bag at its begin.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from std_msgs.msg import String
 
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import command_topics, state_topics
+from adamoe_ros.msg import PolicyStatus, TaskStatus
 from adamoe_ros.ros import names
 
 OURS = (
@@ -42,6 +45,40 @@ def wanted_topics(node: Node, profile: RobotProfile, extra: tuple[str, ...]) -> 
     for topic in (*OURS, *GLOBAL):
         wanted.setdefault(node.resolve_topic_name(topic), False)
     return wanted
+
+
+class Sentences:
+    """The instruction in messages: on its own topic, else what the policy follows, else the task's.
+
+    Args:
+        resolve: relative name -> full name.
+
+    Attributes:
+        ranks: full name -> place; a sentence of a lower one is the better source.
+    """
+
+    def __init__(self, resolve: Callable[[str], str]) -> None:
+        self._types: dict[str, Any] = {
+            resolve(names.INSTRUCTION): String,
+            resolve(names.POLICY_STATUS): PolicyStatus,
+            resolve(names.TASK_STATUS): TaskStatus,
+        }
+        self.ranks = {topic: rank for rank, topic in enumerate(self._types)}
+
+    def first(self, latched: Mapping[str, bytes]) -> tuple[int, str]:
+        """Rank and sentence of the best source that says one; (number of sources, empty): none."""
+        for topic, rank in self.ranks.items():
+            sentence = self.heard(topic, latched[topic]) if topic in latched else ""
+            if sentence:
+                return rank, sentence
+        return len(self.ranks), ""
+
+    def heard(self, topic: str, data: bytes) -> str:
+        """Sentence in a message's bytes; empty: none, or the policy's from the goal before."""
+        message: Any = deserialize_message(data, self._types[topic])
+        if getattr(message, "phase", "executing") != "executing":
+            return ""
+        return str(getattr(message, "instruction", getattr(message, "data", ""))).strip()
 
 
 class RawTopics:
