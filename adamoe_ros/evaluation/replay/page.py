@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from adamoe_ros.evaluation.replay.chunk_limits import KINDS
 from adamoe_ros.evaluation.replay.results import joined_errors, latency
 from adamoe_ros.evaluation.replay.run import BagRecord, PolicyRecord
+from adamoe_ros.evaluation.replay.trajectories import trajectories
 from adamoe_ros.evaluation.report import svg
 from adamoe_ros.evaluation.report.html import (
     badge,
@@ -31,6 +33,7 @@ from adamoe_ros.evaluation.report.page import style_sheet
 _WIDE = svg.Frame(width=560, height=190)
 _AREA = svg.Frame(width=720, height=120, left=40)
 _SHOWN_LAYERS = 6
+_DRAWN_BAGS = 8  # whose joints are drawn one by one: more makes the page heavy
 
 # moves a line over the expert charts while the film plays; a film's second is one inference
 _SCRIPT = """
@@ -72,13 +75,13 @@ def report_page(
             _section(
                 "Execution",
                 "The chunks as the control node would have followed them, with arms that answer exactly.",
-                _execution(records),
+                _execution(records, names),
             ),
             _section("Inference", "Wall clock on this machine.", _latency(records)),
         ]
     body.append(_section("Inputs", "Stamps and arrivals of every stream.", _inputs(records)))
     for index, record in enumerate(records):
-        body.append(_bag(record, films.get(record.path.name), index))
+        body.append(_bag(record, films.get(record.path.name), index, names))
     body.append(_section("Settings", "", _settings(document["settings"])))
     script = (
         _SCRIPT.replace("SPAN(v)", "parseFloat(v.dataset.span)")
@@ -104,7 +107,7 @@ def _tiles(records: Sequence[BagRecord], document: Mapping[str, Any]) -> str:
     seconds = sum(record.duration_s for record in records)
     wall = sum(record.wall_s for record in records)
     tiles = [
-        tile(str(len(records)), "bags"),
+        tile(str(len(records)), "bag" if len(records) == 1 else "bags"),
         tile(f"{seconds:.1f} s", "of recording"),
         tile(f"{seconds / wall:.1f}x" if wall else "–", "real time"),
     ]
@@ -123,7 +126,8 @@ def _error_text(records: Sequence[BagRecord]) -> str:
         "command": "what the arms were told at the row's time",
         "next_state": "where the arms were one row later",
     }
-    return "Predicted rows against " + " or ".join(kinds[item] for item in sorted(truths)) + "."
+    against = " or ".join(kinds[item] for item in sorted(truths))
+    return f"Predicted rows against {against}. Horizon step: row of the chunk."
 
 
 def _by_policy(records: Sequence[BagRecord]) -> list[list[PolicyRecord]]:
@@ -139,7 +143,7 @@ def _errors(records: Sequence[BagRecord], names: tuple[str, ...]) -> str:
     for key, title, unit in (
         ("joints_mean_abs", "Joints by horizon step", "rad"),
         ("normalized_mean_abs", "Normalised, by horizon step", ""),
-        ("grippers_mean_abs", "Grippers by horizon step", "driver's unit"),
+        ("grippers_mean_abs", "Grippers by horizon step, driver's unit", ""),
     ):
         lines = [
             svg.Series(
@@ -172,8 +176,17 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _execution(records: Sequence[BagRecord]) -> str:
-    head = ["Bag", "Policy", "Chunks", "refused", "late", "Seam jump p95", "Jerk p95", "held"]
+def _execution(records: Sequence[BagRecord], names: tuple[str, ...]) -> str:
+    head = [
+        *_bag_head(records),
+        "Policy",
+        "Chunks",
+        "refused",
+        "late",
+        "Seam jump p95",
+        "Jerk p95",
+        "held",
+    ]
     head += [f"clipped: {kind}" for kind in ("position", "velocity", "acceleration")]
     rows = []
     for record in records:
@@ -185,28 +198,59 @@ def _execution(records: Sequence[BagRecord]) -> str:
             cells = [*map(str, counts), number(seams["position_jump"]["p95"])]
             cells += [number(seams["jerk"]["p95"]), percent(held)]
             cells += [str(clips[kind]) for kind in ("position", "velocity", "acceleration")]
-            rows.append([escape(record.path.name), escape(policy.name), *cells])
+            rows.append([*_bag_cell(records, record), escape(policy.name), *cells])
     note = (
         '<p class="soft small">Clipped: joints times control ticks in which the safety gate would '
         "have intervened. Jumps are rad (or m), jerk per s³.</p>"
     )
-    return card(note + table(head, rows)) + _limits(records)
+    return card(note + table(head, rows)) + _limits(records, names)
 
 
-def _limits(records: Sequence[BagRecord]) -> str:
-    rows = []
+def _bag_head(records: Sequence[BagRecord]) -> list[str]:
+    """A column of names, where there is more than one bag."""
+    return ["Bag"] if len(records) > 1 else []
+
+
+def _bag_cell(records: Sequence[BagRecord], record: BagRecord) -> list[str]:
+    return [escape(record.path.name)] if len(records) > 1 else []
+
+
+def _limits(records: Sequence[BagRecord], names: tuple[str, ...]) -> str:
+    rows, where = [], []
     for parts in _by_policy(records):
-        counted = [part.limits.as_dict(()) for part in parts]
+        counted = [part.limits.as_dict(names) for part in parts]
         totals = [sum(item["totals"][kind] for item in counted) for kind in KINDS]
         refused = sum(item["chunks_beyond_hard_bound"] for item in counted)
         sizes = [sum(item[key] for item in counted) for key in ("chunks", "rows")]
-        rows.append([escape(parts[0].name), *map(str, (*sizes, *totals, refused))])
+        shares = [_count(total, sizes[1] * len(names)) for total in totals[:3]]
+        shares += [_count(total, sizes[0] * len(names)) for total in totals[3:]]
+        cells = [*map(str, sizes), *shares, str(refused)]
+        rows.append([escape(parts[0].name), *cells])
+        where += _worst(parts[0].name, [item["by_joint"] for item in counted])
     head = ["Policy", "Chunks", "Rows", *(kind.replace("_", " ") for kind in KINDS), "hard bound"]
     note = (
         '<p class="soft small">Chunks as predicted: joints times rows beyond each limit; distance '
         "of first rows to the recorded pose; chunks that would have been refused whole.</p>"
     )
-    return card(note + table(head, rows))
+    worst = table(["Policy", "Limit", "Joints that are beyond it most often"], where)
+    return card(note + table(head, rows) + (worst if where else ""))
+
+
+def _count(count: int, of: int) -> str:
+    return f"{count} ({percent(count / of)})" if count and of else str(count)
+
+
+def _worst(policy: str, counted: Sequence[Mapping[str, Mapping[str, int]]]) -> list[list[str]]:
+    """Rows of a table: for every limit that was met, the joints that are beyond it most often."""
+    rows = []
+    for kind in KINDS:
+        totals: Counter[str] = Counter()
+        for item in counted:
+            totals.update(item[kind])
+        if totals:
+            joints = ", ".join(f"{name} {count}" for name, count in totals.most_common(4))
+            rows.append([escape(policy), escape(kind.replace("_", " ")), escape(joints)])
+    return rows
 
 
 def _latency(records: Sequence[BagRecord]) -> str:
@@ -220,7 +264,7 @@ def _latency(records: Sequence[BagRecord]) -> str:
 
 def _inputs(records: Sequence[BagRecord]) -> str:
     head = [
-        "Bag",
+        *_bag_head(records),
         "Stream",
         "Messages",
         "Rate",
@@ -236,7 +280,7 @@ def _inputs(records: Sequence[BagRecord]) -> str:
     ]
     rows = [
         [
-            escape(record.path.name),
+            *_bag_cell(records, record),
             escape(str(item["name"])),
             str(item["messages"]),
             f"{item['rate_hz']:.1f} Hz",
@@ -256,7 +300,12 @@ def _inputs(records: Sequence[BagRecord]) -> str:
     return card(table(head, rows))
 
 
-def _bag(record: BagRecord, film: tuple[bytes, list[float]] | None, index: int) -> str:
+def _bag(
+    record: BagRecord,
+    film: tuple[bytes, list[float]] | None,
+    index: int,
+    names: tuple[str, ...],
+) -> str:
     lines = [*record.problems, *record.notes]
     told = "".join(f"<li>{escape(line)}</li>" for line in lines)
     notes = card(f"<ul>{told}</ul>") if lines else ""
@@ -266,11 +315,14 @@ def _bag(record: BagRecord, film: tuple[bytes, list[float]] | None, index: int) 
         f"{record.duration_s:.1f} s</p>"
     )
     video = _video(film, record, index)
+    drawn = ""
+    if index < _DRAWN_BAGS:
+        drawn = trajectories([(policy.name, policy.shown) for policy in record.policies], names)
     charts = "".join(_experts(policy, record, index) for policy in record.policies)
     opened = " open" if index == 0 else ""
     return (
         f"<details{opened}><summary>{escape(record.path.name)} {state}</summary>"
-        f"{facts}{notes}{video}{charts}</details>"
+        f"{facts}{notes}{video}{charts}{drawn}</details>"
     )
 
 
@@ -314,8 +366,12 @@ def _experts(policy: PolicyRecord, record: BagRecord, index: int) -> str:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
+    lines = {key: value for key, value in settings.items() if key != "policies"}
+    for name, facts in (settings.get("policies") or {}).items():
+        text = " · ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.items())
+        lines[f"policy {name}"] = text
     entries = "".join(
         f"<dt>{escape(str(key).replace('_', ' '))}</dt><dd>{escape(str(value))}</dd>"
-        for key, value in settings.items()
+        for key, value in lines.items()
     )
     return card(f"<dl>{entries}</dl>")

@@ -35,6 +35,7 @@ from adamoe_ros.evaluation.replay.chunk_limits import ChunkLimits
 from adamoe_ros.evaluation.replay.errors import OpenLoopErrors, grippers_of
 from adamoe_ros.evaluation.replay.executed import Execution
 from adamoe_ros.evaluation.replay.predictor import Prediction, Predictor
+from adamoe_ros.evaluation.replay.trajectories import ShownChunks
 from adamoe_ros.streams.memory import keep_freed_pictures
 
 Vector = NDArray[np.float64]
@@ -76,6 +77,7 @@ class PolicyRecord:
         times: s since the first observation, of each inference.
         latencies: stage -> s of each inference.
         experts: (s, per mixture layer) of inferences.
+        shown: some chunks beside the recording.
     """
 
     name: str
@@ -85,6 +87,7 @@ class PolicyRecord:
     times: list[float] = field(default_factory=list)
     latencies: dict[str, list[float]] = field(default_factory=dict)
     experts: list[tuple[float, Sequence[Any]]] = field(default_factory=list)
+    shown: ShownChunks = field(default_factory=ShownChunks)
 
 
 @dataclass
@@ -95,7 +98,6 @@ class BagRecord:
         start_ns, end_ns: stamps of the first and last observation.
         wall_s: that the pass took.
         streams: health of every input.
-        timeline: for the report: recorded joints at each inference, (s, (J,)).
     """
 
     path: Path
@@ -181,6 +183,7 @@ class BagReplay:
         self._due_ns: int | None = None
         self._read_ns = 0
         self._now_ns = 0
+        self._jumped = False  # the clock went back
         self._to_command = state_to_command(profile)
 
     def _options(self) -> StreamOptions:
@@ -275,6 +278,7 @@ class BagReplay:
     def _restart(self, stamp_ns: int) -> None:
         """The clock went back: nothing before is compared with what comes."""
         self.record.notes.append("the clock went back; chunks before are compared up to there")
+        self._jumped = True
         self._settle(None)
         self._truth.clear()
         self._pose.clear()
@@ -313,7 +317,7 @@ class BagReplay:
             raw.stamp_ns,
             images,
             convert(raw.state),
-            raw.instruction or (self.info.instruction if self.info else ""),
+            raw.instruction or (self.info.sentence if self.info else ""),
             {slot: raw.image_stamps_ns[slot] for slot in images},
             raw.state_stamp_ns,
         )
@@ -343,9 +347,10 @@ class BagReplay:
                 truth[row] = found
         wanted = policy.normalized_rows(truth, chunk.state)
         predicted = chunk.prediction
-        self.record.policies[chunk.policy].errors.add(
-            predicted.positions, truth, predicted.normalized - wanted
-        )
+        record = self.record.policies[chunk.policy]
+        record.errors.add(predicted.positions, truth, predicted.normalized - wanted)
+        seconds = (chunk.stamp_ns - self.record.start_ns) / 1e9
+        record.shown.add(seconds, policy.dt_s, predicted.positions, truth)
 
     def _true_row(self, stamp_ns: int, row: int, dt_s: float, newest: int | None) -> Vector | None:
         if self.record.truth == "command":
@@ -365,10 +370,10 @@ class BagReplay:
             record.notes.append(line)
         if not record.observations:
             record.notes.append("no complete observation: cameras and joints never fit together")
-        damaged = self._bag.state == "partial" or stream.broken or stream.refused
+        damaged = self._bag.state == "partial" or stream.broken or stream.refused or self._jumped
         record.state = "partial" if damaged or not record.observations else "whole"
         record.streams = [account.summary() for account in stream.accounts.values()]
         if self.info is not None:
             record.success = self.info.success
-            record.instruction = record.instruction or self.info.instruction
+            record.instruction = record.instruction or self.info.sentence
         record.instruction = record.instruction or self._settings.stream.instruction
