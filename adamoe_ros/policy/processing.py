@@ -71,7 +71,8 @@ class Processor:
     def inputs(self, observations: Sequence[Observation]) -> ModelInputs:
         """What the engine takes; a slot without a picture is an absent camera."""
         prompts = [self._prompts(observation.instruction) for observation in observations]
-        states = np.stack([observation.state for observation in observations])
+        # float32 first, as demonstrations keep it: training and inference then see the same bits
+        states = np.stack([observation.state for observation in observations]).astype(np.float32)
         return ModelInputs(
             frames=tuple(tuple(o.images.get(slot) for slot in self.slots) for o in observations),
             token_ids=np.stack([ids for ids, _ in prompts]),

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One bag through ``replay`` and through policy_node by ``--live``: the same observations and chunks."""
+"""One bag three ways: ``adamoe replay``, policy_node behind ``replay --live``, the training loader.
+
+The same observations and, with the same noise, the same chunks.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +16,38 @@ import pytest
 import rclpy
 import torch
 import yaml
-from bag_support import motion, simulated_robot, write_mcap
+from bag_support import SECOND, START, motion, simulated_robot, write_mcap
 from control_rig import Process, node_command, wait_until
 from policy_support import make_checkpoint
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
+from rosgraph_msgs.msg import Clock
 
 from adamoe_ros.action import ExecuteInstruction
+from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile
-from adamoe_ros.data.bag.entry import RawMessage
 from adamoe_ros.data.bag.reader import Bag
-from adamoe_ros.evaluation.replay.predictor import PolicyPredictor
+from adamoe_ros.data.convert import ConvertSettings
+from adamoe_ros.data.convert_many import ConversionJob, convert_bags
+from adamoe_ros.data.lerobot.layout import STAMPS
+from adamoe_ros.data.lerobot.reader import Dataset
+from adamoe_ros.data.units import units_for
+from adamoe_ros.evaluation.replay.predictor import PolicyPredictor, Prediction
 from adamoe_ros.evaluation.replay.run import BagReplay, Listeners, ReplaySettings
-from adamoe_ros.msg import ActionChunk, PolicyStatus
+from adamoe_ros.msg import ActionChunk
+from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
+from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
 from adamoe_ros.ros import names, qos
-from adamoe_ros.ros.bag_player import BagPlayer
 from adamoe_ros.streams.messages import stamp_ns
+from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.lerobot_source import Reading, load_episodes, model_pictures
+from adamoe_ros.training.samples import Batch
 
-SECONDS = 10.0  # of the bag; it is played only as far as needed
-RATE = 0.3  # of real time: policy_node on a busy machine takes few messages per second
-BEHIND = 0.3  # s of the bag that the node may be behind before the player waits for it
+SECONDS = 12.0  # of the bag; it is played only as far as needed
+RATE = 0.15  # of real time: policy_node on a busy machine takes few messages per second
+SEED = 5
+SENTENCE = "lift the bar"
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +69,12 @@ class Listener:
         self.node.create_subscription(
             ActionChunk, names.ACTION_CHUNK, self.chunks.append, qos.sensor(True, 50)
         )
-        self.age = -1.0
+        self.clock: list[int] = []
         self.node.create_subscription(
-            PolicyStatus, names.POLICY_STATUS, self._on_status, qos.POLICY_STATUS
+            Clock,
+            "/clock",
+            lambda message: self.clock.append(stamp_ns(message.clock)),
+            qos.sensor(reliable=False, depth=50),
         )
         self.goal = ActionClient(self.node, ExecuteInstruction, names.EXECUTE)
         self._executor = SingleThreadedExecutor(context=self.context)
@@ -64,15 +82,6 @@ class Listener:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
-
-    def _on_status(self, message: PolicyStatus) -> None:
-        self.age = float(message.observation_age)
-
-    def keep_step(self, message: RawMessage) -> None:
-        """Hold the bag's clock while the node has not caught up: the machine may be busy."""
-        deadline = time.monotonic() + 2.0
-        while self.age > BEHIND and time.monotonic() < deadline:
-            time.sleep(0.01)
 
     def _spin(self) -> None:
         while not self._stop.is_set():
@@ -98,12 +107,20 @@ class Listener:
         rclpy.try_shutdown(context=self.context)
 
 
-def live_chunks(bag_folder: Path, checkpoint: Path, robot: Path, log: Path) -> list[ActionChunk]:
+def live_words(bag_folder: Path, robot: Path) -> list[str]:
+    words = [sys.executable, "-m", "adamoe_ros.cli.main", "replay", str(bag_folder), "--live"]
+    return [*words, "--robot", str(robot), "--rate", str(RATE)]
+
+
+def live_chunks(
+    bag_folder: Path, checkpoint: Path, robot: Path, logs: Path
+) -> tuple[list[ActionChunk], list[int]]:
+    """What policy_node makes of a bag that ``adamoe replay --live`` plays, and the clock it had."""
     parameters = {
         "robot": robot,
         "checkpoint": checkpoint,
         "device": "cpu",
-        "seed": 5,
+        "seed": SEED,
         "threads": 1,
         "autostart": True,
         "check_state": False,
@@ -111,52 +128,85 @@ def live_chunks(bag_folder: Path, checkpoint: Path, robot: Path, log: Path) -> l
         "max_observation_age": 5.0,
     }
     words = node_command("adamoe_ros.ros.policy_node", "PolicyNode", parameters, threads=4)
-    process, listener = Process(words, log), Listener()
-    ended = threading.Event()
+    process, listener, player = Process(words, logs / "policy.log"), Listener(), None
     try:
         wait_until(lambda: "chunks of" in process.text, lambda: process.text, 60)
-        with Bag(bag_folder) as bag:
-            player = BagPlayer(listener.node, bag, load_profile(robot))
-            assert "/follower_left/joint_commands" in player.left_out
-            pace = (RATE, ended.is_set, listener.keep_step)
-            playing = threading.Thread(target=player.play, args=pace, daemon=True)
-            assert player.wait_for_listeners()
-            playing.start()
-            wait_until(listener.goal.server_is_ready, lambda: process.text, 30)
-            wait_until(lambda: listener.accepted("lift the bar"), lambda: process.text, 60)
-            wait_until(lambda: len(listener.chunks) >= 6, lambda: process.text, 30)
-            ended.set()
-            playing.join(10)
-        return list(listener.chunks)
+        player = Process(live_words(bag_folder, robot), logs / "player.log")
+        wait_until(lambda: listener.clock, lambda: player.text, 60)
+        wait_until(listener.goal.server_is_ready, lambda: process.text, 30)
+        wait_until(lambda: listener.accepted(SENTENCE), lambda: process.text, 60)
+        wait_until(lambda: len(listener.chunks) >= 6, lambda: process.text, 60)
+        assert player.stop() == 0, player.text  # Ctrl-C ends it in order
+        assert "not published: /follower_left/joint_commands" in player.text
+        return list(listener.chunks), list(listener.clock)
     finally:
-        ended.set()
+        if player is not None:
+            player.stop()
         process.stop()
         listener.close()
 
 
-def test_live_and_replay_agree(robot: Path, tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint")
+def replayed_chunks(
+    bag_folder: Path, policy: PolicyPredictor, profile: RobotProfile, wanted: set[int]
+) -> dict[int, tuple[Observation, Prediction]]:
+    """By stamp, what ``adamoe replay`` gives."""
+    found: dict[int, Any] = {}
+    listeners = Listeners(
+        predicted=lambda _, seen, made: found.update({seen.stamp_ns: (seen, made)})
+    )
+    with Bag(bag_folder) as bag:
+        settings = ReplaySettings(stride_s=0.0)
+        BagReplay(bag, profile, [_Only(policy, wanted)], settings, listeners).run()
+    return found
+
+
+def trained_samples(
+    bag_folder: Path, checkpoint: Checkpoint, profile: RobotProfile, out: Path
+) -> dict[int, Batch]:
+    """By stamp, what the training loader gives: PNG, which loses nothing, at the cameras' rate."""
+    units = units_for(profile, checkpoint.manifest, "")
+    settings = ConvertSettings(fps=25, lossless=True)
+    convert_bags(ConversionJob([bag_folder], out, profile, units, settings), lambda *_: None)
+    episodes, layout = load_episodes(out, Reading(checkpoint.config.vision.image_size))
+    samples = DemonstrationSet(episodes, layout, checkpoint.config.horizon)
+    dataset = Dataset(out)
+    stamps = dataset.column(dataset.episodes[0], STAMPS)[:, 0][episodes[0].steps]
+    return {int(stamp): samples.batch(np.array([i])) for i, stamp in enumerate(stamps)}
+
+
+def test_live_replay_and_training_agree(robot: Path, tmp_path: Path) -> None:
+    """The same pictures, joints and sentence to the last bit, and so the same chunks."""
+    folder_of_checkpoint = make_checkpoint(tmp_path / "checkpoint")
     profile = load_profile(robot)
     folder = write_mcap(tmp_path / "bag", motion(profile, SECONDS))
-    live = live_chunks(folder, checkpoint, robot, tmp_path / "policy.log")
+    live, clock = live_chunks(folder, folder_of_checkpoint, robot, tmp_path)
+    assert clock == sorted(clock) and START <= clock[0] < clock[-1] <= START + SECONDS * SECOND
     torch.set_num_threads(1)  # as the node's parameter: sums are split alike
-    policy = PolicyPredictor(checkpoint, "same", profile, "cpu", seed=5)
-    replayed: dict[int, Any] = {}
-    listeners = Listeners(
-        predicted=lambda _, observation, made: replayed.update(
-            {observation.stamp_ns: (observation, made)}
-        )
-    )
+    checkpoint = read_checkpoint(folder_of_checkpoint)
+    policy = PolicyPredictor(folder_of_checkpoint, "same", profile, "cpu", seed=SEED)
+    runtime = PolicyRuntime(checkpoint, "cpu", engine="auto")
     wanted = {stamp_ns(chunk.header.stamp) for chunk in live}
-    with Bag(folder) as bag:
-        settings = ReplaySettings(stride_s=0.0)
-        replay = BagReplay(bag, profile, [_Only(policy, wanted)], settings, listeners)
-        replay.run()
+    replayed = replayed_chunks(folder, policy, profile, wanted)
+    samples = trained_samples(folder, checkpoint, profile, tmp_path / "dataset")
     exact = 0
     for chunk in live:
-        observation, made = replayed[stamp_ns(chunk.header.stamp)]
+        stamp = stamp_ns(chunk.header.stamp)
+        observation, made = replayed[stamp]
         stamps = dict(zip(chunk.camera_slots, map(stamp_ns, chunk.camera_stamps), strict=True))
         assert stamps == dict(observation.image_stamps_ns)
+        batch = samples[stamp]
+        pictures = model_pictures(observation, checkpoint.config.vision.image_size)
+        np.testing.assert_array_equal(batch.images[0], pictures)
+        np.testing.assert_array_equal(batch.state[0], observation.state.astype(np.float32))
+        assert batch.instructions == (observation.instruction,) == (SENTENCE,)
+        trained = Observation(
+            stamp,
+            dict(zip(observation.images, batch.images[0], strict=True)),
+            batch.state[0],
+            batch.instructions[0],
+        )
+        rows = runtime.infer(trained, runtime.noise(noise_seed(SEED, stamp))).normalized
+        np.testing.assert_array_equal(rows[:, : made.normalized.shape[1]], made.normalized)
         if stamp_ns(chunk.state_stamp) != observation.state_stamp_ns:
             continue  # the picture overtook its joint state on the way
         exact += 1
@@ -175,8 +225,6 @@ class _Only:
         return getattr(self._policy, name)
 
     def predict(self, observation: Any) -> Any:
-        from adamoe_ros.evaluation.replay.predictor import Prediction
-
         if observation.stamp_ns in self._wanted:
             return self._policy.predict(observation)
         rows = np.zeros((self._policy.horizon, 14))
