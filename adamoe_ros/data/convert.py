@@ -149,6 +149,7 @@ class EpisodeFrames:
         stream: over the bag; its state conversion is that of ``units``.
         units: of the dataset.
         settings: how.
+        first: sentence before the bag says one.
 
     Attributes:
         grid: its counts.
@@ -156,8 +157,10 @@ class EpisodeFrames:
         cut: the clock went back, and the episode ends there.
     """
 
-    def __init__(self, stream: BagStream, units: Units, settings: ConvertSettings) -> None:
-        self._stream, self._units, self._settings = stream, units, settings
+    def __init__(
+        self, stream: BagStream, units: Units, settings: ConvertSettings, first: str = ""
+    ) -> None:
+        self._stream, self._units, self._settings, self._first = stream, units, settings, first
         self._period = 1e9 / settings.fps
         self.grid = FrameGrid(self._period)
         self.without_action = 0
@@ -214,7 +217,7 @@ class EpisodeFrames:
             state=observation.state,
             action=action,
             stamps_ns=np.array(stamps, np.int64),
-            task=need_instruction(observation.instruction, self._where),
+            task=need_instruction(observation.instruction or self._first, self._where),
             frames=observation.frames,
         )
 
@@ -251,7 +254,7 @@ def convert_bag(
                     path.name, "the profile's command topics", "none", "use --action next_state"
                 )
             )
-        frames = EpisodeFrames(stream, units, settings)
+        frames = EpisodeFrames(stream, units, settings, info.heard if info is not None else "")
         writer = EpisodeWriter(folder, schema_for(profile, units, settings), settings.crf)
         try:
             for row in frames.rows():
@@ -261,7 +264,7 @@ def convert_bag(
             facts = _facts(bag, stream, frames, writer)
             if info is not None:
                 facts["success"] = info.success
-            _check(path, writer.length)
+            _check(bag, stream, writer.length)
             writer.close(facts)
         except BaseException:
             writer.abort()
@@ -270,10 +273,11 @@ def convert_bag(
     return {"length": writer.length, **facts}
 
 
-def _check(path: Path, length: int) -> None:
+def _check(bag: Bag, stream: BagStream, length: int) -> None:
     if length < 2:
         got = f"{length} frames with pictures, joints and an action"
-        raise ContractError(problem(path.name, "at least 2 frames", got, "check what it holds"))
+        line = problem(bag.path.name, "at least 2 frames", got, "check what it holds")
+        raise ContractError([line, *bag.problems, *stream.notes])
 
 
 def _facts(

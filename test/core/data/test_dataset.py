@@ -232,6 +232,24 @@ def test_what_a_recorder_noted_is_used(tmp_path: Path) -> None:
     assert Dataset(tmp_path / "out").tasks == {0: "as noted"}
 
 
+def test_a_sentence_that_was_heard_leaves_later_ones_as_they_are(tmp_path: Path) -> None:
+    """Nothing was said in the first half second, another thing in the last."""
+    from bag_support import STORE, STRING
+
+    records = [r for r in motion(PROFILE, 2.0) if r[1] != "/instruction"]
+    for seconds, words in ((0.5, "lift it"), (1.5, "put it down")):
+        said = STORE.types[STRING](words)
+        records.append((START + round(seconds * 1e9), "/instruction", STRING, said))
+    path = write_mcap(tmp_path / "bag", sorted(records, key=lambda record: record[0]))
+    EpisodeInfo(heard="lift it").write(path)
+    convert([path], tmp_path / "out")
+    dataset = Dataset(tmp_path / "out")
+    sentences = dataset.sentences(dataset.episodes[0])
+    assert sentences[0] == "lift it" and sentences[-1] == "put it down"
+    changes = [k for k in range(1, len(sentences)) if sentences[k] != sentences[k - 1]]
+    assert len(changes) == 1 and changes[0] == pytest.approx(1.5 * 25, abs=2)
+
+
 def test_a_truncated_bag_gives_a_partial_episode(tmp_path: Path) -> None:
     path = bags(tmp_path / "bags", 1, seconds=3.0)[0]
     file = path / "episode_0.mcap"
