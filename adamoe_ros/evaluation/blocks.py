@@ -125,20 +125,19 @@ class Blocks:
 
     def _claim(self) -> None:
         path, head = self.folder / LOG, self.job.head()
-        if not path.is_file():
-            path.write_text(json.dumps(head) + "\n", encoding="utf-8")
-            return
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        known = [_parsed(line) for line in lines]
-        first = known[0] if known else None
-        if first != head:
-            different = sorted(
-                key for key in head if not isinstance(first, dict) or first.get(key) != head[key]
-            )
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        known = [line for line in map(_parsed, lines) if line is not None]
+        if known and known[0] != head:
+            different = sorted(key for key in head if known[0].get(key) != head[key])
             do = "add --overwrite, or give another --out"
             got = f"one with other {', '.join(different)}"
             raise ContractError(problem(str(path), "this evaluation", got, do))
-        self._lines = {line["block"]: line for line in known[1:] if line is not None}
+        if len(known) < max(1, len(lines)):  # new, or a kill has cut a line off
+            whole = "".join(json.dumps(line) + "\n" for line in known or [head])
+            beside = path.with_suffix(".new")
+            beside.write_text(whole, encoding="utf-8")
+            os.replace(beside, path)
+        self._lines = {line["block"]: line for line in known[1:]}
 
     def missing(self) -> list[Block]:
         """What is still to be run."""
@@ -203,16 +202,22 @@ class Blocks:
 
 
 def failed(episode: EpisodeRecord) -> bool:
-    """Whether an episode is worth a film: what the policy was told is not done, though it saw."""
-    return episode.control != "blind" and not episode.followed
+    """Whether an episode is worth a film: what the policy was told is not done, though it saw.
+
+    Where a scene cannot tell that, the scene's own task done in spite of the sentence is the failure.
+    """
+    if episode.control == "blind":
+        return False
+    return episode.success if episode.followed is None else not episode.followed
 
 
-def _parsed(line: str) -> Any:
+def _parsed(line: str) -> dict[str, Any] | None:
     """A line; None for one that a kill has cut off."""
     try:
-        return json.loads(line)
+        found = json.loads(line)
     except json.JSONDecodeError:
         return None
+    return found if isinstance(found, dict) else None
 
 
 def run_blocks(

@@ -44,7 +44,8 @@ def test_cases_over_the_nodes(out: Path) -> None:
 def test_states_phases_and_leftovers(out: Path) -> None:
     lines = (out / "episodes.jsonl").read_text().splitlines()
     assert len(lines) == 3
-    failed = [e for line in lines[1:] for e in json.loads(line)["episodes"] if not e["followed"]]
+    shown = [episode for line in lines[1:] for episode in json.loads(line)["episodes"]]
+    failed = [e for e in shown if (e["success"] if e["followed"] is None else not e["followed"])]
     films = sorted(path.name for path in (out / "films").glob("*.mp4"))
     assert films == sorted(f"{e['control']}-{e['task']}-{e['seed']}.mp4" for e in failed)
     assert not (out / "sim").exists()

@@ -136,7 +136,7 @@ def test_evaluate_command_goes_on_where_it_was(
     page = (out / "report.html").read_text()
     tags = _Tags()
     tags.feed(page)
-    assert not tags.open and len(tags.sources) == 4  # plain and wrong-sentence, two tasks
+    assert not tags.open and len(tags.sources) == 3  # two tasks, and one in spite of its sentence
     assert all((out / source).stat().st_size > 1000 for source in tags.sources)
     assert "What the choice of an expert depends on" in page
 
@@ -147,6 +147,7 @@ def test_evaluate_command_goes_on_where_it_was(
     assert "there already" in capsys.readouterr().err
     again = json.loads((out / "results.json").read_text())
     assert again["summary"] == document["summary"] and len(again["episodes"]) == 18
+    assert [json.loads(line) for line in log.read_text().splitlines()][1:]
 
     other = ["evaluate", str(policy), "--episodes", "2", "--out", str(out)]
     assert main(other) == 2
