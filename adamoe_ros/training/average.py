@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exponential moving average of the weights: what is evaluated and shipped. May import: torch."""
+"""Exponential moving average of the weights: what is evaluated and shipped. May import: torch, training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import copy
 
 import torch
 from torch import nn
+
+from adamoe_ros.training.processes import local
 
 
 class WeightAverage:
@@ -22,8 +24,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, module: nn.Module, decay: float) -> None:
         """average = decay * average + (1 - decay) * parameters; buffers are copied."""
-        mine: list[torch.Tensor] = list(self.module.parameters())
-        theirs: list[torch.Tensor] = list(module.parameters())
+        mine = [local(parameter) for parameter in self.module.parameters()]
+        theirs = [local(parameter) for parameter in module.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - decay)
         for own, other in zip(self.module.buffers(), module.buffers(), strict=True):
             own.copy_(other)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 from adamoe_ros.policy.checkpoint import write_checkpoint
 from adamoe_ros.policy.tensor_writer import specs_of
 from adamoe_ros.training.export import provenance
+from adamoe_ros.training.parts import plain_state
+from adamoe_ros.training.processes import whole
 from adamoe_ros.training.run import Prepared
 from adamoe_ros.training.storage import read_lines
 from adamoe_ros.training.trainer import LOG_FILE
@@ -23,11 +26,11 @@ from adamoe_ros.training.trainer import LOG_FILE
 RECORD, CURVE = "training.json", "curve.png"
 
 
-def half_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """State dict with float16 matrices; vectors stay float32 (they are small)."""
+def half_weights(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same with float16 matrices; vectors stay float32 (they are small)."""
     return {
         name: values.detach().cpu().to(torch.float16 if values.dim() > 1 else torch.float32)
-        for name, values in network.state_dict().items()
+        for name, values in tensors.items()
     }
 
 
@@ -53,16 +56,22 @@ def training_record(run: Prepared) -> dict[str, Any]:
 def write_policy(run: Prepared, folder: Path) -> Path:
     """The averaged weights as a checkpoint folder with ``training.json`` and ``curve.png``.
 
+    Every process must call it; the first one writes.
+
     Raises:
         ContractError: the disk is full or not writable; an old folder is untouched.
     """
+    trainer = run.trainer
+    state = whole(trainer.average.module.state_dict(), trainer.processes.first)
+    if not trainer.processes.first:
+        return folder
     record = training_record(run)
     data, name = record["data"], run.config.name
     notes = (
         f"run {name}: {run.trainer.step} steps on {data['frames']} frames of "
         f"{data['episodes']} scripted demonstrations; see {RECORD}"
     )
-    tensors = half_weights(run.trainer.average.module)
+    tensors = half_weights(plain_state(state, run.config.model.lora))
     return write_checkpoint(
         folder,
         run.start.sizes,

@@ -6,7 +6,7 @@ May import: torch, numpy, policy, model.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,13 +17,19 @@ from torch.nn import functional
 from adamoe_ros.model.flow import noisy_actions
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy, PolicyLoss, PrefixCache
-from adamoe_ros.model.statistics import moe_statistics
+from adamoe_ros.model.statistics import MoEStatistics, moe_statistics
 from adamoe_ros.policy.images import to_unit
 from adamoe_ros.policy.normalise import Normalizer
 from adamoe_ros.policy.prompt import PromptEncoder
 from adamoe_ros.policy.vectors import VectorSpace
-from adamoe_ros.training.augmentation import jitter_colours, shift_images
+from adamoe_ros.training.augmentation import (
+    OwnDraws,
+    crop_and_turn,
+    jitter_colours,
+    shift_images,
+)
 from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.processes import ALONE, Processes
 from adamoe_ros.training.samples import Batch
 from adamoe_ros.training.sampling import (
     augment_rng,
@@ -44,6 +50,8 @@ class FlowObjective:
         objects: normalisation of object positions; None: no object loss.
         prompt: sentences to tokens.
         device: where the network is.
+        slots: names of the cameras.
+        processes: that share each batch; batches are this one's share.
     """
 
     def __init__(
@@ -53,26 +61,26 @@ class FlowObjective:
         objects: Normalizer | None,
         prompt: PromptEncoder,
         device: torch.device,
+        slots: tuple[str, ...] = (),
+        processes: Processes = ALONE,
     ) -> None:
-        self._config, self._device = config, device
+        self._config, self._device, self._slots = config, device, slots
+        self._processes = processes
         self._vectors, self._objects = vectors, objects
         self._prompt = prompt
 
     def __call__(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
         """Loss of one batch; the same numbers for the same step and batch."""
-        rng = augment_rng(self._config.seed, step)
-        generator = flow_generator(self._config.seed, step)
+        total = len(batch.state) * self._processes.count
+        own = self._processes.own(total)
+        rng = OwnDraws(augment_rng(self._config.seed, step), total, own)
         state = torch.from_numpy(self._vectors.encode_state(batch.state))
         state += self._config.augment.state_noise * torch.from_numpy(
-            rng.standard_normal(state.shape, dtype=np.float32)
+            rng.standard_normal(state.shape, np.float32)
         )
         actions = torch.from_numpy(self._vectors.encode_actions(batch.actions, batch.state))
         actions = actions.repeat_interleave(self._config.flow_draws, 0)
-        noise = torch.randn(actions.shape, generator=generator)
-        time = flow_times(len(actions), generator)
-        if self._config.rtc_max_delay:
-            rows = actions.shape[1]
-            time = with_clean_prefix(time, rows, self._config.rtc_max_delay, generator)
+        noise, time = self._flow_draws(actions, step)
         images = self._images(batch.images, rng)
         ids, masks = zip(*map(self._prompt, batch.instructions), strict=True)
         objects = None
@@ -91,38 +99,82 @@ class FlowObjective:
             "objects": None if objects is None else objects.to(on),
         }
         enabled = self._config.precision == "bfloat16"
-        run = network if self._config.flow_draws == 1 else MultipleDraws(network)
+        ready = self._config.flow_draws == 1 or isinstance(network, MultipleDraws)
+        run = network if ready else MultipleDraws(network)
         with torch.autocast(on.type, torch.bfloat16, enabled=enabled):
             losses: PolicyLoss = run(**inputs)
-        return self._combine(losses, step)
+        return self._combine(losses, step, time)
 
-    def _images(self, images: NDArray[np.uint8], rng: np.random.Generator) -> torch.Tensor:
-        moved = shift_images(images, self._config.augment.shift, rng)
+    def _flow_draws(self, actions: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noise and flow times of this process's rows: drawn for the whole batch, then cut."""
+        count, rows = len(actions) * self._processes.count, actions.shape[1]
+        generator = flow_generator(self._config.seed, step)
+        noise = torch.randn((count, *actions.shape[1:]), generator=generator)
+        time = flow_times(count, generator)
+        if self._config.rtc_max_delay:
+            time = with_clean_prefix(time, rows, self._config.rtc_max_delay, generator)
+        own = self._processes.own(count)
+        return noise[own], time[own]
+
+    def _images(self, images: NDArray[np.uint8], rng: OwnDraws) -> torch.Tensor:
+        wanted = self._config.augment
+        moved = shift_images(images, wanted.shift, rng)
         pixels = torch.from_numpy(moved).to(self._device)
-        return jitter_colours(to_unit(pixels.movedim(-1, -3)), self._config.augment, rng)
+        turned = crop_and_turn(to_unit(pixels.movedim(-1, -3)), wanted, self._slots, rng)
+        return jitter_colours(turned, wanted, rng)
 
-    def _combine(self, losses: PolicyLoss, step: int) -> StepLosses:
+    def _combine(self, losses: PolicyLoss, step: int, time: torch.Tensor) -> StepLosses:
         weights = self._config.loss
-        total = losses.flow
-        parts = {"flow": losses.flow.detach()}
+        total = losses.flow * self._row_share(time).to(losses.flow)
+        parts = {"flow": total.detach()}
         if losses.objects is not None:
             total = total + weights.object_weight * losses.objects
             parts["objects"] = losses.objects.detach()
         if losses.moe is not None:
-            switch = weights.balance.form == "switch"
-            per_layer = losses.moe.load_balancing_switch if switch else losses.moe.load_balancing
-            balance = per_layer.mean()
+            counts = self._processes.mean(losses.moe.selection_counts.float())
+            balance = self._balance(losses.moe, counts)
             total = total + balance_coefficient(weights.balance, step) * balance
             parts["balance"] = balance.detach()
             parts["z"] = losses.moe.z_loss.mean().detach()
-            counts = losses.moe.selection_counts
             parts["top_expert_share"] = (counts.amax(1) / counts.sum(1)).mean()
             if weights.z_weight:
                 total = total + weights.z_weight * losses.moe.z_loss.mean()
         return StepLosses(total, parts)
 
+    def _row_share(self, time: torch.Tensor) -> torch.Tensor:
+        """1, or how many more predicted rows this process has than the others on average."""
+        if self._processes.count == 1:
+            return torch.ones(())
+        rows = (time > 0).sum().float().to(self._device)
+        return rows / self._processes.mean(rows)
 
-class MultipleDraws:
+    def _balance(self, moe: MoEStatistics, counts: torch.Tensor) -> torch.Tensor:
+        """Load-balancing loss of this process; its mean over all is that of the whole batch.
+
+        Args:
+            counts: (M, E) mean number of selections over the processes.
+        """
+        switch = self._config.loss.balance.form == "switch"
+        loss = moe.load_balancing_switch if switch else moe.load_balancing
+        if self._processes.count == 1:
+            return loss.mean()
+        mine = (moe.selection_counts * moe.mean_probability.detach()).sum(-1)
+        factor = loss.detach() / mine  # 1 / tokens and the form's power of E
+        return (factor * (counts * moe.mean_probability).sum(-1)).mean()
+
+
+class Trace:
+    """Receives the layers' routing as a list would. Of a list with tensors, FSDP makes copies."""
+
+    def __init__(self) -> None:
+        self.items: list[Routing] = []
+
+    def append(self, item: Routing) -> None:
+        """Add a layer's."""
+        self.items.append(item)
+
+
+class MultipleDraws(nn.Module):
     """``AdaMoEPolicy.loss`` with several flow times per observation, which is encoded only once.
 
     On a CPU the images are most of a step; further draws of the flow cost little and make the
@@ -132,9 +184,10 @@ class MultipleDraws:
     def __init__(self, network: nn.Module) -> None:
         if not isinstance(network, AdaMoEPolicy):
             raise ValueError("several draws need the plain network")
-        self._network = network
+        super().__init__()
+        self.network = network
 
-    def __call__(
+    def forward(
         self,
         images: torch.Tensor,
         image_mask: torch.Tensor,
@@ -148,7 +201,7 @@ class MultipleDraws:
     ) -> PolicyLoss:
         """Losses as ``AdaMoEPolicy.loss`` returns them, over B * draws chunks."""
         draws = len(actions) // len(state)
-        once = self._network.encode_prefix(images, image_mask, token_ids, token_mask, state)
+        once = self.network.encode_prefix(images, image_mask, token_ids, token_mask, state)
 
         def spread(x: torch.Tensor) -> torch.Tensor:
             return x.repeat_interleave(draws, 0)
@@ -161,12 +214,13 @@ class MultipleDraws:
         )
         times = time if time.dim() == 2 else time.unsqueeze(1).expand(actions.shape[:2])
         x_t, target = noisy_actions(actions, noise, times)
-        trace: list[Routing] = []
-        velocity = self._network.velocity_joint(prefix, spread(state), x_t, times, trace)
+        trace = Trace()
+        into = cast("list[Routing]", trace)
+        velocity = self.network.velocity_joint(prefix, spread(state), x_t, times, into)
         predicted = times > 0
         rows = (velocity - target).square().mean(-1) * predicted
         located = None
         if objects is not None and once.objects is not None:
             located = functional.mse_loss(once.objects, objects)
         flow = rows.sum() / predicted.sum().clamp(min=1)
-        return PolicyLoss(flow, rows, located, moe_statistics(trace))
+        return PolicyLoss(flow, rows, located, moe_statistics(trace.items))

@@ -21,7 +21,9 @@ from adamoe_ros.training.config import TrainingConfig
 from adamoe_ros.training.data_source import read_data
 from adamoe_ros.training.demonstrations import DemonstrationSet
 from adamoe_ros.training.export import NORMALIZATION_EPS
-from adamoe_ros.training.objective import FlowObjective
+from adamoe_ros.training.objective import FlowObjective, MultipleDraws
+from adamoe_ros.training.parts import prepare_parts
+from adamoe_ros.training.processes import ALONE, Processes, start_processes
 from adamoe_ros.training.start import Start, make_start, meaning_of, model_sizes, read_base
 from adamoe_ros.training.storage import write_atomic
 from adamoe_ros.training.trainer import Trainer
@@ -54,14 +56,22 @@ def prepare(config: TrainingConfig, folder: Path) -> Prepared:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
+    processes, device = start_processes(choose_device(config.device))
+    check_share(config, processes)
     base = read_base(config)
     sizes = model_sizes(config, base)
-    data = read_data(config.data, sizes, meaning_of(config, base))
+    with processes.first_alone():  # it makes what is missing
+        data = read_data(config.data, sizes, meaning_of(config, base))
     _check_fit(sizes, data)
     start = make_start(config, base, sizes, data)
-    device = choose_device(config.device)
-    objective = make_objective(config, start, prompt_encoder(start, folder), device)
-    trainer = Trainer(config, start.network.to(device), objective, data, folder)
+    prepare_parts(start.network, config.model, config.seed)
+    with processes.first_alone():
+        prompt = prompt_encoder(start, folder)
+    objective = make_objective(config, start, prompt, device, data.layout.camera_slots, processes)
+    network = start.network.to(device)
+    several = config.flow_draws > 1 or processes.count > 1
+    root = MultipleDraws(network) if several else None
+    trainer = Trainer(config, network, objective, data, folder, root, processes)
     return Prepared(config, data, start, folder, trainer)
 
 
@@ -73,9 +83,10 @@ def prompt_encoder(start: Start, folder: Path) -> PromptEncoder:
     """
     name, style = start.manifest.tokenizer, start.manifest.prompt_style
     assert name is not None and style is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / name, lambda stream: stream.write(start.tokenizer))
-    tokenizer = load_tokenizer(folder / name)
+    file = folder / name
+    if not file.is_file() or file.read_bytes() != start.tokenizer:
+        write_atomic(file, lambda stream: stream.write(start.tokenizer))
+    tokenizer = load_tokenizer(file)
     rows = start.sizes.prefix.vocab
     if tokenizer.size > rows + 1:  # PaliGemma's has one more, <image>, which no text produces
         expected = f"at least {tokenizer.size}, the words of the data"
@@ -84,7 +95,12 @@ def prompt_encoder(start: Start, folder: Path) -> PromptEncoder:
 
 
 def make_objective(
-    config: TrainingConfig, start: Start, prompt: PromptEncoder, device: torch.device
+    config: TrainingConfig,
+    start: Start,
+    prompt: PromptEncoder,
+    device: torch.device,
+    slots: tuple[str, ...] = (),
+    processes: Processes = ALONE,
 ) -> FlowObjective:
     """The loss, with the very conversions that the checkpoint will have."""
     sizes, statistics = start.sizes, start.statistics
@@ -93,7 +109,18 @@ def make_objective(
     positions = None
     if objects is not None:
         positions = make_normalizer(objects, "mean_std", NORMALIZATION_EPS, objects.width)
-    return FlowObjective(config, vectors, positions, prompt, device)
+    return FlowObjective(config, vectors, positions, prompt, device, slots, processes)
+
+
+def check_share(config: TrainingConfig, processes: Processes) -> None:
+    """Every process gets as many samples of a batch.
+
+    Raises:
+        ContractError: the batch does not divide.
+    """
+    if config.batch_size % processes.count:
+        expected, do = f"a multiple of the {processes.count} processes", "choose another"
+        raise ContractError(problem("batch_size", expected, config.batch_size, do))
 
 
 def _check_fit(sizes: Sizes, data: DemonstrationSet) -> None:

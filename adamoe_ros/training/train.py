@@ -12,7 +12,8 @@ from pathlib import Path
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.training.config import TrainingConfig, dump_config
 from adamoe_ros.training.finish import write_policy
-from adamoe_ros.training.run import prepare
+from adamoe_ros.training.processes import stop_processes
+from adamoe_ros.training.run import Prepared, prepare
 from adamoe_ros.training.storage import write_atomic
 from adamoe_ros.training.trainer import STATE_FILE
 
@@ -46,9 +47,22 @@ def train(
     if resume:
         run.trainer.resume()
     text = dump_config(config).encode()
-    write_atomic(folder / CONFIG_FILE, lambda stream: stream.write(text))
+    if run.trainer.processes.first:
+        write_atomic(folder / CONFIG_FILE, lambda stream: stream.write(text))
     checkpoint = folder / CHECKPOINT
     if roll_out is not None:
-        run.trainer.evaluate = lambda: roll_out(write_policy(run, checkpoint))
+        run.trainer.evaluate = lambda: _evaluate(run, checkpoint, roll_out)
     run.trainer.run()
-    return write_policy(run, checkpoint)
+    write_policy(run, checkpoint)
+    stop_processes()
+    return checkpoint
+
+
+def _evaluate(run: Prepared, checkpoint: Path, roll_out: RollOut) -> dict[str, float]:
+    """Figures of the averaged weights in the first process; the others wait."""
+    write_policy(run, checkpoint)
+    values: dict[str, float] = {}
+    with run.trainer.processes.first_alone():
+        if run.trainer.processes.first:
+            values = roll_out(checkpoint)
+    return values

@@ -2,7 +2,8 @@
 """The training loop: one step after another, saved so that it continues exactly where it stopped.
 
 Everything random in a step follows from (seed, step); a saved state therefore holds weights,
-averaged weights, optimiser and the step, nothing else. May import: torch, contract.
+averaged weights, optimiser and the step, nothing else. Several processes share each batch and give
+the losses of one. May import: torch, contract.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ from torch import nn
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.training.average import WeightAverage
 from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.journal import LOG_FILE, Journal
+from adamoe_ros.training.memory import checkpoint_layers
 from adamoe_ros.training.optimiser import make_optimiser, set_learning_rates
-from adamoe_ros.training.progress import Progress
+from adamoe_ros.training.prefetch import Prefetcher
+from adamoe_ros.training.processes import ALONE, Processes, shard
 from adamoe_ros.training.samples import Batch, SampleSource
 from adamoe_ros.training.sampling import BalancedOrder, ShuffledOrder
 from adamoe_ros.training.schedules import ema_decay
-from adamoe_ros.training.storage import JsonLines, load_state, save_state
+from adamoe_ros.training.states import restore, whole_state
+from adamoe_ros.training.storage import load_state, save_state
 
-STATE_FILE, LOG_FILE = "state.pt", "log.jsonl"
+__all__ = ["LOG_FILE", "STATE_FILE", "Objective", "StepLosses", "Trainer"]
+STATE_FILE = "state.pt"
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,11 @@ class Trainer:
     Args:
         config: settings.
         network: weights to train, on their device.
-        objective: loss of a batch.
+        objective: loss of a batch, or of this process's share of it.
         source: the data set.
-        folder: gets ``state.pt`` and ``log.jsonl``.
+        folder: gets ``state.pt``, ``log.jsonl`` and ``tensorboard/``.
+        root: the module that the objective runs, if it is one around ``network``.
+        processes: that share each batch.
 
     Attributes:
         evaluate: tries the averaged weights every ``evaluation.every_steps``; None: never.
@@ -76,11 +84,19 @@ class Trainer:
         objective: Objective,
         source: SampleSource,
         folder: Path,
+        root: nn.Module | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.config, self.network, self.objective = config, network, objective
         self.source, self.folder = source, folder
+        self.root, self.processes = root or network, processes
         self.evaluate: Evaluate | None = None
         self.average = WeightAverage(network)
+        if config.gradient_checkpointing:
+            checkpoint_layers(network)
+        if processes.count > 1:
+            shard(self.root)
+            shard(self.average.module)
         self.optimiser = make_optimiser(network, config.optimiser)
         self.step = 0
         if config.data.balanced_tasks:
@@ -108,9 +124,7 @@ class Trainer:
                 )
             )
         try:
-            self.network.load_state_dict(state["network"])
-            self.average.module.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            restore(state, self.network, self.average.module, self.optimiser)
         except (RuntimeError, ValueError, KeyError) as error:
             line = str(error).splitlines()[0]
             raise ContractError(
@@ -129,11 +143,10 @@ class Trainer:
             "step": self.step,
             "seed": self.config.seed,
             "samples": len(self.source),
-            "network": self.network.state_dict(),
-            "average": self.average.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            **whole_state(self.network, self.average.module, self.optimiser, self.processes.first),
         }
-        save_state(self.folder / STATE_FILE, state)
+        if self.processes.first:
+            save_state(self.folder / STATE_FILE, state)
 
     def run(self, until: int | None = None) -> None:
         """Train up to ``until`` finished steps (None: all); saves at the end, too.
@@ -143,31 +156,46 @@ class Trainer:
         """
         config = self.config
         end = min(config.steps, until if until is not None else config.steps)
-        log = JsonLines(self.folder / LOG_FILE, keep_below=self.step + 1)
-        progress = Progress(self.step, config.steps, config.batch_size)
+        journal = None
+        if self.processes.first:
+            journal = Journal(
+                self.folder, self.step, config.steps, config.batch_size, config.tensorboard
+            )
+        samples = Prefetcher(self._samples, end)
         try:
             while self.step < end:
-                losses = self._advance(progress)
+                losses = self._advance(samples, journal)
                 done = self.step
                 if done % config.log_every == 0 or done == end:
                     values = self._values(losses)
-                    log.write({"step": done, **values, **progress.show(done, values)})
+                    if journal is not None:
+                        journal.losses(done, values, self._rates())
                 if self._evaluation_due(done, end):
-                    self._run_evaluation(log, progress)
+                    self._run_evaluation(journal)
                 if done % config.save_every == 0 or done == end:
                     self.save()
         finally:
-            log.close()
+            samples.close()
+            if journal is not None:
+                journal.close()
 
-    def _advance(self, progress: Progress) -> StepLosses:
+    def _samples(self, step: int) -> Batch:
+        """This process's share of a step's batch."""
+        indices = self._order.indices(step)
+        return self.source.batch(indices[self.processes.own(len(indices))])
+
+    def _advance(self, samples: Prefetcher, journal: Journal | None) -> StepLosses:
         start = time.monotonic()
-        batch = self.source.batch(self._order.indices(self.step))
-        progress.waited(time.monotonic() - start)
+        batch = samples.get(self.step)
+        if journal is not None:
+            journal.waited(time.monotonic() - start)
         set_learning_rates(self.optimiser, self.config.optimiser, self.step, self.config.steps)
         self.network.train()
-        losses = self.objective(self.network, batch, self.step)
+        losses = self.objective(self.root, batch, self.step)
         losses.total.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimiser.clip_norm)
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        norm = nn.utils.clip_grad_norm_(trained, self.config.optimiser.clip_norm)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         losses.parts["grad_norm"] = norm.detach()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -176,27 +204,37 @@ class Trainer:
         return losses
 
     def _values(self, losses: StepLosses) -> dict[str, float]:
-        values = {name: float(part) for name, part in losses.parts.items()}
-        total = float(losses.total.detach())
-        if not math.isfinite(total):
+        """Losses of the whole batch."""
+        names = ["loss", *losses.parts]
+        mine = torch.stack([losses.total.detach().float(), *map(_scalar, losses.parts.values())])
+        values = dict(zip(names, self.processes.mean(mine).tolist(), strict=True))
+        if not math.isfinite(values["loss"]):
             raise ContractError(
                 problem(
                     f"step {self.step}",
                     "a finite loss",
-                    total,
+                    values["loss"],
                     "lower the learning rates; the last saved state is intact",
                 )
             )
-        return {"loss": total, **values}
+        return values
+
+    def _rates(self) -> dict[str, float]:
+        return {group["name"]: float(group["lr"]) for group in self.optimiser.param_groups}
 
     def _evaluation_due(self, done: int, end: int) -> bool:
         every = self.config.evaluation.every_steps
         return self.evaluate is not None and every > 0 and (done % every == 0 or done == end)
 
-    def _run_evaluation(self, log: JsonLines, progress: Progress) -> None:
+    def _run_evaluation(self, journal: Journal | None) -> None:
         if self.evaluate is None:
             return
         start = time.monotonic()
         values = self.evaluate()
-        progress.waited(time.monotonic() - start)
-        log.write({"step": self.step, "evaluation": values})
+        if journal is not None:
+            journal.waited(time.monotonic() - start)
+            journal.evaluation(self.step, values)
+
+
+def _scalar(part: torch.Tensor) -> torch.Tensor:
+    return part.detach().float()

@@ -14,6 +14,7 @@ from training_sizes import SMALL_CHANGES
 from adamoe_ros.model.config import ModelConfig, preset
 from adamoe_ros.training.config import TrainingConfig
 from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
+from adamoe_ros.training.parts import prepare_parts
 from adamoe_ros.training.run import make_objective, prompt_encoder
 from adamoe_ros.training.samples import DataLayout
 from adamoe_ros.training.start import make_start
@@ -67,6 +68,7 @@ def make_trainer(
         torch.set_num_threads(1)
         sizes = model_config.changed(model_changes)
         start = make_start(config, None, sizes, demonstrations)
+        prepare_parts(start.network, config.model, config.seed)
         prompt = prompt_encoder(start, folder)
         objective = make_objective(config, start, prompt, torch.device("cpu"))
         return Trainer(config, start.network, objective, demonstrations, folder)

@@ -74,6 +74,7 @@ def train_command(out: Path, **settings: Any) -> int:
         "steps": 2,
         "batch_size": 4,
         "threads": 1,
+        "tensorboard": False,
         "data.cache": str(out.parent / "cache"),
         **settings,
     }
