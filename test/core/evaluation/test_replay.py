@@ -158,7 +158,22 @@ def test_results_and_page_of_two_policies(tmp_path: Path) -> None:
     assert json.loads(text)["policies"]["second <policy>"]["open_loop"]["chunks"] == 8
     page = report_page(records, PROFILE.joint_ids, document, {})
     assert "second &lt;policy&gt;" in page and "<policy>" not in page
+    assert page.count('aria-label="left/waist over time"') == 2  # a chart for each bag
     assert page.count("<svg") >= 3 and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_page_shows_chunks_that_do_not_overlap_and_not_too_many() -> None:
+    from adamoe_ros.evaluation.replay.trajectories import ShownChunks
+
+    shown = ShownChunks()
+    rows = np.zeros((50, 2))
+    for number in range(100):
+        shown.add(0.5 * number, 0.02, rows + number, rows)
+    starts = [row[0] for row in shown.predicted if np.isfinite(row[0])]
+    assert sorted(set(starts)) == [2.0 * k for k in range(24)]  # every second one, 1 s each
+    assert shown.full and len(shown.times) <= 500
+    known = np.array([time for time in shown.times if np.isfinite(time)])
+    assert (np.diff(known) >= 0).all() and known[-1] == pytest.approx(46.0 / 2 + 49 * 0.02)
 
 
 def test_grippers_are_judged_by_side() -> None:
