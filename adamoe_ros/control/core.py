@@ -391,6 +391,7 @@ class ControlCore:
             velocity_clips=clips.velocity.copy(),
             acceleration_clips=clips.acceleration.copy(),
             step_clips=clips.step.copy(),
+            workspace_clips=clips.workspace,
             seams=metrics.seams,
             seam_position_jump=metrics.position_jump.copy(),
             seam_velocity_jump=metrics.velocity_jump.copy(),

@@ -95,6 +95,7 @@ class ControlSnapshot:
     velocity_clips: Counts
     acceleration_clips: Counts
     step_clips: Counts
+    workspace_clips: int
     seams: int
     seam_position_jump: Vector
     seam_velocity_jump: Vector

@@ -104,6 +104,9 @@ def _gate(status: Any) -> Finding:
             if count:
                 values[f"{joint} {cause} clips"] = int(count)
                 clipped.add(cause)
+    if status.workspace_clips:
+        values["workspace clips"] = int(status.workspace_clips)
+        clipped.add("workspace")
     if "step" in clipped:
         return Finding(
             "gate",

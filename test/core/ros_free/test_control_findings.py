@@ -76,6 +76,24 @@ def test_refused_chunks_are_counted() -> None:
     assert item.values["rejected"] == 1
 
 
+def test_workspace_interventions_are_counted() -> None:
+    core = ControlCore(PROFILE, inside=lambda pose: bool(pose[0] <= HOME[0] + 0.01))
+    core.on_state(START, HOME)
+    core.activate(START, HOME)
+    core.on_run(1)
+    rows = np.tile(core.gate.position, (5, 1))
+    rows[:, 0] += 0.05
+    core.on_chunk(ActionChunk(START, 1, 1, PROFILE.joint_ids, 0.02, rows), START)
+    now = START
+    for _ in range(5):
+        now += PERIOD
+        core.on_state(now, HOME)
+        core.tick(now)
+    item = found(core, now)["gate"]
+    assert item.values["workspace clips"] == core.status(now).workspace_clips > 0
+    assert "workspace" in item.message
+
+
 @pytest.mark.parametrize("own", [{"missed_ticks": 5}, {"jitter_p99": 0.015}])
 def test_uneven_ticks_are_a_warning(own: dict[str, float]) -> None:
     item = found(holding_core(), START, **own)["timing"]
