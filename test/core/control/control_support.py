@@ -18,6 +18,7 @@ from adamoe_ros.control.limits import JointLimits, joint_limits
 from adamoe_ros.control.settings import ControlSettings
 
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
+SHARE = float(os.environ.get("HYPOTHESIS_SHARE", "1"))  # of the full number, for runs in pieces
 SECOND = 1_000_000_000
 RATE = 50.0
 PERIOD = round(SECOND / RATE)
@@ -28,7 +29,7 @@ ROBOTS = Path(__file__).resolve().parents[3] / "config" / "robots"
 def examples(quick: int, full: int) -> settings:
     """Hypothesis settings: ``full`` examples with HYPOTHESIS_PROFILE=full, else ``quick``."""
     return settings(
-        max_examples=full if FULL else quick,
+        max_examples=max(1, round(full * SHARE)) if FULL else quick,
         deadline=None,
         derandomize=not FULL,
         database=None,

@@ -100,7 +100,7 @@ class Scene:
         elif event == "old_generation":
             assert not self.send(rows, generation=self.generation - 1).accepted
         elif event in ("nan", "inf", "huge"):
-            value = {"nan": np.nan, "inf": -np.inf, "huge": 1e12}[event]
+            value = {"nan": np.nan, "inf": np.inf, "huge": 1e12}[event] * self.rng.choice([-1, 1])
             rows[self.rng.integers(len(rows)), self.rng.integers(J)] = value
             assert not self.send(rows).accepted
         elif event == "beyond":  # outside of a limit, inside of the hard bound
