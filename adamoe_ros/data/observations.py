@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag as the policy would have seen it: messages through ``streams`` in the order of arrival.
 
-Decoding and alignment are those of ``policy_node``. Only one thing is put off: a compressed picture
-is checked when it arrives and decoded when an observation that has it is loaded, so that pictures
-nobody asks for cost nothing. Imports: numpy, contract, streams.
+Decoding and alignment are those of ``policy_node``: a picture is checked when it arrives and decoded
+when an observation that has it is loaded, so that pictures nobody asks for cost nothing. Imports: numpy, contract, streams.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,8 +25,8 @@ from adamoe_ros.data.stream_account import StreamAccount
 from adamoe_ros.data.timeline import JointTimeline
 from adamoe_ros.streams.buffer import Verdict
 from adamoe_ros.streams.command_messages import CommandReader
-from adamoe_ros.streams.compressed import check_compressed
-from adamoe_ros.streams.inputs import ObservationInputs, Sample
+from adamoe_ros.streams.frames import Frame as Frame  # also under this name
+from adamoe_ros.streams.inputs import ObservationInputs
 from adamoe_ros.streams.messages import stamp_ns
 
 Vector = NDArray[np.float64]
@@ -37,28 +35,6 @@ _OTHER_CLOCK_S = 2.0  # as AlignSettings.clock_tolerance_s
 LAG_NS = 250_000_000  # by which pictures may arrive before the joint state of their moment
 _JUMP_NS = 500_000_000  # as AlignSettings.jump_s
 _LOOK = 200  # messages that the choice of the clock looks at
-
-
-class Frame:
-    """A picture that may still have to be decoded; (H, W, 3) uint8 RGB once it is."""
-
-    def __init__(self, decode: Callable[[], NDArray[np.uint8]]) -> None:
-        self._decode: Callable[[], NDArray[np.uint8]] | None = decode
-        self._pixels: NDArray[np.uint8] | None = None
-        self._lock = Lock()  # observations of a slow camera share its frames
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """The picture; decoded once.
-
-        Raises:
-            ContractError: it cannot be decoded.
-        """
-        with self._lock:
-            if self._pixels is None:
-                assert self._decode is not None
-                self._pixels = self._decode()
-                self._decode = None
-            return self._pixels
 
 
 @dataclass(frozen=True)
@@ -335,7 +311,7 @@ class BagStream:
     def _take_input(self, name: str, message: Any, now_ns: int) -> Iterator[Event]:
         account = self.accounts[name]
         try:
-            sample = self._decoded(name, message, now_ns)
+            sample = self._inputs.accept(name, message, now_ns)
         except ContractError as error:
             account.broken += 1
             self._note_once(name, str(error))
@@ -351,15 +327,6 @@ class BagStream:
         if columns is not None and verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
             yield Event("state", now_ns, sample.stamp_ns, Part(columns, sample.value))
         yield from self._complete_observation(now_ns)
-
-    def _decoded(self, name: str, message: Any, now_ns: int) -> Sample:
-        camera = self._profile.cameras.get(name)
-        if camera is None or camera.type != "compressed":
-            return self._inputs.decode(name, message, now_ns)
-        check_compressed(message, f"cameras.{name} ({camera.topic})")
-        stamp = stamp_ns(message.header.stamp) or now_ns
-        frame: Any = Frame(lambda: self._inputs.decode(name, message, now_ns).value)
-        return Sample(stamp, frame)
 
     def _take_command(self, topic: str, message: Any, now_ns: int) -> Iterator[Event]:
         try:

@@ -31,6 +31,9 @@ class LoopbackCameras:
         profile: topics, types, encodings, sizes, rates.
         fault: what the first camera does wrong at this moment, see ``loopback_params``.
         active: whether to publish at all.
+
+    Attributes:
+        sent: pictures so far.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class LoopbackCameras:
         active: Callable[[], bool],
     ) -> None:
         self._node, self._fault, self._active = node, fault, active
+        self.sent = 0
         self._publishers: list[Any] = []
         self._timers: list[Any] = []
         for place, camera in enumerate(profile.present_cameras.values()):
@@ -64,6 +68,7 @@ class LoopbackCameras:
         sent = message if fault == "none" else broken(message, fault)
         sent.header.stamp = self._node.get_clock().now().to_msg()
         publisher.publish(sent)
+        self.sent += 1
 
 
 def picture(camera: Camera, brightness: int) -> Image | CompressedImage:

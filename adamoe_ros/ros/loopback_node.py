@@ -61,6 +61,7 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
         super().__init__("loopback_node", LoopbackParams)
         self._entities: list[Any] = []
         self._cameras: LoopbackCameras | None = None
+        self._sent = 0  # joint states
 
     def setup(self) -> None:
         """Make publishers and subscriptions of the profile."""
@@ -78,6 +79,11 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
                 self, profile, lambda: self.params.camera_fault, lambda: self.active
             )
         self._entities.append(self.create_timer(1.0 / self.params.state_rate, self._publish))
+
+    def stop(self) -> None:
+        """Say how much was sent, so that a listener's losses can be counted."""
+        pictures = self._cameras.sent if self._cameras is not None else 0
+        self.get_logger().info(f"sent {self._sent} joint states and {pictures} pictures")
 
     def teardown(self) -> None:
         """Take everything down again."""
@@ -123,6 +129,7 @@ class LoopbackNode(ManagedNode[LoopbackParams]):
             message = self._state(topic)
             message.header.stamp = stamp
             publisher.publish(message)
+            self._sent += 1
 
     def _state(self, topic: StateTopic) -> JointState:
         names, fault = list(topic.names), self.params.fault

@@ -36,6 +36,10 @@ _CAUSES = {
 }
 
 
+# results that somebody should look at; the others are what a person asked for
+FAULTS = (Result.INPUT_LOST, Result.POLICY_FAILED, Result.CONTROL_REFUSED, Result.EMERGENCY_STOP)
+
+
 class PolicyHost(Protocol):
     """What the keeper needs of the node."""
 
@@ -75,12 +79,14 @@ class GoalKeeper:
         generation: of the last goal. Begins with the time of day, so that a node that was started
             again never repeats the generations of the one before.
         instruction: the current sentence; empty before the first.
+        ended: result code and message of the last goal that ended; None: none has.
         task, control: newest messages of others, which may end a goal; None: never heard.
     """
 
     def __init__(self, host: PolicyHost) -> None:
         self.generation = int(time.time()) % 2**31
         self.instruction = ""
+        self.ended: tuple[int, str] | None = None
         self.task: TaskStatus | None = None
         self.control: ControlStatus | None = None
         self._heard_control = 0.0
@@ -259,7 +265,7 @@ class GoalKeeper:
             self._release(run)
 
     def _release(self, run: GoalRun) -> None:
-        self._run = None
+        self._run, self.ended = None, (run.code, run.message)
         worker = self._host.worker
         if worker is not None:
             worker.assign(None)

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """policy_node: cameras, joint states and a sentence in, action chunks out.
 
-Threads: the executor's (subscriptions, services, the action) and one for inference. The node wires
-them; aligning is in ``streams``, inference in ``policy``, the goal's life in ``policy_goal``.
+Threads: the executor's (services, the action, what others say), one that takes cameras and joint
+states, one for inference. The node wires them; aligning is in ``streams``, inference in ``policy``, the
+goal's life in ``policy_goal``.
 Imports rclpy.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -24,6 +25,7 @@ from adamoe_ros.msg import ActionChunk as ActionChunkMsg
 from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.diagnostics import Diagnostics
+from adamoe_ros.ros.finding import Finding
 from adamoe_ros.ros.lifecycle import ManagedNode
 from adamoe_ros.ros.policy_checks import state_out_of_range
 from adamoe_ros.ros.policy_engine import PolicyEngine
@@ -63,7 +65,10 @@ class PolicyNode(ManagedNode[PolicyParams]):
             (ControlStatus, names.CONTROL_STATUS, self._on_control, qos.CONTROL_STATUS),
         ):
             self.create_subscription(kind, topic, callback, profile, callback_group=listeners)
-        self._diagnostics = Diagnostics(self, self._findings)
+        self._diagnostics = Diagnostics(
+            self, self._findings, say=self._say, callback_group=MutuallyExclusiveCallbackGroup()
+        )
+        self._reported: tuple[str, ...] = ()
         # steady: the heartbeat must go on when a simulator's clock stands still
         self.create_timer(
             1.0 / self.params.status_rate,
@@ -81,7 +86,12 @@ class PolicyNode(ManagedNode[PolicyParams]):
         self._engine = engine
         self._diagnostics.hardware_id = engine.profile.name
         self._inputs = PolicyInputs(
-            self, engine.profile, engine.manifest.camera_slots, engine.joint_map, self._on_input
+            self,
+            engine.profile,
+            engine.manifest.camera_slots,
+            engine.joint_map,
+            self._on_input,
+            self._input_failed,
         )
         seconds = engine.warm_up()
         self._goals = GoalServer(
@@ -135,7 +145,7 @@ class PolicyNode(ManagedNode[PolicyParams]):
             self._goals.destroy()
             self._goals = None
         if self._inputs is not None:
-            self._inputs.destroy()
+            self._inputs.close()
             self._inputs = None
         self._engine = None
 
@@ -163,6 +173,13 @@ class PolicyNode(ManagedNode[PolicyParams]):
         self.get_logger().error(f"inference: {line}")
         self._keeper.fail(generation, line)
 
+    # --- reader's thread ------------------------------------------------------------------------
+
+    def _input_failed(self, error: Exception) -> None:
+        """A bug: raise it where the process judges what callbacks raise."""
+        if self.executor is not None:
+            self.executor.create_task(_raise, error)
+
     # --- topics ---------------------------------------------------------------------------------
 
     def _on_input(self) -> None:
@@ -189,19 +206,27 @@ class PolicyNode(ManagedNode[PolicyParams]):
             self._inputs.take_commanded(message.header.stamp, message.commanded)
 
     def _publish_status(self) -> None:
-        self._status.publish(
-            status_message(
-                self._report,
-                now_ns=self.now_ns(),
-                state=self.state_name,
-                keeper=self._keeper,
-                inputs=self._inputs,
-                engine=self._engine,
-            )
+        message = status_message(
+            self._report,
+            now_ns=self.now_ns(),
+            state=self.state_name,
+            keeper=self._keeper,
+            inputs=self._inputs,
+            engine=self._engine,
         )
+        self._status.publish(message)
+        reported = (message.state, message.phase, _without_figures(message.missing))
+        if reported != self._reported:
+            self._reported = reported
+            self._diagnostics.refresh()
 
-    def _findings(self) -> list[Any]:
-        return findings(self._report, self._inputs, self._engine, self.params)
+    def _findings(self) -> list[Finding]:
+        return findings(self._report, self._inputs, self._engine, self._keeper, self.state_name)
+
+    def _say(self, finding: Finding) -> None:
+        """What diagnostics found, for those who read the log; activation tells its own."""
+        if self.active and finding.name != "goal":
+            self.get_logger().warning(f"{finding.name}: {finding.message}")
 
     # --- for the goal keeper and the action server ----------------------------------------------
 
@@ -237,6 +262,15 @@ class PolicyNode(ManagedNode[PolicyParams]):
             phase=self._keeper.phase(),
             experts=expert_messages(self._report.experts),
         )
+
+
+def _without_figures(text: str) -> str:
+    """So that a growing age is not a change."""
+    return re.sub(r"[0-9.]+ s", "", text)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def main() -> int:

@@ -9,11 +9,11 @@ from typing import Any
 from adamoe_ros.msg import PolicyStatus
 from adamoe_ros.ros.finding import Finding, Level
 from adamoe_ros.ros.gpu import device_finding, host_memory
+from adamoe_ros.ros.input_findings import inputs_finding
 from adamoe_ros.ros.policy_engine import PolicyEngine
 from adamoe_ros.ros.policy_inputs import PolicyInputs
-from adamoe_ros.ros.policy_keeper import GoalKeeper
+from adamoe_ros.ros.policy_keeper import FAULTS, GoalKeeper
 from adamoe_ros.ros.policy_messages import expert_messages, to_time
-from adamoe_ros.ros.policy_params import PolicyParams
 from adamoe_ros.ros.policy_stats import LatencyWindow
 from adamoe_ros.ros.policy_worker import Inference
 
@@ -83,22 +83,40 @@ def findings(
     report: PolicyReport,
     inputs: PolicyInputs | None,
     engine: PolicyEngine | None,
-    params: PolicyParams,
+    keeper: GoalKeeper,
+    state: str,
 ) -> list[Finding]:
-    """Diagnostics: inputs and inference."""
+    """Diagnostics: goal, inputs, inference, device.
+
+    Args:
+        state: of the lifecycle.
+    """
     if inputs is None or engine is None:
-        return [Finding("policy", Level.STALE, "not configured")]
-    missing = inputs.missing()
-    values: dict[str, object] = {}
-    for stream in inputs.health():
-        values[f"{stream.name} rate (Hz)"] = stream.rate_hz
-        values[f"{stream.name} age (s)"] = stream.age_s
-        values[f"{stream.name} delay (s)"] = stream.delay_s
-        values[f"{stream.name} received"] = stream.received
-        values[f"{stream.name} refused for their stamp"] = stream.other_clock + stream.out_of_order
-    message = f"missing: {', '.join(missing)}" if missing else "all live"
-    made = [Finding("inputs", Level.ERROR if missing else Level.OK, message, values)]
-    return [*made, _inference(report, engine), device_finding(engine.device)]
+        return [Finding("policy", Level.STALE, f"not configured ({state})")]
+    return [
+        _goal(keeper, state),
+        inputs_finding(inputs.missing(), inputs.health(), inputs.declared_rates),
+        _inference(report, engine),
+        device_finding(engine.device),
+    ]
+
+
+def _goal(keeper: GoalKeeper, state: str) -> Finding:
+    """What the policy is asked to do, and how the last goal ended where it ended badly."""
+    values: dict[str, object] = {
+        "lifecycle state": state,
+        "instruction": keeper.instruction,
+        "generation": keeper.generation,
+    }
+    if keeper.ended is not None:
+        values["last result"], values["last message"] = keeper.ended
+    if state != "active":
+        return Finding("goal", Level.OK, f"{state}: takes no goals", values)
+    if keeper.busy:
+        return Finding("goal", Level.OK, f"{keeper.phase()}: {keeper.instruction!r}", values)
+    if keeper.ended is not None and keeper.ended[0] in FAULTS:
+        return Finding("goal", Level.WARN, f"the last goal failed: {keeper.ended[1]}", values)
+    return Finding("goal", Level.OK, "waits for a goal", values)
 
 
 def _inference(report: PolicyReport, engine: PolicyEngine) -> Finding:
@@ -106,6 +124,7 @@ def _inference(report: PolicyReport, engine: PolicyEngine) -> Finding:
     level, message = Level.OK, "no chunk yet" if report.chunks == 0 else "ok"
     for stage in report.latency.stages():
         values[f"{stage.name} p50 (s)"] = stage.p50
+        values[f"{stage.name} p95 (s)"] = stage.p95
         values[f"{stage.name} p99 (s)"] = stage.p99
         if stage.name == END_TO_END and stage.p95 > engine.horizon * engine.dt_s:
             level = Level.WARN

@@ -123,6 +123,7 @@ class PolicyWorker:
         """Work for this from now on; None: stop working. Nothing of the former is delivered."""
         with self._wake:
             self._assignment = assignment
+            self._arrived = True  # what is there already may do for the first chunk
             self._wake.notify_all()
 
     def instruct(self, instruction: str, how: InstructionChange) -> None:
@@ -141,7 +142,8 @@ class PolicyWorker:
         """An input has arrived."""
         with self._wake:
             self._arrived = True
-            self._wake.notify_all()
+            if self._assignment is not None:  # an idle thread sleeps on
+                self._wake.notify_all()
 
     def _run(self) -> None:
         while True:

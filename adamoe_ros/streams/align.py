@@ -4,10 +4,14 @@
 The reference time is the newest image of the camera that is furthest behind: by then every camera
 has delivered, so the others' nearest images are really the nearest. The joint state is interpolated
 linearly to it, each state topic on its own stamps. One thread at a time; nodes hold a lock.
+
+Live, a picture may come before the joint state of its moment. ``ready_ns`` names the newest set whose
+joint states are complete, so that nothing that comes later would change it, and a bag gives the same.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +36,7 @@ class AlignSettings:
 
     Attributes:
         state_tolerance_s: joint state to image time, where no later state has come yet.
+        state_wait_s: a complete set is preferred to a newer incomplete one by so much, not longer.
         clock_tolerance_s: stamp to arrival; beyond it the stamp is of another clock.
         jump_s: a stamp this far backwards is a clock jump (bag loop, simulator reset).
         frames: images kept per camera.
@@ -39,6 +44,7 @@ class AlignSettings:
     """
 
     state_tolerance_s: float = 0.05
+    state_wait_s: float = 0.1
     clock_tolerance_s: float = 2.0
     jump_s: float = 0.5
     frames: int = 8
@@ -79,6 +85,9 @@ class Aligner:
             name: self._buffer(name, settings.states, 100_000) for name in self._topics
         }
         self._latest_arrival_ns = -1
+        # every value that reference_ns took and whose pictures are still there, oldest first
+        self._references: deque[int] = deque(maxlen=settings.frames)
+        self._given_ns = -1  # of the last observation: none older is given after it
 
     def _buffer(self, name: str, size: int, receipt_ns: int) -> StreamBuffer[Array]:
         jump, clock = self._settings.jump_s, self._settings.clock_tolerance_s
@@ -93,7 +102,17 @@ class Aligner:
             image: (H, W, 3) uint8 RGB; kept, not copied.
             arrival_ns: ROS time at the callback.
         """
-        return self._push(self._cameras[slot], stamp_ns, image, arrival_ns)
+        verdict = self._push(self._cameras[slot], stamp_ns, image, arrival_ns)
+        reference = self.reference_ns
+        if reference is not None and (not self._references or reference > self._references[-1]):
+            self._references.append(reference)
+        return verdict
+
+    def drop_image(self, slot: str, stamp_ns: int) -> None:
+        """Forget an image that turned out to be broken, and the set that it stood for."""
+        self._cameras[slot].drop(stamp_ns)
+        if stamp_ns in self._references:
+            self._references.remove(stamp_ns)
 
     def push_state(self, topic: str, stamp_ns: int, values: Vector, arrival_ns: int) -> Verdict:
         """Take the positions of one state topic, as ``JointStateReader.decode`` gives them."""
@@ -120,6 +139,8 @@ class Aligner:
         for buffer in (*self._cameras.values(), *self._states.values()):
             if buffer is not keep:
                 buffer.clear()
+        self._references.clear()
+        self._given_ns = -1
         self.events.append(f"clock of {what} went back by {back_ns / 1e9:.3f} s: inputs cleared")
 
     def take_events(self) -> list[str]:
@@ -150,24 +171,51 @@ class Aligner:
     def state_complete(self) -> bool:
         """Whether every joint state at or after the reference has come: nothing newer changes it."""
         reference = self.reference_ns
-        return reference is not None and all(
-            buffer.newest_ns is not None and buffer.newest_ns >= reference
+        return reference is not None and self._complete(reference)
+
+    def _complete(self, reference_ns: int) -> bool:
+        return all(
+            buffer.newest_ns is not None and buffer.newest_ns >= reference_ns
             for buffer in self._states.values()
         )
 
-    def observation(self, instruction: str = "") -> Observation | None:
-        """The newest consistent observation, or None (``missing`` says why).
+    @property
+    def ready_ns(self) -> int | None:
+        """Reference of the best observation that can be had now; None: none.
+
+        The newest complete one. Once the newest set is ``state_wait_s`` ahead of it, joint states
+        are slow or late, and it is taken with the state beside it, if that is close enough. Never
+        one older than the last that was given.
+        """
+        newest = self.reference_ns
+        fresh = [stamp for stamp in self._references if stamp >= self._given_ns]
+        if newest is None or not fresh:
+            return None
+        whole = (stamp for stamp in reversed(fresh) if self._complete(stamp))
+        complete = next((stamp for stamp in whole if not self._inconsistent(stamp)), None)
+        if complete is None and fresh[0] == self._given_ns:
+            complete = self._given_ns  # good enough then, and still
+        since = fresh[0] if complete is None else complete
+        waited = newest - since > self._settings.state_wait_s * 1e9
+        return newest if waited and not self._inconsistent(newest) else complete
+
+    def observation(
+        self, instruction: str = "", reference_ns: int | None = None
+    ) -> Observation | None:
+        """The observation at a reference, or None (``missing`` says why).
 
         Args:
             instruction: sentence to put beside it.
+            reference_ns: ``ready_ns``; None: the newest, complete or not.
 
         Returns:
             Images in the checkpoint's order, state (J,) in the model's units. The same observation
             comes again until a newer image arrives: compare ``stamp_ns``.
         """
-        reference = self.reference_ns
+        reference = self.reference_ns if reference_ns is None else reference_ns
         if reference is None or self._inconsistent(reference):
             return None
+        self._given_ns = reference
         images, stamps = {}, {}
         for slot, buffer in self._cameras.items():
             nearest = buffer.nearest(reference)
@@ -240,7 +288,7 @@ class Aligner:
             elif now_ns - buffer.newest_ns > limits[name] * 1e9:
                 lines.append(f"{name} (silent for {(now_ns - buffer.newest_ns) / 1e9:.1f} s)")
         reference = self.reference_ns
-        if not lines and reference is not None:
+        if not lines and reference is not None and self.ready_ns is None:
             lines = self._inconsistent(reference)
         return lines
 

@@ -120,6 +120,13 @@ class StreamBuffer(Generic[Value]):
         self._delays.clear()
         self._used_ns = -1
 
+    def drop(self, stamp_ns: int) -> None:
+        """Forget one value."""
+        for item in self.items:
+            if item[0] == stamp_ns:
+                self.items.remove(item)
+                return
+
     @property
     def newest_ns(self) -> int | None:
         """Stamp of the newest value."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,8 @@ from adamoe_ros.streams.encodings import opencv
 from adamoe_ros.streams.messages import CompressedImageMessage
 
 _JPEG = (b"\xff\xd8", b"\xff\xd9")
+_MARK = 0xFF  # begins every segment of a JPEG
+_FRAME_HEADS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 ... SOF15; the three are others
 _PNG = (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82")
 
 
@@ -64,6 +68,21 @@ def check_compressed(message: CompressedImageMessage, where: str) -> bytes:
     if ends[1] not in data[-64:]:  # encoders may pad, decoders would fill the rest with grey
         raise ContractError(_broken(where, "no end marker", len(data)))
     return data
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Width and height that JPEG or PNG data give in their head; (0, 0) where there is none."""
+    if data.startswith(_PNG[0]):
+        width, height = struct.unpack_from(">II", data, 16) if len(data) >= 24 else (0, 0)
+        return width, height
+    place = 2
+    while place + 9 <= len(data) and data[place] == _MARK:
+        kind, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if kind in _FRAME_HEADS:
+            height, width = struct.unpack_from(">HH", data, place + 5)
+            return width, height
+        place += 1 if kind == _MARK else 2 + length
+    return 0, 0
 
 
 def _broken(where: str, what: str, size: int) -> str:

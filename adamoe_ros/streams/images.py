@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image messages -> (H, W, 3) uint8 RGB, checked against the profile. Imports: numpy, contract.
 
-Raw images follow here, compressed ones in ``compressed``; ``image_decoder`` picks by profile.
+Raw images follow here, compressed ones in ``compressed``; ``image_decoder`` and ``image_checker`` pick
+by profile. What can be wrong with a message is found by the check, which costs microseconds.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import Camera
-from adamoe_ros.streams.compressed import decode_compressed
+from adamoe_ros.streams.compressed import check_compressed, decode_compressed, picture_size
 from adamoe_ros.streams.encodings import ENCODINGS
 from adamoe_ros.streams.messages import ImageMessage
 
 Image = NDArray[np.uint8]
 ImageDecoder = Callable[[Any], Image]
+ImageChecker = Callable[[Any], None]
 
 
 def image_decoder(slot: str, camera: Camera, any_size: bool = False) -> ImageDecoder:
@@ -37,32 +39,70 @@ def image_decoder(slot: str, camera: Camera, any_size: bool = False) -> ImageDec
     Raises:
         ContractError: the profile asks for an encoding that cannot be read.
     """
-    where = f"cameras.{slot}"
-    if camera.encoding not in ENCODINGS:
-        known = ", ".join(ENCODINGS)
-        raise ContractError(
-            problem(f"{where}.encoding", f"one of {known}", camera.encoding, "correct the profile")
-        )
-    where = f"{where} ({camera.topic})"
+    where = _where(slot, camera)
 
     def decode(message: Any) -> Image:
         if camera.type == "compressed":
             image = decode_compressed(message, where)
         else:
             image = decode_image(message, where, camera.encoding)
-        if not any_size and image.shape[:2] != (camera.height, camera.width):
-            raise ContractError(
-                problem(
-                    where,
-                    f"{camera.width} x {camera.height} pixels",
-                    f"{image.shape[1]} x {image.shape[0]}",
-                    "set the driver's resolution or width and height in the profile",
-                )
-            )
+        if not any_size:
+            _check_size(where, camera, image.shape[1], image.shape[0])
         image.flags.writeable = False
         return image
 
     return decode
+
+
+def image_checker(slot: str, camera: Camera) -> ImageChecker:
+    """The function that refuses messages of one camera that cannot be decoded, without decoding.
+
+    Args:
+        slot: camera slot, for error lines.
+        camera: its profile entry, not absent.
+
+    Returns:
+        message -> None; ContractError with the line that the decoder would give. Only compressed data
+        that is damaged inside passes here and fails there.
+
+    Raises:
+        ContractError: the profile asks for an encoding that cannot be read.
+    """
+    where = _where(slot, camera)
+
+    def check(message: Any) -> None:
+        if camera.type == "compressed":
+            width, height = picture_size(check_compressed(message, where))
+            if (width, height) in ((0, 0), (camera.height, camera.width)):
+                return  # damaged, or turned as its Exif data says: only the decoder can tell
+        else:
+            check_image(message, where, camera.encoding)
+            width, height = int(message.width), int(message.height)
+        _check_size(where, camera, width, height)
+
+    return check
+
+
+def _where(slot: str, camera: Camera) -> str:
+    where = f"cameras.{slot}"
+    if camera.encoding not in ENCODINGS:
+        known = ", ".join(ENCODINGS)
+        raise ContractError(
+            problem(f"{where}.encoding", f"one of {known}", camera.encoding, "correct the profile")
+        )
+    return f"{where} ({camera.topic})"
+
+
+def _check_size(where: str, camera: Camera, width: int, height: int) -> None:
+    if (width, height) != (camera.width, camera.height):
+        raise ContractError(
+            problem(
+                where,
+                f"{camera.width} x {camera.height} pixels",
+                f"{width} x {height}",
+                "set the driver's resolution or width and height in the profile",
+            )
+        )
 
 
 def decode_image(message: ImageMessage, where: str, expected: str | None = None) -> Image:
@@ -79,6 +119,28 @@ def decode_image(message: ImageMessage, where: str, expected: str | None = None)
     Raises:
         ContractError: encoding unknown or not the expected one, or data that does not fit.
     """
+    rows = check_image(message, where, expected)
+    try:
+        return ENCODINGS[message.encoding].to_rgb(rows, bool(message.is_bigendian))
+    except ImportError as error:
+        do = "install python3-opencv"
+        raise ContractError(
+            problem(where, f"opencv to read {message.encoding}", "no cv2 module", do)
+        ) from error
+
+
+def check_image(message: ImageMessage, where: str, expected: str | None = None) -> Image:
+    """The rows of a raw image message that looks whole.
+
+    Args:
+        message, where, expected: as of ``decode_image``.
+
+    Returns:
+        (H, W * bytes per pixel) uint8, a view without the padding.
+
+    Raises:
+        ContractError: as ``decode_image``.
+    """
     name = message.encoding
     if name not in ENCODINGS or name != (expected or name):
         raise ContractError(
@@ -89,10 +151,9 @@ def decode_image(message: ImageMessage, where: str, expected: str | None = None)
                 "set the driver's encoding, or the camera's encoding and topic in the profile",
             )
         )
-    encoding = ENCODINGS[name]
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, dtype=np.uint8)
-    used = width * encoding.bytes_per_pixel
+    used = width * ENCODINGS[name].bytes_per_pixel
     if height < 1 or width < 1 or step < used or data.size < step * height:
         raise ContractError(
             problem(
@@ -102,10 +163,4 @@ def decode_image(message: ImageMessage, where: str, expected: str | None = None)
                 "the image is truncated: check the driver and the network",
             )
         )
-    rows = data[: step * height].reshape(height, step)[:, :used]
-    try:
-        return encoding.to_rgb(rows, bool(message.is_bigendian))
-    except ImportError as error:
-        raise ContractError(
-            problem(where, f"opencv to read {name}", "no cv2 module", "install python3-opencv")
-        ) from error
+    return data[: step * height].reshape(height, step)[:, :used]

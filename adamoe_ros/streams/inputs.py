@@ -2,25 +2,27 @@
 """Messages in, observations out: what live topics and bags have in common. Imports: numpy, contract.
 
 ``policy_node`` calls it from subscriptions, bags from their messages; everything between a message
-and an observation is here and below. ``decode`` is free of shared state, so cameras may be decoded
-in parallel; ``push`` is for one thread at a time.
+and an observation is here and below. ``accept`` and ``decode`` share nothing between topics, so they
+may be called in parallel; ``push`` is for one thread at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import StateTopic
 from adamoe_ros.streams.align import Aligner, AlignSettings
 from adamoe_ros.streams.buffer import Verdict
-from adamoe_ros.streams.images import ImageDecoder, image_decoder
+from adamoe_ros.streams.frames import Frame
+from adamoe_ros.streams.images import ImageChecker, ImageDecoder, image_checker, image_decoder
 from adamoe_ros.streams.joint_states import JointStateReader
 from adamoe_ros.streams.messages import stamp_ns
 
@@ -47,10 +49,23 @@ class InputTopic:
 
 @dataclass(frozen=True)
 class Sample:
-    """A decoded message: image (H, W, 3) uint8 or joint values, with its stamp in ns."""
+    """What a message says: joint values, image (H, W, 3) uint8 or ``Frame``; with its stamp in ns."""
 
     stamp_ns: int
-    value: NDArray[Any]
+    value: Any
+
+
+class FrameError(Exception):
+    """A picture of an observation cannot be decoded.
+
+    Attributes:
+        slot, stamp_ns: which.
+        error: why, for a person.
+    """
+
+    def __init__(self, slot: str, stamp_ns: int, error: ContractError) -> None:
+        super().__init__(str(error))
+        self.slot, self.stamp_ns, self.error = slot, stamp_ns, error
 
 
 class ObservationInputs:
@@ -84,6 +99,9 @@ class ObservationInputs:
         self._cameras: dict[str, ImageDecoder] = {
             slot: image_decoder(slot, profile.cameras[slot]) for slot in self.aligner.slots
         }
+        self._checkers: dict[str, ImageChecker] = {
+            slot: image_checker(slot, profile.cameras[slot]) for slot in self.aligner.slots
+        }
         self.topics = (
             *(_camera_topic(slot, profile) for slot in self.aligner.slots),
             *(() if self.from_commands else map(_state_topic, self._reader.topics)),
@@ -102,6 +120,19 @@ class ObservationInputs:
         if camera is None:
             return Sample(*self._reader.decode(name, message, arrival_ns))
         return Sample(stamp_ns(message.header.stamp) or arrival_ns, camera(message))
+
+    def accept(self, name: str, message: Any, arrival_ns: int) -> Sample:
+        """As ``decode``, but a picture is only checked now: a ``Frame``, decoded when it is used.
+
+        Raises:
+            ContractError: the message does not fit; one line.
+        """
+        decode = self._cameras.get(name)
+        if decode is None:
+            return self.decode(name, message, arrival_ns)
+        self._checkers[name](message)
+        frame = Frame(lambda: decode(message))
+        return Sample(stamp_ns(message.header.stamp) or arrival_ns, frame)
 
     def push(self, name: str, sample: Sample, arrival_ns: int) -> Verdict:
         """Hand a decoded message to the aligner."""
@@ -122,8 +153,28 @@ class ObservationInputs:
             self.aligner.push_state(topic.source.topic, stamp_ns, own, arrival_ns)
 
     def observation(self, instruction: str) -> Observation | None:
-        """The newest consistent observation; None while there is none."""
-        return self.aligner.observation(instruction)
+        """The newest consistent observation with its pictures; None while there is none.
+
+        Raises:
+            FrameError: one of them cannot be decoded.
+        """
+        found = self.aligner.observation(instruction)
+        return None if found is None else decoded(found)
+
+
+def decoded(observation: Observation) -> Observation:
+    """An observation whose pictures are pixels; any thread may call it.
+
+    Raises:
+        FrameError: one of them cannot be decoded.
+    """
+    images = {}
+    for slot, value in observation.images.items():
+        try:
+            images[slot] = value.pixels() if isinstance(value, Frame) else value
+        except ContractError as error:
+            raise FrameError(slot, observation.image_stamps_ns[slot], error) from error
+    return replace(observation, images=images)
 
 
 def _camera_topic(slot: str, profile: RobotProfile) -> InputTopic:

@@ -38,7 +38,7 @@ POISON = "bar"
 SENTENCE = "lift the yellow both arms"
 START = 60.0  # s for the policy's process: it loads torch, on a machine that may be busy
 MAX_AGE = 2.0  # s, max_observation_age
-# smaller pictures and rates, and longer times than a robot's: two cores carry this robot, its policy
+# smaller pictures at half the rate, and longer times than a robot's: two cores carry this robot, its policy
 # and whatever else the machine does, and a starved process is not the fault that a test plays
 PROFILE = """
 extends: aloha_sim
@@ -130,9 +130,7 @@ class PolicyRig(Rig):
     def __init__(self, folder: Path, control: dict[str, Any] | None = None, **policy: Any) -> None:
         self.robot = write_profile(folder)
         self.checkpoint = write_rig_checkpoint(folder / "checkpoint", self.robot)
-        super().__init__(
-            folder, str(self.robot), {"cameras": True, "state_rate": 25.0}, **(control or {})
-        )
+        super().__init__(folder, str(self.robot), {"cameras": True}, **(control or {}))
         shared = {"robot": self.robot, "checkpoint": self.checkpoint, "autostart": True}
         parameters = {**shared, "device": "cpu", "threads": 1, "seed": 1}
         parameters |= {"max_observation_age": MAX_AGE, "input_timeout": 20.0, **policy}

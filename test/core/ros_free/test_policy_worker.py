@@ -110,6 +110,21 @@ def test_without_assignment_nothing_is_inferred(bench: Bench) -> None:
     assert not bench.entered.wait(0.1)
 
 
+def test_a_goal_begins_with_what_has_arrived_already() -> None:
+    bench = Bench("sync")
+    try:
+        bench.worker.assign(Assignment(1, "a"))
+        bench.feed(500)
+        bench.wait(lambda: len(bench.chunks) == 1)
+        bench.feed(510)  # not due before the end of the first chunk
+        bench.wait(lambda: not bench.worker._arrived)
+        bench.worker.assign(Assignment(2, "b"))
+        bench.wait(lambda: len(bench.chunks) == 2)
+        assert (bench.chunks[1].stamp_ns, bench.chunks[1].generation) == (510, 2)
+    finally:
+        bench.worker.stop()
+
+
 def test_one_observation_is_used_once(bench: Bench) -> None:
     bench.worker.assign(Assignment(1, "a"))
     bench.feed(500)

@@ -8,7 +8,7 @@ import pytest
 from streams_support import MS, SECOND, robot
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.streams.align import Aligner
+from adamoe_ros.streams.align import Aligner, AlignSettings
 from adamoe_ros.streams.buffer import Verdict
 
 T0 = 100 * SECOND
@@ -273,3 +273,107 @@ def test_the_same_recording_gives_the_same_observations_whatever_the_arrival_ord
         assert observation is not None
         results.append((observation.stamp_ns, observation.state.tolist()))
     assert all(result == results[0] for result in results)
+
+
+# --- live: pictures that overtake their joint states ---------------------------------------------
+
+
+def overtaken(states_until: float, frames_until: float) -> Aligner:
+    """States every 10 ms, frames of both cameras every 40 ms, each until its own time."""
+    aligner = Aligner(robot())
+    for at in np.arange(0, states_until + 1, 10):
+        state(aligner, float(at), float(at))
+    for at in np.arange(0, frames_until + 1, 40):
+        for slot in CAMS:
+            frame(aligner, slot, float(at), int(at))
+    return aligner
+
+
+def ready_ms(aligner: Aligner) -> float | None:
+    return None if aligner.ready_ns is None else (aligner.ready_ns - T0) / MS
+
+
+def test_a_picture_waits_for_the_joint_state_of_its_moment() -> None:
+    aligner = overtaken(150, 160)
+    assert not aligner.state_complete
+    assert ready_ms(aligner) == 120
+    observation = aligner.observation("", aligner.ready_ns)
+    assert observation is not None
+    assert observation.image_stamps_ns == dict.fromkeys(CAMS, T0 + 120 * MS)
+    np.testing.assert_array_equal(observation.state, np.full(6, 120.0))
+    state(aligner, 160, 160.0)
+    assert ready_ms(aligner) == 160
+
+
+def test_what_is_ready_does_not_change_any_more() -> None:
+    """The same set as the bag gives, where the joint states came in time."""
+    early, late = overtaken(150, 160), overtaken(150, 120)
+    for aligner in (early, late):
+        frame(aligner, CAMS[0], 165, 7)
+    one = early.observation("", early.ready_ns)
+    other = late.observation()
+    assert one is not None and other is not None
+    assert one.image_stamps_ns == other.image_stamps_ns
+    np.testing.assert_array_equal(one.state, other.state)
+
+
+def test_the_wait_for_joint_states_is_bounded() -> None:
+    aligner = overtaken(110, 120)
+    assert ready_ms(aligner) == 80
+    for at in (160, 200):  # states that come 40 ms late, always
+        state(aligner, at - 40, 0.0)
+        for slot in CAMS:
+            frame(aligner, slot, at)
+    assert ready_ms(aligner) == 160
+    slow = AlignSettings(state_wait_s=0.03)
+    aligner = Aligner(robot(), settings=slow)
+    state(aligner, 0, 0.0)
+    for slot in CAMS:
+        frame(aligner, slot, 0)
+    assert ready_ms(aligner) == 0
+    for slot in CAMS:
+        frame(aligner, slot, 40)
+    assert ready_ms(aligner) == 40  # the state of 0 ms is within the tolerance
+    assert aligner.observation("", aligner.ready_ns) is not None
+    for slot in CAMS:
+        frame(aligner, slot, 80)
+    assert ready_ms(aligner) == 40  # and that of 80 ms is not: the last given one stays
+
+
+def test_nothing_is_ready_while_the_first_joint_state_is_on_its_way() -> None:
+    aligner = Aligner(robot())
+    for slot in CAMS:
+        frame(aligner, slot, 15)
+    assert aligner.ready_ns is None
+    state(aligner, 10, 1.0)
+    assert aligner.ready_ns is None
+    assert aligner.missing(T0 + 20 * MS) == []  # it will come
+    state(aligner, 20, 2.0)
+    assert ready_ms(aligner) == 15
+
+
+def test_observations_never_go_back_in_time() -> None:
+    aligner = overtaken(150, 160)
+    assert aligner.observation() is not None  # the newest, whatever is missing
+    assert ready_ms(aligner) == 160
+
+
+def test_a_broken_picture_takes_its_set_with_it() -> None:
+    aligner = overtaken(200, 160)
+    assert ready_ms(aligner) == 160
+    aligner.drop_image(CAMS[0], T0 + 160 * MS)
+    assert ready_ms(aligner) == 120
+    observation = aligner.observation("", aligner.ready_ns)
+    assert observation is not None
+    assert observation.image_stamps_ns == dict.fromkeys(CAMS, T0 + 120 * MS)
+
+
+def test_a_jump_of_the_clock_forgets_what_was_ready() -> None:
+    aligner = overtaken(200, 160)
+    assert aligner.observation("", aligner.ready_ns) is not None
+    for slot in CAMS:
+        frame(aligner, slot, -5000)
+    assert aligner.ready_ns is None
+    for at in (-5010, -5000, -4990):
+        state(aligner, at, 3.0)
+    assert ready_ms(aligner) == -5000

@@ -13,8 +13,9 @@ from streams_support import header, image
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import Camera
+from adamoe_ros.streams.compressed import picture_size
 from adamoe_ros.streams.encodings import ENCODINGS
-from adamoe_ros.streams.images import decode_image, image_decoder
+from adamoe_ros.streams.images import decode_image, image_checker, image_decoder
 
 H, W = 6, 8
 RGB = np.random.default_rng(0).integers(0, 256, (H, W, 3), np.uint8)
@@ -218,3 +219,55 @@ def test_broken_compressed_data_is_refused() -> None:
     message.data = message.data[:2] + bytes(len(message.data) - 4) + message.data[-2:]
     with pytest.raises(ContractError, match="undecodable"):
         image_decoder("cam_high", CAMERA)(message)
+
+
+# --- checked now, decoded later ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_the_check_knows_the_size_of_compressed_data(suffix: str) -> None:
+    message = compressed(suffix)
+    assert picture_size(message.data) == (64, 48)
+    image_checker("cam_high", CAMERA)(message)
+    other = Camera(topic="/c", type="compressed", width=640, height=480)
+    with pytest.raises(ContractError, match="expected 640 x 480 pixels, got 64 x 48"):
+        image_checker("cam_high", other)(message)
+
+
+def test_the_check_knows_progressive_jpeg_and_restarts() -> None:
+    ok, data = cv2.imencode(
+        ".jpg",
+        np.zeros((48, 64, 3), np.uint8),
+        [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2],
+    )
+    assert ok
+    assert picture_size(data.tobytes()) == (64, 48)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        image("rgb8", RGB, width=W),
+        image("bgr8", RGB, width=W),
+        image("rgb8", RGB[:3], width=W),
+        image("rgb8", RGB, width=W, height=100),
+        image("16UC1", RGB, width=W),
+    ],
+)
+def test_check_and_decoder_say_the_same_of_raw_images(message: SimpleNamespace) -> None:
+    camera = Camera(topic="t", width=W, height=H)
+    said = []
+    for function in (image_checker("c", camera), image_decoder("c", camera)):
+        try:
+            function(message)
+        except ContractError as error:
+            said.append(error.problems)
+        else:
+            said.append(())
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("keep", [0, 2, 10, 23])
+def test_the_size_of_cut_data_is_unknown(keep: int) -> None:
+    assert picture_size(compressed(".png").data[:keep]) == (0, 0)
+    assert picture_size(compressed(".jpg").data[:keep]) == (0, 0)
