@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
@@ -30,7 +31,8 @@ class Scene:
     change_after: float = CHANGE_AFTER
 
 
-# (task, sentence, sentence that replaces it) of ``adamoe demo`` without --task and --instruction
+# (task, sentence, sentence that replaces it) of ``adamoe demo`` without --task and --instruction: as
+# far as the policy was trained on the task
 TOUR: tuple[tuple[str, str, str | None], ...] = (
     ("lift_bar", "lift the yellow bar with both arms", None),
     (
@@ -43,14 +45,17 @@ TOUR: tuple[tuple[str, str, str | None], ...] = (
 )
 
 
-def scenes_from(options: argparse.Namespace) -> tuple[Scene, ...]:
+def scenes_from(options: argparse.Namespace, taught: Collection[str] = ()) -> tuple[Scene, ...]:
     """The scenes that the arguments ask for.
+
+    Args:
+        taught: sentences that the policy was trained on; empty: nobody knows.
 
     Raises:
         ContractError: a sentence or task that the simulator does not know, or one that does not
             belong to the other.
     """
-    rows = _rows(options.task, options.instruction, options.change_to)
+    rows = _rows(options, taught)
     return tuple(
         Scene(task, sentence, options.seed + number, change, options.change_after)
         for number in range(options.episodes)
@@ -59,8 +64,9 @@ def scenes_from(options: argparse.Namespace) -> tuple[Scene, ...]:
 
 
 def _rows(
-    task: str | None, sentence: str | None, change: str | None
+    options: argparse.Namespace, taught: Collection[str]
 ) -> tuple[tuple[str, str | None, str | None], ...]:
+    task, sentence, change = options.task, options.instruction, options.change_to
     problems = Problems()
     for option, text in (("--instruction", sentence), ("--change-to", change)):
         if text is not None and not text.strip():
@@ -68,13 +74,23 @@ def _rows(
     problems.raise_if_any()
     if task is None and sentence is None:
         if change is None:
-            return TOUR
+            return tour(taught)
         do = "add --instruction with the sentence to begin with"
         raise ContractError(problem("--change-to", "a sentence to change", "none", do))
     name = task or find_task(str(sentence))
     if change is not None:
         _check_change(name, change)
     return ((name, sentence, change),)
+
+
+def tour(taught: Collection[str]) -> tuple[tuple[str, str, str | None], ...]:
+    """The rows of ``TOUR`` whose task has a sentence that was taught; at least the first one."""
+    from adamoe_ros.sim.tasks import TASKS
+
+    if not taught:
+        return TOUR
+    known = [row for row in TOUR if set(TASKS[row[0]].language.all_sentences()) & set(taught)]
+    return tuple(known) or TOUR[:1]
 
 
 def find_task(sentence: str) -> str:

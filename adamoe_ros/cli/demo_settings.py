@@ -15,7 +15,8 @@ from typing import Any
 
 from adamoe_ros import __version__
 from adamoe_ros.cli.demo_scenes import Scene, scenes_from
-from adamoe_ros.contract.errors import Problems
+from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.manifest import load_manifest
 from adamoe_ros.contract.profile import RobotProfile
 
 _DOMAINS = range(1, 102)  # what every platform's port range allows
@@ -96,10 +97,11 @@ def settings_from(options: argparse.Namespace, default_checkpoint: Path) -> Demo
     if not 0 <= options.smoothing <= 1:
         problems.add("--smoothing", "0 to 1 s", options.smoothing, "correct the number")
     problems.raise_if_any()
+    checkpoint = Path(options.checkpoint) if options.checkpoint else default_checkpoint
     return DemoSettings(
-        scenes=scenes_from(options),
+        scenes=scenes_from(options, taught_sentences(checkpoint)),
         robot=options.robot,
-        checkpoint=Path(options.checkpoint) if options.checkpoint else default_checkpoint,
+        checkpoint=checkpoint,
         strategy=options.strategy,
         smoothing=options.smoothing,
         max_duration=options.max_duration,
@@ -109,6 +111,17 @@ def settings_from(options: argparse.Namespace, default_checkpoint: Path) -> Demo
         video=options.video,
         domain=free_domain() if options.domain is None else options.domain,
     )
+
+
+def taught_sentences(checkpoint: Path) -> tuple[str, ...]:
+    """Sentences that a policy was trained on; none where its manifest is missing (or unreadable).
+
+    What is wrong with a checkpoint is reported by ``demo_environment.check_checkpoint``.
+    """
+    try:
+        return load_manifest(checkpoint / "manifest.json").instructions
+    except ContractError:
+        return ()
 
 
 def hardware(profile: RobotProfile) -> str:

@@ -62,9 +62,12 @@ def test_missing_checkpoint_files_are_all_named(
 
 
 def test_a_sentence_finds_its_scene_and_without_one_there_is_a_tour() -> None:
-    def scenes(**given: object) -> tuple[Scene, ...]:
+    def options(**given: object) -> Namespace:
         asked = {"task": None, "instruction": None, "change_to": None, "change_after": 0.8}
-        return scenes_from(Namespace(**{**asked, "seed": 5, "episodes": 2, **given}))
+        return Namespace(**{**asked, "seed": 5, "episodes": 2, **given})
+
+    def scenes(**given: object) -> tuple[Scene, ...]:
+        return scenes_from(options(**given))
 
     words = "Pick up the red cube with the left arm."
     assert scenes(instruction=words) == (
@@ -72,6 +75,8 @@ def test_a_sentence_finds_its_scene_and_without_one_there_is_a_tour() -> None:
         Scene("pick_cube", words, 6),
     )
     assert {scene.task for scene in scenes(task="handover")} == {"handover"}
+    bar = "lift the yellow bar with both arms"
+    assert [scene.task for scene in scenes_from(options(), [bar])] == ["lift_bar"] * 2
     tour = scenes()
     assert len({scene.task for scene in tour}) >= 4
     assert any(scene.change_to for scene in tour)
