@@ -104,6 +104,11 @@ class EpisodeRecorder:
         return not self.ended_by and not self._stop
 
     @property
+    def finished(self) -> bool:
+        """Whether everything is written and the files are closed."""
+        return not self._thread.is_alive()
+
+    @property
     def elapsed(self) -> float:
         """s since the begin, or until the end."""
         return time.monotonic() - self._begun if self._elapsed is None else self._elapsed

@@ -161,7 +161,7 @@ class RecorderNode(Node):
             self.get_logger().error(line)
         with self._lock:
             episode = self._episode
-            if episode is not None and episode.ended_by:
+            if episode is not None and episode.finished:
                 self._tell_end(episode)
         for run in list(self._runs):
             self._watch(run)
@@ -186,7 +186,9 @@ class RecorderNode(Node):
             ContractError: one is running, the disk is nearly full, or the robot is not there.
         """
         with self._lock:
-            if self._episode is not None and not self._episode.ended_by:
+            if self._episode is not None and self._episode.finished:
+                self._tell_end(self._episode)
+            if self._episode is not None:
                 line = problem("recorder_node", "no episode", "one that is running", "stop it")
                 raise ContractError(line)
             self.topics.look()

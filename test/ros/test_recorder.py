@@ -375,7 +375,8 @@ def test_a_disk_that_gets_full_ends_the_episode_in_order_and_says_so(
     finally:
         assert process.stop() == 0
     with Bag(tmp_path / "copy") as bag:
-        assert bag.state == "whole" and sum(1 for _ in bag.messages(["/cam_high/image_raw"])) > 3
+        assert bag.state == "whole", bag.problems
+        assert sum(1 for _ in bag.messages(["/cam_high/image_raw"])) > 3
         assert json.loads(bag.files.custom["adamoe_episode"])["end"] == "disk_full"
 
 
