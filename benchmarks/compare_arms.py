@@ -91,7 +91,7 @@ class Size:
 
 
 SIZES = {
-    "cpu-smoke": Size(origin_steps=200, episodes=3, max_time_s=4.0, held_out=6, every=4),
+    "cpu-smoke": Size(origin_steps=150, episodes=2, max_time_s=3.0, held_out=6, every=4),
     "cpu-night": Size(origin_steps=4000, episodes=30, max_time_s=12.0, held_out=20, every=2),
     "gpu": Size(origin_steps=20000, episodes=50, max_time_s=15.0, held_out=50, every=1),
 }
