@@ -90,7 +90,7 @@ def robot_arguments(robot: str | None) -> list[LaunchDescriptionEntity]:
         argument(
             "max_speed_scale",
             "",
-            "Share of the joints' speed limits, 0.05 ... 1; empty: 1.",
+            "Share of the joints' speed limits, 0.02 ... 1; empty: 1.",
         ),
         argument("use_sim_time", "", "true, false, or empty for what the profile says."),
         argument("policy", "true", "Start policy_node.", _SWITCH),
