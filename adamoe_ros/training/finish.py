@@ -53,10 +53,13 @@ def training_record(run: Prepared) -> dict[str, Any]:
     }
 
 
-def write_policy(run: Prepared, folder: Path) -> Path:
+def write_policy(run: Prepared, folder: Path, picture: bool = True) -> Path:
     """The averaged weights as a checkpoint folder with ``training.json`` and ``curve.png``.
 
     Every process must call it; the first one writes.
+
+    Args:
+        picture: draw the curve, too.
 
     Raises:
         ContractError: the disk is full or not writable; an old folder is untouched.
@@ -82,7 +85,7 @@ def write_policy(run: Prepared, folder: Path) -> Path:
         files={
             str(run.start.manifest.tokenizer): run.start.tokenizer,
             RECORD: json.dumps(record, indent=1).encode(),
-            CURVE: curve_picture(record),
+            **({CURVE: curve_picture(record)} if picture else {}),
         },
         overwrite=True,
     )

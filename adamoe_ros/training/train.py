@@ -60,7 +60,7 @@ def train(
 
 def _evaluate(run: Prepared, checkpoint: Path, roll_out: RollOut) -> dict[str, float]:
     """Figures of the averaged weights in the first process; the others wait."""
-    write_policy(run, checkpoint)
+    write_policy(run, checkpoint, picture=False)
     values: dict[str, float] = {}
     with run.trainer.processes.first_alone():
         if run.trainer.processes.first:

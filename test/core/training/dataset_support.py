@@ -68,7 +68,7 @@ def change_rows(folder: Path, change: Callable[[dict[str, list[Any]]], None]) ->
     pq.write_table(pa.table(columns, schema=table.schema), path)
 
 
-def train_command(out: Path, **settings: Any) -> int:
+def train_command(out: Path, *options: str, **settings: Any) -> int:
     """``adamoe train`` on two steps of the small network; settings by dotted key."""
     given = {
         "steps": 2,
@@ -81,4 +81,4 @@ def train_command(out: Path, **settings: Any) -> int:
     if "model.checkpoint" not in given:
         given = {"model.changes": NETWORK, **given}
     words = [f"--set={key}={json.dumps(value)}" for key, value in given.items()]
-    return main(["train", "--out", str(out), *words])
+    return main(["train", "--out", str(out), *options, *words])

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Killed (-9) at any moment, again and again: whole files, and the end of a run never stopped."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from kill_support import run_and_tell
+from training_sizes import SMALL_CHANGES
+
+from adamoe_ros.policy.checkpoint import read_checkpoint
+from adamoe_ros.training.config import TrainingConfig, dump_config
+from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.shards import write_shard
+from adamoe_ros.training.storage import load_state, read_lines
+from adamoe_ros.training.train import train
+
+STEPS, KILLS = 20, 5
+
+
+def assert_equal(left: Any, right: Any, where: str = "state") -> None:
+    """Bit for bit, however nested."""
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), where
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys(), where
+        for name, value in left.items():
+            assert_equal(value, right[name], f"{where}.{name}")
+    elif isinstance(left, (list, tuple)):
+        for number, pair in enumerate(zip(left, right, strict=True)):
+            assert_equal(*pair, where=f"{where}.{number}")
+    else:
+        assert left == right, where
+
+
+def test_killed_again_and_again(demonstrations: DemonstrationSet, tmp_path: Path) -> None:
+    write_shard(tmp_path / "data" / "all.npz", demonstrations.episodes, demonstrations.layout)
+    config = TrainingConfig.model_validate(
+        {
+            "steps": STEPS,
+            "batch_size": 4,
+            "threads": 1,
+            "log_every": 1,
+            "save_every": 1,
+            "tensorboard": False,
+            "model": {"changes": SMALL_CHANGES},
+            "data": {"folder": tmp_path / "data", "balanced_tasks": True},
+            "augment": {"state_noise": 0.1, "shift": 0.1, "brightness": 0.1},
+            "evaluation": {"every_steps": 1},
+        }
+    )
+    settings, killed = tmp_path / "settings.yaml", tmp_path / "killed"
+    settings.write_text(dump_config(config), encoding="utf-8")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["adamoe_ros.training.train", "torch._dynamo"])  # once for all
+    rng = random.Random(0)
+    reached = 0
+    for _ in range(KILLS):
+        mine, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=run_and_tell, args=(settings, killed, theirs))
+        process.start()
+        theirs.close()
+        for _ in range(rng.randint(1, 3)):
+            assert mine.poll(120), "the run says nothing"
+            assert mine.recv() != "end"
+        mine.poll(rng.uniform(0, 0.02))  # somewhere in a save, a checkpoint, or a step
+        process.kill()
+        process.join(30)
+        if (killed / "state.pt").exists():
+            step = load_state(killed / "state.pt")["step"]  # whole
+            assert step >= reached
+            reached = step
+        if (killed / "checkpoint").exists():
+            read_checkpoint(killed / "checkpoint").load_network()  # whole, too
+    assert 0 < reached < STEPS
+    quiet = config.model_copy(update={"evaluation": type(config.evaluation)(), "save_every": STEPS})
+    train(quiet, killed, resume=True)
+    train(quiet, tmp_path / "straight")
+    states = [load_state(folder / "state.pt") for folder in (killed, tmp_path / "straight")]
+    assert_equal(states[0], states[1])
+    rows = [r for r in read_lines(killed / "log.jsonl") if "loss" in r]
+    straight = [r for r in read_lines(tmp_path / "straight" / "log.jsonl") if "loss" in r]
+    assert [(r["step"], r["loss"]) for r in rows] == [(r["step"], r["loss"]) for r in straight]
