@@ -156,6 +156,25 @@ class AdaMoEPolicy(nn.Module):
         table = rotation(positions, self.config.prefix.head_dim)
         return PrefixCache(self.prefix.keys_values(x, table, mask=mask), mask, length, objects)
 
+    def locate(
+        self,
+        images: Tensor,
+        image_mask: Tensor,
+        token_ids: Tensor,
+        token_mask: Tensor,
+        state: Tensor,
+    ) -> Tensor:
+        """Object positions alone, (B, 3 * aux_positions) float32, normalised; no block is run.
+
+        Args:
+            images ... state: as in ``encode_prefix``.
+        """
+        layout = self.layout(image_mask, token_mask)
+        _, objects = self._prefix_tokens(images, token_ids, token_mask, state, layout)
+        if objects is None:
+            raise ValueError("a network without object positions")
+        return objects
+
     def layout(self, image_mask: Tensor, token_mask: Tensor) -> PrefixLayout:
         """Which prefix tokens exist; see ``PrefixLayout``."""
         extra = 1 if self.config.aux_positions else 0

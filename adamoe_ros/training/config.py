@@ -175,6 +175,8 @@ class TrainingConfig(_Section):
     batch_size: int = Field(32, gt=0)
     flow_draws: int = Field(1, gt=0)  # flow times and noises per sample: images are encoded once
     rtc_max_delay: int = Field(0, ge=0)  # rows given clean, 0 ... so many: for strategy rtc_trained
+    # First so many steps learn only where the objects are, without the flow: a third of the cost.
+    perception_steps: int = Field(0, ge=0)
     ema_decay: float = Field(0.99, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights: float32
     device: str = "auto"

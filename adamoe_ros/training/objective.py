@@ -99,6 +99,9 @@ class FlowObjective:
             "objects": None if objects is None else objects.to(on),
         }
         enabled = self._config.precision == "bfloat16"
+        if step < self._config.perception_steps:
+            with torch.autocast(on.type, torch.bfloat16, enabled=enabled):
+                return _perception(network, inputs)
         ready = self._config.flow_draws == 1 or isinstance(network, MultipleDraws)
         run = network if ready else MultipleDraws(network)
         with torch.autocast(on.type, torch.bfloat16, enabled=enabled):
@@ -161,6 +164,17 @@ class FlowObjective:
         mine = (moe.selection_counts * moe.mean_probability.detach()).sum(-1)
         factor = loss.detach() / mine  # 1 / tokens and the form's power of E
         return (factor * (counts * moe.mean_probability).sum(-1)).mean()
+
+
+def _perception(network: nn.Module, inputs: dict[str, Any]) -> StepLosses:
+    """Loss of the object positions alone."""
+    plain = network.network if isinstance(network, MultipleDraws) else network
+    if not isinstance(plain, AdaMoEPolicy):
+        raise ValueError("perception steps need the plain network")
+    names = ("images", "image_mask", "token_ids", "token_mask", "state")
+    found = plain.locate(**{name: inputs[name] for name in names})
+    loss = functional.mse_loss(found, inputs["objects"])
+    return StepLosses(loss, {"objects": loss.detach()})
 
 
 class Trace:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.model.config import ModelConfig as Sizes
 from adamoe_ros.policy.normalise import make_normalizer
 from adamoe_ros.policy.prompt import PromptEncoder, load_tokenizer
@@ -64,6 +64,7 @@ def prepare(config: TrainingConfig, folder: Path) -> Prepared:
         data = read_data(config.data, sizes, meaning_of(config, base))
     _check_fit(sizes, data)
     start = make_start(config, base, sizes, data)
+    _check_perception(config, start, processes)
     prepare_parts(start.network, config.model, config.seed)
     with processes.first_alone():
         prompt = prompt_encoder(start, folder)
@@ -73,6 +74,21 @@ def prepare(config: TrainingConfig, folder: Path) -> Prepared:
     root = MultipleDraws(network) if several else None
     trainer = Trainer(config, network, objective, data, folder, root, processes)
     return Prepared(config, data, start, folder, trainer)
+
+
+def _check_perception(config: TrainingConfig, start: Start, processes: Processes) -> None:
+    if not config.perception_steps:
+        return
+    problems = Problems()
+    where, got = "perception_steps", config.perception_steps
+    if config.perception_steps >= config.steps:
+        problems.add(where, f"fewer than the {config.steps} steps", got, "lower it")
+    if not start.sizes.aux_positions or start.statistics.objects is None:
+        expected = "0: data or network have no object positions"
+        problems.add(where, expected, got, "leave it out")
+    if processes.count > 1:
+        problems.add(where, f"0 with {processes.count} processes", got, "use one process")
+    problems.raise_if_any()
 
 
 def prompt_encoder(start: Start, folder: Path) -> PromptEncoder:

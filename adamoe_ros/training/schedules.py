@@ -24,6 +24,17 @@ def learning_rate(group: GroupConfig, step: int, steps: int) -> float:
     return group.final_lr + (group.peak_lr - group.final_lr) * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def stage(step: int, steps: int, perception: int) -> tuple[int, int]:
+    """(step, steps) of the stage that a step belongs to: perception first, then the flow.
+
+    Each stage has a schedule of its own: what was learnt slowly at its end is not shaken again at
+    once, and the flow begins with its warm-up.
+    """
+    if step < perception:
+        return step, perception
+    return step - perception, steps - perception
+
+
 def balance_coefficient(balance: BalanceConfig, step: int) -> float:
     """Coefficient of the load-balancing loss; steps count from 0."""
     return balance.start if step <= balance.switch_after else balance.end

@@ -28,7 +28,7 @@ from adamoe_ros.training.prefetch import Prefetcher
 from adamoe_ros.training.processes import ALONE, Processes, shard
 from adamoe_ros.training.samples import Batch, SampleSource
 from adamoe_ros.training.sampling import BalancedOrder, ShuffledOrder
-from adamoe_ros.training.schedules import ema_decay
+from adamoe_ros.training.schedules import ema_decay, stage
 from adamoe_ros.training.states import restore, whole_state
 from adamoe_ros.training.storage import load_state, save_state
 
@@ -189,7 +189,8 @@ class Trainer:
         batch = samples.get(self.step)
         if journal is not None:
             journal.waited(time.monotonic() - start)
-        set_learning_rates(self.optimiser, self.config.optimiser, self.step, self.config.steps)
+        place = stage(self.step, self.config.steps, self.config.perception_steps)
+        set_learning_rates(self.optimiser, self.config.optimiser, *place)
         self.network.train()
         losses = self.objective(self.root, batch, self.step)
         losses.total.backward()
