@@ -11,12 +11,14 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
+from common import commit
 
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.evaluation.blocks import Blocks, Job, run_blocks
@@ -29,7 +31,7 @@ from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
 from adamoe_ros.policy.upcycling import count_parameters
 from adamoe_ros.policy.widening import widen_checkpoint
-from adamoe_ros.training.config import TrainingConfig, dump_config, load_config
+from adamoe_ros.training.config import TrainingConfig, load_config
 from adamoe_ros.training.demonstration_folders import task_folder
 from adamoe_ros.training.shards import read_shards
 from adamoe_ros.training.storage import read_lines
@@ -103,19 +105,21 @@ class Comparison:
 
     Attributes:
         config: of an arm, before its seed and start.
+        settings: what ``config`` was read from. Not the whole configuration: a setting that a later
+            version adds would begin a night's work anew.
         folder: gets a folder a run.
     """
 
     size: Size
     config: TrainingConfig
+    settings: str
     folder: Path
     processes: int = 1
     arms: tuple[str, ...] = tuple(ARMS)
-    _origin: Path | None = field(default=None, repr=False)
 
     def key(self, *parts: str) -> str:
         """Changes with anything that changes a result."""
-        said = [dump_config(self.config), json.dumps(asdict(self.size)), *parts]
+        said = [self.settings, json.dumps(asdict(self.size)), *parts]
         return hashlib.sha256("\n".join(said).encode()).hexdigest()[:10]
 
     def tasks(self) -> tuple[str, ...]:
@@ -160,6 +164,7 @@ class Comparison:
             "parameters": count.total,
             "active_parameters": count.active,
             "steps": config.steps,
+            "commit": commit(),
             "held_out": self.held_out_errors(checkpoint),
             "success": success,
             "experts": experts,
@@ -282,4 +287,5 @@ def curve(folder: Path) -> list[dict[str, float]]:
 
 def comparison(size: str, config: Path, overrides: Sequence[str], folder: Path) -> Comparison:
     """Of a size by name, with changes of the arms' training settings."""
-    return Comparison(SIZES[size], load_config(config, overrides), folder)
+    said = json.dumps([yaml.safe_load(config.read_text()), *overrides])
+    return Comparison(SIZES[size], load_config(config, overrides), said, folder)

@@ -143,5 +143,6 @@ def _routing(
         balance = percent(float(np.mean(figures["balance_by_layer"])))
         head = f"{escape(arm['arm'])}: {escape(arm['text'])}, entropy of use {balance}"
         content = usage_sections(figures, load(path).density)
-        parts.append(f"<details><summary>{head}</summary>{content}</details>")
+        opened = "" if parts else " open"
+        parts.append(f"<details{opened}><summary>{head}</summary>{content}</details>")
     return "".join(parts) or card("<p>No mixture was evaluated yet.</p>")

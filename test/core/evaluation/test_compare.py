@@ -36,7 +36,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
         {**settings, "tensorboard": False, "data": data, "model": {"changes": SMALL}}
     )
     size = replace(SIZES["cpu-smoke"], origin_steps=1, episodes=0, held_out=1, every=1)
-    return Comparison(size, config, folder / "runs")
+    return Comparison(size, config, "settings of the test", folder / "runs")
 
 
 def test_arms_run_and_are_kept(job: Comparison) -> None:
@@ -51,7 +51,7 @@ def test_arms_run_and_are_kept(job: Comparison) -> None:
         assert job.result(ARMS[arm], 0) == result
         assert 0 < result["held_out"]["arms_mrad"] < 2000
     assert job.result(ARMS["dense"], 1) is None
-    other = Comparison(replace(job.size, origin_steps=2), job.config, job.folder)
+    other = replace(job, size=replace(job.size, origin_steps=2))
     assert other.result(ARMS["dense"], 0) is None  # another origin is another comparison
     found = rows(list(ARMS.values()), results)
     assert [row["arm"] for row in found] == ["dense", "dense_x2", "adamoe_e4k2"]
