@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _FIRST_FRAME, _CONFIGURE, _ACTIVATE = 60.0, 120.0, 30.0  # s
 _SLOWEST = 20.0  # wall seconds per simulated second until an episode is given up
+_STATES = "sim"  # folder of sim_node's states while it runs
 
 Report = Callable[[Sequence[EpisodeRecord]], None]
 
@@ -69,6 +70,7 @@ def run_over_ros(blocks: Blocks, report: Report) -> None:
         raise ContractError(str(failure)) from failure
     finally:
         signal.signal(signal.SIGTERM, old)
+        shutil.rmtree(blocks.folder / _STATES, ignore_errors=True)  # sim_node's last at its end
 
 
 class _RosRun:
@@ -78,7 +80,7 @@ class _RosRun:
         from adamoe_ros.ros.demo_director import DemoDirector
 
         self._blocks, self._nodes = blocks, nodes
-        self._traces = blocks.folder / "sim"
+        self._traces = blocks.folder / _STATES
         shutil.rmtree(self._traces, ignore_errors=True)
         self._stage = Stage()
         self._start()
@@ -109,7 +111,6 @@ class _RosRun:
         """Take the director's node down."""
         self._director.cancel()
         self._director.close()
-        shutil.rmtree(self._traces, ignore_errors=True)
 
     def _on_turn(self) -> None:
         ended = self._nodes.ended()
