@@ -178,3 +178,15 @@ def test_a_target_without_matrices(make_trainer: MakeTrainer, tmp_path: Path) ->
     network: Any = make_trainer(config(), tmp_path).network
     with pytest.raises(ContractError, match=r"model\.lora\.targets"):
         add_lora(network, LoraConfig(targets=("nothing",)), torch.Generator())
+
+
+def test_the_z_loss_is_added_with_its_weight(
+    make_trainer: MakeTrainer, demonstrations: DemonstrationSet, tmp_path: Path
+) -> None:
+    batch = demonstrations.batch(np.arange(4))
+    totals = []
+    for weight in (0.0, 0.5):
+        trainer = make_trainer(config(f"loss.z_weight={weight}"), tmp_path / str(weight))
+        losses = trainer.objective(trainer.network, batch, 0)
+        totals.append(losses.total.detach())
+    torch.testing.assert_close(totals[1] - totals[0], 0.5 * losses.parts["z"], rtol=1e-4, atol=1e-5)
