@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
@@ -199,13 +199,18 @@ class ManagedNode(LifecycleNode, Generic[P]):
             self._starting = self.trigger_activate() != _SUCCESS
 
 
+def clock_subscription(node: LifecycleNode) -> Any:
+    """Of /clock; None without ``use_sim_time``. rclpy has no public name for it."""
+    return getattr(getattr(node, "_time_source", None), "_clock_sub", None)
+
+
 def _free_clock(node: LifecycleNode) -> None:
     """Let simulation time go on while a transition waits for inputs.
 
     rclpy listens to /clock in the default callback group, which a transition holds: without this, the
     node's clock would stand still then, and stamps that go on would look like those of another clock.
     """
-    subscription = getattr(getattr(node, "_time_source", None), "_clock_sub", None)
+    subscription = clock_subscription(node)
     if subscription is not None:
         group = MutuallyExclusiveCallbackGroup()
         group.add_entity(subscription)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from adamoe_ros.contract.errors import ContractError
@@ -23,7 +24,7 @@ from adamoe_ros.contract.joint_map import JointMap
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.ros import qos
-from adamoe_ros.ros.topic_reader import Topic, TopicReader
+from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
 from adamoe_ros.streams.buffer import StreamHealth
 from adamoe_ros.streams.inputs import FrameError, InputTopic, ObservationInputs, decoded
 from adamoe_ros.streams.memory import keep_freed_pictures
@@ -74,16 +75,24 @@ class PolicyInputs:
         self._said: dict[str, float] = {}
         keep_freed_pictures()
         topics = sorted(self._inputs.topics, key=lambda topic: topic.kind != "joint_state")
-        self._reader = TopicReader(node, [self._topic(item) for item in topics], self._note, failed)
+        self._subscriptions = [self._subscribe(topic) for topic in topics]
+        self._reader = TopicReader(node, self._subscriptions, self._note, failed)
 
-    def _topic(self, item: InputTopic) -> Topic:
-        profile = qos.sensor(item.reliable, depth=_DEPTHS[item.kind])
-        take = partial(self._on_message, item.name)
-        return Topic(_KINDS[item.kind], item.topic, profile, take)
+    def _subscribe(self, topic: InputTopic) -> Subscription[Any]:
+        return self._node.create_subscription(
+            _KINDS[topic.kind],
+            topic.topic,
+            partial(self._on_message, topic.name),
+            qos.sensor(topic.reliable, depth=_DEPTHS[topic.kind]),
+            callback_group=PAST_EXECUTORS,
+        )
 
     def close(self) -> None:
         """End the reader's thread, take the subscriptions off the node."""
         self._reader.close()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
 
     def take_commanded(self, stamp: Any, commanded: Sequence[float]) -> None:
         """What control_node last sent, as the state where the profile says so.

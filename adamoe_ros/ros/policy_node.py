@@ -26,7 +26,7 @@ from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatu
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.diagnostics import Diagnostics
 from adamoe_ros.ros.finding import Finding
-from adamoe_ros.ros.lifecycle import ManagedNode
+from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
 from adamoe_ros.ros.policy_checks import state_out_of_range
 from adamoe_ros.ros.policy_engine import PolicyEngine
 from adamoe_ros.ros.policy_goal import GoalRun, GoalServer
@@ -36,6 +36,7 @@ from adamoe_ros.ros.policy_messages import chunk_message, expert_messages
 from adamoe_ros.ros.policy_params import PolicyParams
 from adamoe_ros.ros.policy_report import PolicyReport, findings, status_message
 from adamoe_ros.ros.policy_worker import Inference, PolicyWorker, Work
+from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
 
 _INPUT_POLL = 0.05  # s between looks while activation waits for inputs
 
@@ -69,6 +70,7 @@ class PolicyNode(ManagedNode[PolicyParams]):
             self, self._findings, say=self._say, callback_group=MutuallyExclusiveCallbackGroup()
         )
         self._reported: tuple[str, ...] = ()
+        self._clock_reader = self._read_clock()
         # steady: the heartbeat must go on when a simulator's clock stands still
         self.create_timer(
             1.0 / self.params.status_rate,
@@ -76,6 +78,20 @@ class PolicyNode(ManagedNode[PolicyParams]):
             callback_group=MutuallyExclusiveCallbackGroup(),
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
+
+    def _read_clock(self) -> TopicReader | None:
+        """Simulation time past the executor as well: it comes as often as joint states."""
+        subscription = clock_subscription(self)
+        if subscription is None:
+            return None
+        subscription.callback_group = PAST_EXECUTORS
+        return TopicReader(self, [subscription], lambda: None, self._reader_failed)
+
+    def close(self) -> None:
+        """As of every managed node, and the thread that reads the clock ends."""
+        if self._clock_reader is not None:
+            self._clock_reader.close()
+        super().close()
 
     # --- lifecycle ------------------------------------------------------------------------------
 
@@ -91,7 +107,7 @@ class PolicyNode(ManagedNode[PolicyParams]):
             engine.manifest.camera_slots,
             engine.joint_map,
             self._on_input,
-            self._input_failed,
+            self._reader_failed,
         )
         seconds = engine.warm_up()
         self._goals = GoalServer(
@@ -175,9 +191,11 @@ class PolicyNode(ManagedNode[PolicyParams]):
 
     # --- reader's thread ------------------------------------------------------------------------
 
-    def _input_failed(self, error: Exception) -> None:
+    def _reader_failed(self, error: Exception) -> None:
         """A bug: raise it where the process judges what callbacks raise."""
-        if self.executor is not None:
+        if self.executor is None:
+            self.get_logger().fatal(f"a topic cannot be read any more: {error!r}")
+        else:
             self.executor.create_task(_raise, error)
 
     # --- topics ---------------------------------------------------------------------------------

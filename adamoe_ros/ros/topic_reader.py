@@ -12,14 +12,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 
 _LOOK = 500_000_000  # ns between looks at a context that somebody else has shut down
 _GATHER = 0.002  # s that messages may gather after a turn: one wake-up then serves several
@@ -40,64 +39,43 @@ class NoExecutor(CallbackGroup):
         """Nothing has begun."""
 
 
-@dataclass(frozen=True)
-class Topic:
-    """What to take.
-
-    Attributes:
-        kind: message class.
-        name: as given to ``create_subscription``.
-        qos: of the subscription.
-        take: called with each message, in the reader's thread.
-    """
-
-    kind: Any
-    name: str
-    qos: QoSProfile
-    take: Callable[[Any], None]
+PAST_EXECUTORS = NoExecutor()
 
 
 class TopicReader:
     """The thread; runs from when it is made until ``close``.
 
     Args:
-        node: subscriptions are made on it.
-        topics: those that are served first come first.
+        node: who has the subscriptions.
+        subscriptions: in the group ``PAST_EXECUTORS``; those that are served first come first. Their
+            callbacks run in the reader's thread.
         settled: called when everything that had arrived was taken.
-        failed: called with what ``take`` or ``settled`` raised; the thread has ended then.
+        failed: called with what a callback or ``settled`` raised; the thread has ended then.
     """
 
     def __init__(
         self,
         node: Node,
-        topics: Sequence[Topic],
+        subscriptions: Sequence[Subscription[Any]],
         settled: Callable[[], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._node, self._topics = node, topics
+        self._context = node.context
+        self._subscriptions = list(subscriptions)
         self._settled, self._failed = settled, failed
         self._closing = threading.Event()
         self._wake = GuardCondition(None, None, context=node.context)
-        group = NoExecutor()
-        self._subscriptions = [
-            node.create_subscription(
-                topic.kind, topic.name, topic.take, topic.qos, callback_group=group
-            )
-            for topic in topics
-        ]
         self._thread = threading.Thread(target=self._run, name="topic_reader", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread and destroy the subscriptions. May be called twice, and by the thread."""
+        """End the thread; the subscriptions may go then. May be called twice, and by the thread."""
         if self._closing.is_set():
             return
         self._closing.set()
         self._wake.trigger()
         if self._thread is not threading.current_thread():
             self._thread.join()
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
         self._wake.destroy()
 
     @property
@@ -106,7 +84,7 @@ class TopicReader:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        context = self._node.context
+        context = self._context
         try:
             with ExitStack() as held:  # nothing of it goes away while it is waited for
                 for handle in (context.handle, self._wake.handle, *self._handles()):
@@ -133,17 +111,17 @@ class TopicReader:
         ready = set(wait_set.get_ready_entities("subscription"))
         if not ready or self._closing.is_set():
             return
-        for topic, handle in zip(self._topics, self._handles(), strict=True):
-            if handle.pointer in ready:
-                self._drain(topic, handle)
+        for subscription in self._subscriptions:
+            if subscription.handle.pointer in ready:
+                self._drain(subscription)
         self._settled()
         self._closing.wait(_GATHER)
 
-    def _drain(self, topic: Topic, handle: Any) -> None:
-        for _ in range(
-            topic.qos.depth
-        ):  # not more: a flood on one topic must not hold up the others
-            taken = handle.take_message(topic.kind, False)
+    @staticmethod
+    def _drain(subscription: Subscription[Any]) -> None:
+        # not more than can have waited: a flood on one topic must not hold up the others
+        for _ in range(subscription.qos_profile.depth):
+            taken = subscription.handle.take_message(subscription.msg_type, False)
             if taken is None:
                 return
-            topic.take(taken[0])
+            subscription.callback(taken[0])

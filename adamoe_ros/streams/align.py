@@ -238,14 +238,22 @@ class Aligner:
         for slot, buffer in self._cameras.items():
             nearest = buffer.nearest(reference_ns)
             tolerance = self._profile.cameras[slot].tolerance
-            if nearest is None or abs(nearest[0] - reference_ns) > tolerance * 1e9:
+            if nearest is None or reference_ns - nearest[0] > tolerance * 1e9:
                 lines.append(f"{slot} (no image within {tolerance} s of the others)")
+            elif nearest[0] - reference_ns > tolerance * 1e9:
+                lines.append(self._behind(reference_ns, nearest[0]))
         for name, states in self._states.items():
             if not states.items:
                 lines.append(name)
             elif not self._bridged(states, reference_ns, self._topics[name].source.timeout):
                 lines.append(f"{name} (no joint state at the image's time)")
-        return lines
+        return list(dict.fromkeys(lines))
+
+    def _behind(self, reference_ns: int, other_ns: int) -> str:
+        """The camera that sets the reference is the one that is late, not those that went on."""
+        late = [name for name, item in self._cameras.items() if item.newest_ns == reference_ns]
+        gap_s = (other_ns - reference_ns) / 1e9
+        return f"{', '.join(late) or 'a camera'} (behind the others by {gap_s:.2f} s)"
 
     def _bridged(self, states: StreamBuffer[Array], reference_ns: int, longest_s: float) -> bool:
         before, after = states.around(reference_ns)

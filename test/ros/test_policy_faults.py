@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from control_rig import wait_until
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from policy_rig import MAX_AGE, POISON, SENTENCE, START, PolicyRig, Result
 from reactions import assert_comes_to_rest, check_time, first_status
@@ -127,6 +128,48 @@ def test_a_camera_fails(rig: PolicyRig, fault: str) -> None:
     rig.probe.set("loopback_node", camera_fault="none")
     wait_until(lambda: not rig.policy_statuses[-1].missing, "the camera again", START)
     rig.running().cancel()
+
+
+def newest_findings(rig: PolicyRig) -> dict[str, DiagnosticStatus]:
+    """The policy's part of /diagnostics, by name."""
+    return {
+        status.name.split(": ")[1]: status
+        for status in list(rig.probe.diagnostics)
+        if status.name.startswith("policy_node: ")
+    }
+
+
+def test_diagnostics_have_levels_figures_and_what_to_do(rig: PolicyRig) -> None:
+    def level(name: str, wanted: bytes, text: str) -> bool:
+        finding = newest_findings(rig).get(name)
+        return finding is not None and finding.level == wanted and text in finding.message
+
+    rig.probe.diagnostics.clear()
+    goal = rig.running()
+    rig.probe.wait(lambda: level("goal", DiagnosticStatus.OK, SENTENCE), "the goal")
+    rig.probe.wait(lambda: level("device", DiagnosticStatus.OK, "cpu"), "the device")
+    rig.probe.set("loopback_node", camera_fault="silent")
+    missing = "missing: cam_high (silent for"
+    rig.probe.wait(lambda: level("inputs", DiagnosticStatus.ERROR, missing), "the lost camera")
+    assert goal.result().code == Result.INPUT_LOST
+    failed = "the last goal failed: inputs: expected all live, got nothing from cam_high"
+    rig.probe.wait(lambda: level("goal", DiagnosticStatus.WARN, failed), "the failed goal")
+    found = newest_findings(rig)
+    assert set(found) == {"goal", "inputs", "inference", "device"}
+    assert {status.hardware_id for status in found.values()} == {"rig"}
+    figures = {item.key: item.value for item in found["inputs"].values}
+    for stream in ("cam_high", "cam_right_wrist", "follower_left/joint_states"):
+        assert float(figures[f"{stream} rate (Hz)"]) > 0
+        assert int(figures[f"{stream} received"]) > 0
+        assert f"{stream} age (s)" in figures
+    assert float(figures["cam_high age (s)"]) > 1.0
+    stages = {item.key: item.value for item in found["inference"].values}
+    assert 0 < float(stages["total p50 (s)"]) <= float(stages["total p99 (s)"])
+    assert float(stages["stamp_to_chunk p95 (s)"]) > 0
+    assert int(stages["chunks"]) >= 1
+    said = "inputs: missing: cam_high ("  # and the log names the next action
+    wait_until(lambda: said in rig.policy_log, lambda: rig.policy_log, START)
+    assert "start the driver, check topic, network and clock" in rig.policy_log
 
 
 @pytest.mark.parametrize("fault", ["silent", "missing_joint"])

@@ -87,9 +87,12 @@ def test_a_camera_beyond_its_tolerance_is_missing() -> None:
     frame(aligner, "cam_high", 0)
     frame(aligner, "cam_left_wrist", 31)  # tolerance 30 ms
     assert aligner.observation() is None
-    assert aligner.missing(T0 + 40 * MS) == [
-        "cam_left_wrist (no image within 0.03 s of the others)"
-    ]
+    assert aligner.missing(T0 + 40 * MS) == ["cam_high (behind the others by 0.03 s)"]
+    other = Aligner(robot(), slots=(*CAMS,))
+    state(other, 0, 0.0)
+    frame(other, "cam_left_wrist", 0)
+    frame(other, "cam_high", 31)
+    assert other.missing(T0 + 40 * MS) == ["cam_left_wrist (behind the others by 0.03 s)"]
 
 
 def test_state_is_interpolated_to_the_image_by_each_topics_stamps() -> None:
@@ -377,3 +380,14 @@ def test_a_jump_of_the_clock_forgets_what_was_ready() -> None:
     for at in (-5010, -5000, -4990):
         state(aligner, at, 3.0)
     assert ready_ms(aligner) == -5000
+
+
+def test_the_camera_that_stopped_is_named_and_not_those_that_go_on() -> None:
+    aligner = overtaken(190, 160)
+    for at in range(200, 700, 40):
+        state(aligner, at, 0.0)
+        frame(aligner, CAMS[1], at)
+    (line,) = aligner.missing(T0 + 700 * MS)
+    assert line.startswith("cam_high (")
+    (line,) = aligner._inconsistent(T0 + 160 * MS)
+    assert line.startswith("cam_high (behind the others by 0.")
