@@ -6,8 +6,9 @@ One process, one thread, the same random weights, candidates taking turns, media
 CPU time. Full width, reduced depth: float32 of full depth needs 26 GB with both forms in memory.
 Every layer costs alike, so the times of two depths give those of full depth (vision 27, prefix and
 expert 18); that matters, because one prefix layer of all is skipped, which weighs more in few.
+Peers are those that can be imported; each part replaces its own entry of the output.
 
-    python benchmarks/bench_engine_cpu.py --out benchmarks/results/engine_cpu.json
+    python benchmarks/bench_engine_cpu.py --parts "dense bfloat16" --depths 3 9
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import torch  # noqa: E402
+
+from adamoe_ros.evaluation.bench.roofline import costs  # noqa: E402
 from adamoe_ros.evaluation.bench.run import run_bench  # noqa: E402
 from adamoe_ros.evaluation.bench.settings import BenchSettings  # noqa: E402
 from adamoe_ros.evaluation.bench.table import table  # noqa: E402
+from adamoe_ros.model.config import pi0  # noqa: E402
+from adamoe_ros.policy.engines.shapes import Shape  # noqa: E402
 
+PARTS = ("mixture bfloat16", "dense bfloat16", "mixture float32", "dense float32")
 FULL = {"vision": 27, "depth": 18, "steps": 10}
 
 
@@ -63,12 +70,30 @@ def dense(dtype: str, depths: tuple[int, int], rounds: int) -> dict[str, Any]:
         )  # fmt: skip
         results.append(measured(settings))
     full = at_full_depth(results[0], results[1])
-    peer, own = full["transformers"], full["packed"]
+    own = full.pop("packed")
+    ratios = {
+        name: {stage: peer[stage] / own[stage] for stage in own} for name, peer in full.items()
+    }
     return {
         "depths": results,
-        "full_depth_ms": full,
-        "faster_at_full_depth": {stage: peer[stage] / own[stage] for stage in own},
+        "full_depth_ms": {**full, "packed": own},
+        "faster_at_full_depth": ratios.pop("transformers"),
+        "faster_at_full_depth_than": ratios,
+        "product_bound": product_bound(results[1], {**full, "packed": own}),
     }
+
+
+def product_bound(result: dict[str, Any], full: dict[str, dict[str, float]]) -> dict[str, float]:
+    """How much faster than transformers an engine of nothing but products would be.
+
+    All multiplications of full depth at the ceiling of a large square product, measured in the run.
+    """
+    config = pi0()
+    rate = result["roofline"]["product_flops"]
+    needed = costs(config, Shape(1, config.num_views, config.prompt_length), torch.bfloat16, False)
+    least = {stage: cost.flops / rate * 1e3 for stage, cost in needed.items()}
+    least["whole"] = least["vision"] + least["prefix"] + FULL["steps"] * least["step"]
+    return {stage: full["transformers"][stage] / ms for stage, ms in least.items()}
 
 
 def mixture(dtype: str, rounds: int) -> dict[str, Any]:
@@ -93,13 +118,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/engine_cpu.json")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--depths", type=int, nargs=2, default=(3, 6))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     depths = (options.depths[0], options.depths[1])
-    found: dict[str, Any] = {}
-    for dtype in ("bfloat16", "float32"):
-        found[f"mixture {dtype}"] = mixture(dtype, options.rounds)
-        found[f"dense {dtype}"] = dense(dtype, depths, options.rounds)
-        print(json.dumps(found[f"dense {dtype}"]["faster_at_full_depth"]), flush=True)
+    found: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for part in options.parts:
+        kind, dtype = part.split()
+        if kind == "mixture":
+            found[part] = mixture(dtype, options.rounds)
+        else:
+            found[part] = dense(dtype, depths, options.rounds)
+            print(json.dumps(found[part]["faster_at_full_depth"]), flush=True)
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latency of the engines by stage, beside the device's roofline and transformers' PI0.
+"""Latency of the engines by stage, beside the device's roofline and other codes' pi0.
 
 Weights are random: latency needs no training. Candidates take turns in one process. May import:
 evaluation, contract; torch inside functions only.
@@ -29,7 +29,8 @@ _TEXTS: dict[str, str] = {
     "steps": "flow steps; 0: the model's",
     "rounds": "measured rounds",
     "stages": "what to measure, with commas: images, vision, encode, step, whole",
-    "peer": "compare with transformers' PI0 (models of pi0's form only)",
+    "peers": "others to compare with, with commas: transformers, lerobot, openpi; "
+    "auto: all that can be imported; '': none",
     "soak": "inferences in a row, for memory and tail; 0: none",
     "threads": "CPU threads",
 }
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from adamoe_ros.policy.runtime import choose_device
 
     values: dict[str, Any] = {f.name: getattr(options, f.name) for f in fields(BenchSettings)}
-    for name in ("engines", "mixtures", "stages"):
+    for name in ("engines", "mixtures", "stages", "peers"):
         values[name] = tuple(filter(None, values[name].split(",")))
     values["device"] = str(choose_device(values["device"]))
     result = run_bench(BenchSettings(**values), lambda line: print(line, file=sys.stderr))

@@ -54,9 +54,9 @@ class TransformersPeer:
         try:
             from transformers import PI0Config, PI0ForConditionalGeneration
         except ImportError as error:
-            do = "install transformers >= 5.4, or leave --peer out"
+            do = "install transformers >= 5.4, or leave it out"
             raise ContractError(
-                problem("bench --peer transformers", "transformers with PI0", str(error), do)
+                problem("bench --peers transformers", "transformers with PI0", str(error), do)
             ) from error
         settings = PI0Config(**_settings(network.config))
         with torch.device("meta"):
@@ -126,7 +126,7 @@ class TransformersPeer:
 def _check(config: ModelConfig) -> None:
     if config.vision.stem != "patch" or config.action_patch != 1 or config.aux_positions:
         raise ContractError(
-            problem("bench --peer", "a model of pi0's form", "a small policy", "leave --peer out")
+            problem("bench --peers", "a model of pi0's form", "a small policy", "choose none")
         )
 
 
@@ -183,10 +183,10 @@ def _share(model: Any, network: AdaMoEPolicy) -> None:
             value = ours[_our_name(name)].detach().reshape(parameter.shape)
         module, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(module), leaf, nn.Parameter(value, requires_grad=False))
-    _rebuild_buffers(model, device)
+    rebuild_buffers(model, device)
 
 
-def _rebuild_buffers(model: Any, device: torch.device) -> None:
+def rebuild_buffers(model: Any, device: torch.device) -> None:
     """What is computed at construction, and is not a weight, was made without memory."""
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):

@@ -13,17 +13,20 @@ from typing import Any
 
 import torch
 
+from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.evaluation.bench.hardware import machine
 from adamoe_ros.evaluation.bench.measure import Work, interleaved, operations, summary
+from adamoe_ros.evaluation.bench.openpi_peer import OpenpiPeer
 from adamoe_ros.evaluation.bench.peer import TransformersPeer
 from adamoe_ros.evaluation.bench.roofline import Ceilings, ceilings, costs
-from adamoe_ros.evaluation.bench.settings import STAGES, BenchSettings
+from adamoe_ros.evaluation.bench.settings import PEERS, STAGES, BenchSettings
 from adamoe_ros.evaluation.bench.soak import soak
 from adamoe_ros.evaluation.bench.workload import (
     Problem,
     engine_stages,
     made_up_network,
     made_up_problem,
+    openpi_stages,
     peer_stages,
 )
 from adamoe_ros.model.config import ModelConfig
@@ -57,7 +60,8 @@ def run_bench(settings: BenchSettings, say: Say) -> dict[str, Any]:
         config, settings.batch, settings.views, settings.prompt, settings.steps
     )
     with torch.inference_mode():
-        works, engines = _candidates(settings, network, problem, device, say)
+        left_out: dict[str, str] = {}
+        works, engines = _candidates(settings, network, problem, device, left_out, say)
         stages = _measure(settings, works, device, say)
         deviation = _deviation(engines, problem) if "whole" in settings.stages else {}
         say("operations")
@@ -70,6 +74,7 @@ def run_bench(settings: BenchSettings, say: Say) -> dict[str, Any]:
         "settings": asdict(settings),
         "model": config.to_dict(),
         "machine": machine(device),
+        "peers_left_out": left_out,
         "clock": "wall" if device.type == "cuda" else "process CPU time",
         "stages": stages,
         "operations": counted,
@@ -92,15 +97,14 @@ def _candidates(
     network: AdaMoEPolicy,
     problem: Problem,
     device: torch.device,
+    left_out: dict[str, str],
     say: Say,
 ) -> tuple[dict[str, dict[str, Work]], dict[str, Engine]]:
     """Name -> stages, and name -> engine, all with the same weights."""
     works: dict[str, dict[str, Work]] = {}
     engines: dict[str, Engine] = {}
     moe = network.config.moe.variant != "dense"
-    if settings.peer:
-        say("transformers' PI0")
-        works["transformers"] = peer_stages(TransformersPeer(network), problem, device)
+    works.update(_peers(settings, network, problem, device, left_out, say))
     for name in settings.engines:
         forms = settings.mixtures if moe and name != "eager" else ("auto",)
         for form in forms:
@@ -121,6 +125,34 @@ def _candidates(
     if moe and "eager" in settings.engines and device.type == "cpu":
         works["eager all-experts"] = _all_experts(network, problem)
     return works, engines
+
+
+def _peers(
+    settings: BenchSettings,
+    network: AdaMoEPolicy,
+    problem: Problem,
+    device: torch.device,
+    left_out: dict[str, str],
+    say: Say,
+) -> dict[str, dict[str, Work]]:
+    """Name -> stages of the peers; one that was not asked for by name may be missing.
+
+    Args: left_out: name -> why, filled.
+    """
+    found: dict[str, dict[str, Work]] = {}
+    for name in PEERS if "auto" in settings.peers else settings.peers:
+        say(f"peer {name}")
+        try:
+            if name == "transformers":
+                found[name] = peer_stages(TransformersPeer(network), problem, device)
+            else:
+                found[name] = openpi_stages(OpenpiPeer(network, name), problem, device)
+        except ContractError as error:
+            if name in settings.peers:
+                raise
+            left_out[name] = error.problems[0]
+            say(f"left out: {error.problems[0]}")
+    return found
 
 
 def _all_experts(network: AdaMoEPolicy, problem: Problem) -> dict[str, Work]:
@@ -207,7 +239,7 @@ def _add_speed(result: dict[str, Any]) -> None:
         *((s, {n: r["median_ms"] for n, r in rows.items()}) for s, rows in stages.items()),
         ("sum", totals),
     ]:
-        for base in ("transformers", "eager", "eager all-experts"):
+        for base in (*PEERS, "eager", "eager all-experts"):
             if base in medians:
                 ratios = {n: medians[base] / m for n, m in medians.items() if n != base}
                 faster.setdefault(f"than {base}", {})[stage] = ratios

@@ -9,6 +9,7 @@ from adamoe_ros.contract.errors import Problems
 from adamoe_ros.model.config import ModelConfig, preset
 
 DTYPES = ("float32", "bfloat16")
+PEERS = ("transformers", "lerobot", "openpi")
 STAGES = ("images", "vision", "encode", "step", "whole")
 
 
@@ -23,7 +24,8 @@ class BenchSettings:
         mixtures: forms of the mixture layer, each a candidate of its own; ``auto`` only: one.
         batch, views, prompt, steps: of the inference; 0: the model's.
         stages: which to measure. rounds: measured rounds per stage.
-        peer: compare with transformers' PI0. soak: inferences of the memory run.
+        peers: others to compare with, of ``PEERS``; ``auto``: all that can be imported here.
+        soak: inferences of the memory run.
         threads: of the CPU.
     """
 
@@ -41,7 +43,7 @@ class BenchSettings:
     steps: int = 0
     rounds: int = 5
     stages: tuple[str, ...] = STAGES
-    peer: bool = True
+    peers: tuple[str, ...] = ("auto",)
     soak: int = 0
     threads: int = 1
 
@@ -75,7 +77,10 @@ class BenchSettings:
             problems.add("bench --stages", ", ".join(STAGES), sorted(unknown), "correct it")
         if min(self.rounds, self.batch, self.threads) < 1:
             problems.add("bench --rounds, --batch, --threads", "at least 1", 0, "correct it")
-        if self.peer and self.batch > 1:
-            problems.add("bench --batch", "1 beside a peer", self.batch, "add --no-peer")
+        if unknown := set(self.peers) - {"auto", *PEERS}:
+            expected = "auto, " + ", ".join(PEERS)
+            problems.add("bench --peers", expected, sorted(unknown), "correct it")
+        if self.peers and self.batch > 1:
+            problems.add("bench --batch", "1 beside a peer", self.batch, "add --peers ''")
         problems.raise_if_any()
         return replace(self, views=views, prompt=prompt, steps=self.steps or config.flow_steps)

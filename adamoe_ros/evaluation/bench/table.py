@@ -53,6 +53,7 @@ def table(result: dict[str, Any]) -> str:
         first, *others = result["deviation"].items()
         told = ", ".join(f"{name} {gap:.1e}" for name, gap in others)
         lines += ["", f"largest difference of an action from {first[0]}: {told}"]
+    lines += ["", *(f"left out: {reason}" for reason in result["peers_left_out"].values())]
     if "soak" in result:
         soak = result["soak"]
         lines += [

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import samples
@@ -12,10 +13,13 @@ import torch
 from adamoe_ros.cli import main
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.evaluation.bench.measure import interleaved, operations
+from adamoe_ros.evaluation.bench.openpi_peer import OpenpiPeer, weight_names
 from adamoe_ros.evaluation.bench.peer import TransformersPeer
 from adamoe_ros.evaluation.bench.roofline import Ceilings, Cost, costs
 from adamoe_ros.evaluation.bench.settings import BenchSettings
 from adamoe_ros.model.config import adamoe_pi0, pi0, small, tiny
+from adamoe_ros.model.policy_model import AdaMoEPolicy
+from adamoe_ros.model.weights import parameter_shapes
 from adamoe_ros.policy.engines.shapes import Shape
 
 DENSE = {"moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0}
@@ -44,7 +48,7 @@ def test_the_peer_computes_the_same(changes):
 
 
 def test_a_small_policy_has_no_peer():
-    with pytest.raises(ContractError, match="leave --peer out"):
+    with pytest.raises(ContractError, match="a model of pi0's form"):
         TransformersPeer(samples.policy(small()))
 
 
@@ -62,8 +66,32 @@ def test_whole_command(tmp_path, capsys):
     assert result["machine"]["torch"] == torch.__version__ and result["machine"]["cpu"]
     assert 0 < result["roofline_fraction"]["step"]["packed"] < 1
     assert result["soak"]["inferences"] == 20
+    assert result["peers_left_out"].keys() == {"lerobot", "openpi"}  # not of their widths
     shown = capsys.readouterr().out
+    assert "left out: bench --peers lerobot" in shown
     assert "packed sparse" in shown and "times faster than transformers" in shown
+
+
+def test_a_peer_asked_for_by_name_is_not_left_out(capsys):
+    arguments = ["--preset", "tiny", "--dtype", "float32", "--device", "cpu", "--peers", "openpi"]
+    assert main.main(["bench", *arguments]) == 2
+    assert "bench --peers openpi: expected a model of pi0's widths" in capsys.readouterr().err
+    assert main.main(["bench", *arguments[:-1], "jax"]) == 2
+    assert "expected auto, transformers, lerobot, openpi" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["lerobot", "openpi"])
+def test_a_package_that_is_not_here_is_named(monkeypatch, code):
+    monkeypatch.setitem(sys.modules, code, None)
+    with torch.device("meta"):
+        network = AdaMoEPolicy(pi0().changed({"prefix.depth": 1, "vision.depth": 1}))
+    with pytest.raises(ContractError, match=f"got ModuleNotFoundError.*install {code}"):
+        OpenpiPeer(network, code)
+
+
+def test_every_weight_has_a_place_in_the_peers():
+    config = pi0().changed({"prefix.depth": 2, "vision.depth": 3})
+    assert sorted(weight_names(config).values()) == sorted(parameter_shapes(config))
 
 
 def test_bad_settings_are_all_named(capsys):
