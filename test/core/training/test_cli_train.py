@@ -28,7 +28,7 @@ def test_from_nothing_to_a_checkpoint(
         "batch_size": 4,
         "threads": 1,
         "model": {"changes": {**SMALL_CHANGES, **changes}},
-        "data": {"folder": "data", "generate": {"episodes": 1, "every": 80}},
+        "data": {"folder": "data", "generate": [{"episodes": 1, "every": 80}]},
         "evaluation": {"every_steps": 2, "episodes": 1, "execute_rows": 30},
     }
     monkeypatch.chdir(tmp_path)
@@ -52,7 +52,8 @@ def test_printed_settings_are_the_shipped_ones(capsys: pytest.CaptureFixture[str
     shipped = yaml.safe_load(SHIPPED.read_text())
     assert printed["steps"] == 7
     assert printed["model"]["changes"] == shipped["model"]["changes"]
-    assert printed["data"]["generate"]["noise"] == shipped["data"]["generate"]["noise"]
+    made = [document["data"]["generate"][0]["noise"] for document in (printed, shipped)]
+    assert made[0] == made[1]
 
 
 def test_wrong_settings_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
