@@ -50,8 +50,8 @@ test-ros: setup  ## tests with real nodes in real processes
 	$(PYTEST) test/ros
 
 test-matrix: SETUP_FLAGS := --quiet
-test-matrix: setup  ## the torch-free layers on every other Python that is installed
-	@tools/test_matrix.sh
+test-matrix: setup  ## without torch: other Pythons with Kilted, 3.12 with Jazzy
+	@$(VENV)/python tools/test_matrix.py $(ARGS)
 
 clean:  ## remove everything that was made
 	@tools/clean.sh

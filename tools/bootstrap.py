@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+import colcon_build
 import gl as gl_finder
 from machine import diagnose_build, diagnose_pip, lacks
 from ros_source import KEPT, RosSource, RosSourceError, choose
@@ -29,7 +30,6 @@ STATE = VENV / "setup"
 REQUIREMENTS = ROOT / "requirements"
 SETUP_FILE = VENV / "adamoe_env.json"  # name known to adamoe_ros/cli/ros_env.py
 PACKAGES = ("core", "policy", "sim", "data", "convert", "dev")
-_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"  # of another environment's wheels: must not be inherited
 
 
 class Bootstrap:
@@ -106,12 +106,7 @@ class Bootstrap:
             shutil.rmtree(ROOT / "build", ignore_errors=True)
         colcon = shutil.which("colcon", path=self.environment["PATH"]) or "colcon"
         self.steps.run(
-            [
-                *(colcon, "--log-base", ROOT / "log", "build", "--symlink-install"),
-                *("--base-paths", ROOT, "--build-base", ROOT / "build"),
-                *("--install-base", ROOT / "install", "--event-handlers", "console_direct+"),
-                *("--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={PYTHON}"),
-            ],
+            colcon_build.words(ROOT, ROOT, PYTHON, colcon),
             "build: colcon could not build the interfaces",
             self.environment,
             diagnose_build,
@@ -203,16 +198,8 @@ def _without_own(variables: dict[str, str]) -> dict[str, str]:
 
 def _clean_environment(source: RosSource) -> dict[str, str]:
     """Environment of pip and colcon: this ``.venv`` first, nothing of another one."""
-    environment = {key: value for key, value in os.environ.items() if key != _GUARD}
-    environment["PYTHONNOUSERSITE"] = "1"
-    environment["VIRTUAL_ENV"] = str(VENV)
-    environment["PATH"] = f"{VENV / 'bin'}:{environment.get('PATH', '')}"
-    environment.pop("PYTHONHOME", None)
-    if source.wheels:
-        for name in ("PYTHONPATH", "LD_LIBRARY_PATH", "COLCON_PREFIX_PATH"):
-            environment.pop(name, None)
-        environment["AMENT_PREFIX_PATH"] = environment["CMAKE_PREFIX_PATH"] = str(VENV)
-    return environment
+    make = colcon_build.only_wheels if source.wheels else colcon_build.clean
+    return make(os.environ, VENV)
 
 
 def main() -> int:
