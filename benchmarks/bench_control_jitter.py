@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Tick spacing of control_node, and cancel-to-hold latency, while a policy load shares its two cores.
+"""Tick spacing of control_node, and cancel-to-hold latency, while a policy infers on its two cores.
 
 Real processes: control_node, a loopback robot, and the load. Spacing is written by the node itself;
-latency is the header stamp of the first standing command minus the time the HOLD was published.
-The load multiplies matrices with torch on as many threads as there are cores, without a pause: more
-than a policy takes, which rests between chunks.
+latency is the header stamp of the first standing command minus the time the HOLD was published: at
+most one control period, and the transport of one message. The load is the shipped checkpoint inferring
+on as many threads as there are cores, without a pause: more than policy_node takes, which rests between
+chunks.
 
     python benchmarks/bench_control_jitter.py --out benchmarks/results/control_jitter.json
+
+``--parts`` runs some of the configurations only; the others' figures in the file stay. Each notes its
+own commit, load average and time.
 """
 
 from __future__ import annotations
@@ -15,29 +19,42 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import RESULTS, ROOT, machine, write
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "test" / "ros"))  # the processes and the probe are the tests'
 
-from control_rig import Rig, isolate  # noqa: E402
+from control_rig import Rig, isolate, wait_until
 
 PRIORITY = 80
 LOAD = """
+import os, sys
+from pathlib import Path
 import torch
-a = torch.rand(1024, 1024)
+from adamoe_ros.policy.checkpoint import read_checkpoint
+from adamoe_ros.policy.runtime import PolicyRuntime
+torch.set_num_threads(os.cpu_count())
+runtime = PolicyRuntime(read_checkpoint(Path(sys.argv[1])), "cpu", engine="auto")
+print("infers", flush=True)
 while True:
-    a = torch.nn.functional.normalize(a @ a)
+    print(runtime.warm_up(), flush=True)
 """
+CHECKPOINT = ROOT / "checkpoints" / "demo"
+PARTS = {
+    f"{rate:.0f}{kind}{with_load}": (rate, kind == "-fifo", with_load == "-load")
+    for with_load in ("", "-load")
+    for kind in ("", "-fifo")
+    for rate in (100.0, 200.0)
+}
 
 
 def spacing(times: np.ndarray, period: float) -> dict[str, float | int]:
@@ -56,28 +73,43 @@ def spacing(times: np.ndarray, period: float) -> dict[str, float | int]:
     }
 
 
-def measure(rate: float, fifo: bool, seconds: float, cancels: int, load: bool) -> dict[str, Any]:
-    """One configuration."""
-    with tempfile.TemporaryDirectory() as folder:
+def measure(name: str, seconds: float, cancels: int) -> dict[str, Any]:
+    """One configuration of ``PARTS``."""
+    rate, fifo, load = PARTS[name]
+    before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         log = Path(folder) / "ticks.npy"
+        inferences = stack.enter_context(policy(Path(folder))) if load else None
         control = {"rate": rate, "tick_log": log, "realtime_priority": PRIORITY if fifo else 0}
-        children = [subprocess.Popen([sys.executable, "-c", LOAD])] if load else []
-        try:
-            with Rig(Path(folder), lock_memory=fifo, **control) as rig:
-                rig.holding()
-                time.sleep(seconds)
-                latencies = [cancel_latency(rig) for _ in range(cancels)]
-                refused = "SCHED_FIFO" in rig.processes["control"].text
-        finally:
-            for child in children:
-                child.kill()
-                child.wait()
+        with Rig(Path(folder), lock_memory=fifo, **control) as rig:
+            rig.holding()
+            time.sleep(seconds)
+            latencies = [cancel_latency(rig) for _ in range(cancels)]
+            refused = "SCHED_FIFO" in rig.processes["control"].text
         times = np.load(log)
+        taken = inferences() if inferences else None
     settled = times[times > times[0] + 1.0]  # imports of the other processes are over
     result: dict[str, Any] = {"rate_hz": rate, "fifo": fifo, "load": load, "fifo_refused": refused}
-    result |= spacing(settled, 1.0 / rate)
+    result |= {"load_average_before": before, **noted(), **spacing(settled, 1.0 / rate)}
     result["cancel_to_hold"] = latency_figures(np.array(latencies), rate)
+    if taken is not None:
+        result["inference_s"] = {"p50": float(np.median(taken)), "threads": os.cpu_count()}
     return result
+
+
+@contextmanager
+def policy(folder: Path) -> Iterator[Callable[[], list[float]]]:
+    """A policy that infers without a pause; gives the function that reads how long inferences took."""
+    log = folder / "policy.log"
+    command = [sys.executable, "-c", LOAD, str(CHECKPOINT)]
+    with log.open("w") as stream:
+        child = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=ROOT)
+    try:
+        wait_until(lambda: log.read_text().count("\n") > 1, lambda: log.read_text())
+        yield lambda: [float(line) for line in log.read_text().splitlines()[1:]]
+    finally:
+        child.kill()
+        child.wait()
 
 
 def cancel_latency(rig: Rig) -> float:
@@ -111,49 +143,30 @@ def latency_figures(latencies: np.ndarray, rate: float) -> dict[str, float | int
     }
 
 
-def machine() -> dict[str, Any]:
-    """What it was run on."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load_average_before": os.getloadavg()[0],
-        "commit": commit.stdout.strip(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def noted() -> dict[str, str]:
+    """Commit and time of a figure."""
+    facts = machine()
+    return {"commit": facts["commit"], "date": facts["date"]}
 
 
 def main() -> int:
-    """Measure every combination, print a table, write JSON."""
+    """Measure, print lines, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/control_jitter.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "control_jitter.json")
     parser.add_argument("--seconds", type=float, default=20.0, help="per configuration")
-    parser.add_argument("--cancels", type=int, default=20, help="per configuration")
+    parser.add_argument("--cancels", type=int, default=25, help="per configuration")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
     isolate()
-    before = machine()
-    results = []
-    for load in (False, True):
-        for fifo in (False, True):
-            for rate in (100.0, 200.0):
-                results.append(measure(rate, fifo, options.seconds, options.cancels, load))
-                print(json.dumps(results[-1]), flush=True)
-    document = {"machine": before, "load": "torch matmul on every core", "results": results}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    old = json.loads(options.out.read_text())["results"] if options.out.is_file() else []
+    results = {result["part"]: result for result in old if "part" in result}
+    load = f"checkpoint {CHECKPOINT.name} inferring on every core without a pause"
+    document: dict[str, Any] = {"machine": machine(), "load": load}
+    for name in options.parts:
+        results[name] = {"part": name, **measure(name, options.seconds, options.cancels)}
+        print(json.dumps(results[name]), flush=True)
+        document["results"] = [results[part] for part in PARTS if part in results]
+        write(options.out, document)
     return 0
 
 
