@@ -92,6 +92,19 @@ def test_an_installed_node_runs_from_any_folder(
         assert child.stop() == 0
 
 
+def test_the_command_is_there_where_the_overlay_is_sourced(
+    scripts: Path, sourced: dict[str, str], tmp_path: Path
+) -> None:
+    folder = scripts.parents[1] / "bin"
+    assert str(folder) in sourced["PATH"].split(":")
+    command = [sys.executable, folder / "adamoe", "doctor", "--robot", "aloha_sim"]
+    done = subprocess.run(
+        command, env=sourced, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "14 joints" in done.stdout
+
+
 @pytest.mark.parametrize("name", NODES)
 def test_a_node_without_the_overlay_says_so_in_one_line(
     scripts: Path, tmp_path: Path, name: str
