@@ -171,10 +171,15 @@ class ControlCore:
             self._halt("_".join(reason.lower().split()) or "stopped")
 
     def on_estop(self, pressed: bool = True) -> None:
-        """The emergency stop; True latches, False only says that the button is out again."""
+        """The button; True latches, False only says that it is out again."""
         self.estop.press(pressed)
         if self.estop.latched:
             self._halt(Cause.EMERGENCY_STOP)
+
+    def on_estop_call(self) -> None:
+        """The emergency stop without a button: it latches."""
+        self.estop.latch()
+        self._halt(Cause.EMERGENCY_STOP)
 
     def reset(self, now_ns: int) -> str:
         """Release the emergency stop; arms that moved meanwhile are held where they are measured.

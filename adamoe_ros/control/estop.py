@@ -19,9 +19,13 @@ class EmergencyStop:
         self.pressed = False
 
     def press(self, pressed: bool = True) -> None:
-        """The topic or service spoke; False releases the button, never the latch."""
+        """The button (topic) spoke; False says that it is out again, and never releases the latch."""
         self.pressed = pressed
         self.latched = self.latched or pressed
+
+    def latch(self) -> None:
+        """The service spoke: a stop without a button that would have to come out again."""
+        self.latched = True
 
     def reset(self, unhealthy: Sequence[str]) -> str:
         """Release the latch.

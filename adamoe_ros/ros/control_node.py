@@ -202,7 +202,7 @@ class ControlNode(ManagedNode[ControlParams]):
     def _serve_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._core is not None
         if self._core is not None:
-            self._core.on_estop()
+            self._core.on_estop_call()
         response.message = "latched" if response.success else "not configured: nothing is commanded"
         return response
 

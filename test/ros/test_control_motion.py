@@ -150,9 +150,17 @@ def test_after_an_emergency_stop_not_one_command_moves(rig: Rig) -> None:
     assert "pressed" in answer.message
 
 
-def test_reset_needs_a_released_button_and_live_joints(rig: Rig) -> None:
+def test_a_stop_by_service_is_reset_by_service(rig: Rig) -> None:
     assert rig.probe.trigger("emergency_stop").success
     rig.probe.wait_mode(ControlStatus.ESTOP)
+    assert rig.probe.trigger("reset").success
+    rig.probe.wait_mode(ControlStatus.HOLD, "reset")
+
+
+def test_reset_needs_a_released_button_and_live_joints(rig: Rig) -> None:
+    rig.probe.emergency_stop()
+    rig.probe.wait_mode(ControlStatus.ESTOP)
+    assert "pressed" in rig.probe.trigger("reset").message
     rig.probe.set("loopback_node", fault="silent")
     rig.probe.wait(lambda: rig.probe.status.state_age > 0.3, "stale joints")
     rig.probe.emergency_stop(False)

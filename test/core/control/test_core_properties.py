@@ -37,7 +37,18 @@ EVENTS = (
     *("late", "very_late", "future", "duplicate", "out_of_order", "old_generation", "overlap"),
     *("nan", "inf", "huge", "beyond", "jump", "narrow", "wide", "empty", "reordered"),
     *("renamed", "bad_dt", "single_row", "far_state", "bad_state", "state_off", "state_on"),
-    *("policy_off", "policy_on", "hold", "run", "run_next", "estop", "release", "reset", "slow"),
+    *(
+        "policy_off",
+        "policy_on",
+        "hold",
+        "run",
+        "run_next",
+        "estop",
+        "estop_call",
+        "release",
+        "reset",
+        "slow",
+    ),
     *("back", "back_far", "forward", "stand_still", "slew", "deactivate", "activate", "ramp"),
 )
 
@@ -145,6 +156,9 @@ class Scene:
                 self.frozen = None
         elif event == "estop":
             core.on_estop()
+            self.stopped()
+        elif event == "estop_call":
+            core.on_estop_call()
             self.stopped()
         elif event == "release":
             core.on_estop(False)
@@ -272,6 +286,20 @@ def test_after_a_stop_not_one_command_moves(
             published.append(scene.last.command)
         if index >= stop_at:
             assert (scene.core.gate.position == held).all()
+
+
+@examples(quick=30, full=2_000)
+@given(seed=st.integers(0, 2**32 - 1), order=st.permutations(range(J)))
+def test_columns_in_any_order_give_the_same_motion(seed: int, order: list[int]) -> None:
+    moved = []
+    for columns in (list(range(J)), order):
+        scene = Scene(seed, "async")
+        names = tuple(ROBOT.joint_ids[column] for column in columns)
+        assert scene.send(scene.rows()[:, columns], names=names).accepted
+        for _ in range(10):
+            scene.tick()
+        moved.append(scene.core.gate.position.copy())
+    np.testing.assert_array_equal(*moved)
 
 
 def test_the_scripts_do_reach_motion() -> None:

@@ -135,6 +135,18 @@ def test_reset_only_while_inputs_are_healthy() -> None:
     assert driven.ticks(3)[-1].mode is Mode.RUNNING
 
 
+def test_a_stop_by_call_has_no_button_to_release() -> None:
+    driven = Driven()
+    driven.tick()
+    driven.core.on_estop_call()
+    assert driven.tick().mode is Mode.ESTOP
+    assert driven.core.reset(driven.now) == ""
+    assert driven.tick().mode is Mode.HOLD
+    driven.core.on_estop()  # a button that is in keeps it, whoever stopped last
+    driven.core.on_estop_call()
+    assert "pressed" in driven.core.reset(driven.now)
+
+
 def test_arms_that_sagged_during_the_stop_are_held_where_they_are() -> None:
     driven = moving()
     driven.core.on_estop()
