@@ -31,7 +31,8 @@ TESTS = ROOT / "test" / "core" / "control"
 PIECES = {
     "test_core_properties.py::test_any_script_stays_inside_the_limits": 30,
     "test_core_properties.py::test_after_a_stop_not_one_command_moves": 2,
-    "test_gate_properties.py::test_no_command_leaves_the_limits": 4,
+    "test_core_properties.py::test_columns_in_any_order_give_the_same_motion": 1,
+    "test_gate_properties.py::test_no_command_leaves_the_limits": 8,
     "test_gate_properties.py::test_braking_comes_to_rest_in_the_computed_distance": 1,
     "test_gate_properties.py::test_a_resting_target_is_reached_without_overshoot": 5,
     "test_seam_properties.py::test_one_right_row_a_tick_and_smooth": 16,
