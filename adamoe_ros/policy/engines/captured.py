@@ -105,7 +105,9 @@ class CapturedEngine:
             needed = needed_bytes(self.config, network.dtype, self.settings, shapes)
             if self.settings.consume:
                 needed -= weight_bytes(self.config, network.dtype, self.settings.int8)
-            check_fits(needed, free_bytes(self.device), str(self.device))
+            free = free_bytes(self.device)
+            assert free is not None
+            check_fits(needed, free, str(self.device))
 
     def sample(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -18,6 +19,7 @@ from adamoe_ros.policy.engines.settings import EngineSettings
 from adamoe_ros.policy.engines.shapes import Shape
 
 _WORKSPACE = 256 << 20  # bytes: CUDA context's libraries, cuBLAS workspaces
+_MEMINFO = Path("/proc/meminfo")
 _EXPERT_FFN = ("ffn.shared.", "ffn.experts.", "ffn.gate.", "ffn.up.", "ffn.down.")
 
 
@@ -71,15 +73,24 @@ def check_fits(needed: int, free: int, device: str) -> None:
         )
 
 
-def free_bytes(device: torch.device) -> int:
-    """Free memory of a CUDA device."""
-    return int(torch.cuda.mem_get_info(device)[0])
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be had on a device; None where that cannot be told.
+
+    On CUDA what torch holds without using it counts as free; in host memory what files occupy.
+    """
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
+    for line in _MEMINFO.read_text(encoding="ascii").splitlines() if _MEMINFO.exists() else ():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def check_room(
     config: ModelConfig, device: torch.device, dtype: torch.dtype | None, settings: EngineSettings
 ) -> None:
-    """Refuse a network for whose weights a CUDA device has no room, before they are read.
+    """Refuse a network for whose weights a device has no room, before they are read.
 
     Args:
         dtype: None: as stored; then the smallest, bfloat16, is asked for.
@@ -87,12 +98,15 @@ def check_room(
     Raises:
         ContractError: says the needed and the free bytes.
     """
+    free, asked = free_bytes(device), dtype or torch.bfloat16
+    if free is None:
+        return
     if device.type == "cuda":
         from adamoe_ros.policy.engines.captured import captured_shapes
 
         shapes = captured_shapes(settings, config)
         # read in the network's type first, whatever the engine makes of it
-        needed = needed_bytes(
-            config, dtype or torch.bfloat16, replace(settings, int8=False), shapes
-        )
-        check_fits(needed, free_bytes(device), str(device))
+        needed = needed_bytes(config, asked, replace(settings, int8=False), shapes)
+    else:
+        needed = weight_bytes(config, asked)
+    check_fits(needed, free, str(device))

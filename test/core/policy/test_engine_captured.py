@@ -15,10 +15,11 @@ import torch
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.flow import KnownRows
+from adamoe_ros.policy.engines import memory
 from adamoe_ros.policy.engines.captured import CapturedEngine, captured_shapes
 from adamoe_ros.policy.engines.gemma import make_block, run_block
 from adamoe_ros.policy.engines.layouts import WeightLayout
-from adamoe_ros.policy.engines.memory import check_fits, needed_bytes, weight_bytes
+from adamoe_ros.policy.engines.memory import check_fits, check_room, needed_bytes, weight_bytes
 from adamoe_ros.policy.engines.prefix import heads_of
 from adamoe_ros.policy.engines.settings import EngineSettings
 from adamoe_ros.policy.engines.shapes import Shape, next_shape
@@ -165,6 +166,20 @@ def test_memory_is_refused_with_both_numbers():
     with pytest.raises(ContractError) as refused:
         check_fits(needed, 1000, "cuda:0")
     assert str(needed) in refused.value.problems[0] and "got 1000 " in refused.value.problems[0]
+
+
+def test_host_memory_is_refused_with_both_numbers(monkeypatch, tmp_path):
+    config, cpu = engine_cases.CONFIGS["k=1"](), torch.device("cpu")
+    assert memory.free_bytes(cpu) > 1 << 20
+    check_room(config, cpu, torch.float32, EngineSettings())
+    needed = weight_bytes(config, torch.float32)
+    table = tmp_path / "meminfo"
+    table.write_text("MemTotal: 64 kB\nMemAvailable:      9 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", table)
+    with pytest.raises(ContractError, match=f"device cpu: expected {needed} free.*got 9216 "):
+        check_room(config, cpu, torch.float32, EngineSettings())
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
+    check_room(config, cpu, torch.float32, EngineSettings())  # not told: not refused
 
 
 def test_full_size_needs_what_the_reference_says():
