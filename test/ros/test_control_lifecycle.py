@@ -17,6 +17,8 @@ from lifecycle_msgs.msg import Transition
 from reactions import check_time
 from rosgraph_msgs.msg import Clock
 
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.msg import ControlStatus
 from adamoe_ros.ros import qos
@@ -95,6 +97,41 @@ def test_a_wrong_profile_fails_configure_with_all_lines(
         assert "Traceback" not in process.text
     finally:
         assert process.stop() == 0
+
+
+BOX = """
+extends: aloha_sim
+name: boxed
+use_sim_time: false
+gate: {workspace: [[-2.0, -2.0, -2.0], [2.0, 0.05, 2.0]], urdf: arms.urdf}
+"""
+
+
+def write_urdf(path: Path, profile: RobotProfile) -> None:
+    """Both arms: the first joint turns the tool, 1 m away, about z; the others turn it on the spot."""
+    text = ""
+    for side, arm in profile.ordered_arms:
+        parent, reach = "world", "0 0 0"
+        for joint in arm.joints:
+            name = f"{side}_{joint.name}"
+            text += (
+                f'<joint name="{name}" type="revolute"><parent link="{parent}"/>'
+                f'<child link="{name}_link"/><origin xyz="{reach}"/><axis xyz="0 0 1"/></joint>'
+            )
+            parent, reach = f"{name}_link", "1 0 0" if parent == "world" else "0 0 0"
+    path.write_text(f'<robot name="r">{text}</robot>')
+
+
+def test_tools_stay_inside_the_workspace_box(tmp_path: Path) -> None:
+    (tmp_path / "boxed.yaml").write_text(BOX)
+    write_urdf(tmp_path / "arms.urdf", load_profile(tmp_path / "boxed.yaml"))
+    with Rig(tmp_path, robot=str(tmp_path / "boxed.yaml")) as rig:
+        rig.holding()
+        rig.move(2.0)
+        rig.probe.wait(lambda: rig.probe.status.workspace_clips > 0, "the box")
+        rig.probe.wait_mode(ControlStatus.HOLD, "chunk_")
+        first = [sample.values[0] for sample in rig.probe.commands["follower_left/joint_commands"]]
+        assert 0.01 < max(first) <= np.arcsin(0.05)
 
 
 def test_shadow_publishes_beside_the_robot_and_moves_nothing(tmp_path: Path) -> None:
