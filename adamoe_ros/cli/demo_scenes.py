@@ -40,7 +40,6 @@ TOUR: tuple[tuple[str, str, str | None], ...] = (
         "pick up the red cube with the left arm",
         "pick up the blue cube with the right arm",
     ),
-    ("put_in_zone", "put the cube in the green zone", None),
     ("push_to_line", "push the blue cube to the line", None),
 )
 

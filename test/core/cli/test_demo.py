@@ -16,7 +16,7 @@ import pytest
 
 from adamoe_ros.cli import main as cli
 from adamoe_ros.cli.demo_processes import NodeProcesses
-from adamoe_ros.cli.demo_scenes import Scene, scenes_from
+from adamoe_ros.cli.demo_scenes import TOUR, Scene, scenes_from
 from adamoe_ros.cli.demo_view import PlainView, Snapshot, describe
 from adamoe_ros.sim.tasks import TASKS
 
@@ -78,7 +78,7 @@ def test_a_sentence_finds_its_scene_and_without_one_there_is_a_tour() -> None:
     bar = "lift the yellow bar with both arms"
     assert [scene.task for scene in scenes_from(options(), [bar])] == ["lift_bar"] * 2
     tour = scenes()
-    assert len({scene.task for scene in tour}) >= 4
+    assert len({scene.task for scene in tour}) == len(TOUR)
     assert any(scene.change_to for scene in tour)
     for scene in tour:
         language = TASKS[scene.task].language
