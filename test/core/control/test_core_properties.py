@@ -154,6 +154,8 @@ class Scene:
             core.on_run(self.generation)
             if not core.estop.latched:
                 self.frozen = None
+            if event == "run_next":  # chunks of another generation are counted anew
+                self.rows_seen = (0, -1)
         elif event == "estop":
             core.on_estop()
             self.stopped()
