@@ -6,8 +6,8 @@ Real processes: loopback_node as the robot (two joint-state topics, three raw ca
 policy_node on a tiny random checkpoint, whose inference takes milliseconds. CPU time is each process's own
 (user + system, of all its threads), as a share of one core.
 
-    python benchmarks/bench_policy_inputs.py --out benchmarks/results/policy_inputs.json
-    python benchmarks/bench_policy_inputs.py --package <another checkout>   # the node of another commit
+    python benchmarks/bench_policy_inputs.py
+    python benchmarks/bench_policy_inputs.py --before <checkout> --label <commit>   # in turn with another
 """
 
 from __future__ import annotations
@@ -129,12 +129,14 @@ def cpu_s(process: Process) -> float:
 
 def start(command: list[str], log: Path, package: Path) -> Process:
     """A node of the package of a checkout."""
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = f"{package}:{before}"
+    path, here = os.environ.get("PYTHONPATH", ""), Path.cwd()
+    os.environ["PYTHONPATH"] = f"{package}:{path}"
+    os.chdir(package)  # which "python -c" puts before everything else
     try:
         return Process(command, log)
     finally:
-        os.environ["PYTHONPATH"] = before
+        os.environ["PYTHONPATH"] = path
+        os.chdir(here)
 
 
 def quantiles(values: list[float]) -> dict[str, float | int]:
@@ -146,8 +148,10 @@ def quantiles(values: list[float]) -> dict[str, float | int]:
     return {"count": len(values), **{key: round(float(value), 2) for key, value in figures.items()}}
 
 
-def measure(state_rate: float, camera_rate: float, options: argparse.Namespace) -> dict[str, Any]:
-    """One pair of rates."""
+def measure(
+    state_rate: float, camera_rate: float, package: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One pair of rates, with policy_node of one checkout."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         robot = write_profile(folder, PROFILE % {"rate": camera_rate})
@@ -160,7 +164,7 @@ def measure(state_rate: float, camera_rate: float, options: argparse.Namespace) 
             start(
                 node_command("adamoe_ros.ros.policy_node", "PolicyNode", policy, threads=4),
                 folder / "policy.log",
-                options.package,
+                package,
             ),
             start(
                 node_command("adamoe_ros.ros.loopback_node", "LoopbackNode", loopback),
@@ -220,6 +224,7 @@ def run(client: Client, processes: list[Process], options: argparse.Namespace) -
         "lost_pictures": int(said[2]) - pictures,
         "sent_joint_states": int(said[1]),
         "sent_pictures": int(said[2]),
+        "seconds": round(time.monotonic() - begin - DRAINED, 1),
         "robot_active_to_policy_active_s": round(to_active, 2),
         "first_goal_to_chunk_ms": round(first[0] * 1e3, 1),
         "goal_to_chunk": quantiles([total for total, _ in goals]),
@@ -231,23 +236,22 @@ def main() -> int:
     """Measure every case, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS / "policy_inputs.json")
-    parser.add_argument("--package", type=Path, default=ROOT, help="checkout of policy_node")
-    parser.add_argument("--label", default="", help="name of the commit, where it has no git")
+    parser.add_argument("--before", type=Path, help="checkout of another policy_node")
+    parser.add_argument("--label", default="before", help="what to call it")
     parser.add_argument("--seconds", type=float, default=20.0, help="idle, per case")
     parser.add_argument("--goals", type=int, default=10, help="per case")
     parser.add_argument("--cases", type=int, default=len(CASES), help="how many of them")
     options = parser.parse_args()
     isolate()
     note = machine()
+    nodes = {"this checkout": ROOT} | ({options.label: options.before} if options.before else {})
     results = []
     for case in CASES[: options.cases]:
-        results.append(measure(*case, options))
-        print(json.dumps(results[-1]), flush=True)
+        for label, package in nodes.items():
+            results.append({"policy_node_of": label, **measure(*case, package, options)})
+            print(json.dumps(results[-1]), flush=True)
     settings = {"seconds": options.seconds, "goals": options.goals, "cameras": "3 x 640x480 rgb8"}
-    document = {"machine": note, "settings": settings, "results": results}
-    if options.label:
-        document["policy_node_of"] = options.label
-    write(options.out, document)
+    write(options.out, {"machine": note, "settings": settings, "results": results})
     return 0
 
 
