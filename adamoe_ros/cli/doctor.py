@@ -19,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", default="", help="namespace of the robot")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long to listen (default 5)")
     parser.add_argument(
-        "--save-views", type=Path, metavar="DIR", help="write the images as the model sees them"
+        "--save-views",
+        type=Path,
+        metavar="DIR",
+        help="write the images; with --checkpoint also as the model sees them",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON, too")
 
@@ -31,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
         ContractError: the options do not fit each other.
     """
     from adamoe_ros.ros.doctor.files import check_checkpoint, check_match, check_profile
+    from adamoe_ros.ros.doctor.model_checks import open_checkpoint
     from adamoe_ros.ros.doctor.report import Report
     from adamoe_ros.ros.doctor.system import check_machine
 
@@ -39,10 +43,11 @@ def run(options: argparse.Namespace) -> int:
     check_machine(report)
     profile = check_profile(report, options.robot) if options.robot else None
     manifest = check_checkpoint(report, options.checkpoint) if options.checkpoint else None
+    checkpoint = open_checkpoint(report, options.checkpoint) if manifest else None
     if profile and manifest:
         check_match(report, profile, manifest)
     if options.live:
-        _check_live(report, profile, options)
+        _check_live(report, profile, checkpoint, options)
     print(report.text())
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +68,7 @@ def _check_options(options: argparse.Namespace) -> None:
     problems.raise_if_any()
 
 
-def _check_live(report: Any, profile: Any, options: argparse.Namespace) -> None:
+def _check_live(report: Any, profile: Any, checkpoint: Any, options: argparse.Namespace) -> None:
     if profile is None:
         report.add("robot", "live", "unchecked", "the profile has to load first")
         return
@@ -72,8 +77,13 @@ def _check_live(report: Any, profile: Any, options: argparse.Namespace) -> None:
     require_overlay()
     from adamoe_ros.ros.doctor.live import check_live
 
-    images = check_live(report, profile, options.namespace, options.seconds)
+    heard = check_live(report, profile, options.namespace, options.seconds)
+    if checkpoint and not checkpoint.manifest.raw_only:
+        from adamoe_ros.ros.doctor.model_checks import check_pose
+
+        report.extend(check_pose(profile, checkpoint, heard.joints))
     if options.save_views:
         from adamoe_ros.ros.doctor.views import save_views
 
-        save_views(report, profile, images, options.save_views)
+        size = checkpoint.config.vision.image_size if checkpoint else None
+        save_views(report, profile, heard.images, options.save_views, size)

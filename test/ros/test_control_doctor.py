@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from control_rig import Rig
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +24,27 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield made
 
 
+# a profile with a mistake in every input and in one command
+WRONG = """
+extends: franka_dual
+name: wrong
+arms:
+  left:
+    command: {topic: left/joint_trajectory_controller/joint_trajectory, type: joint_state, velocity: false}
+cameras:
+  cam_high: {topic: high/color/image_raw, encoding: bgr8}
+  cam_left_wrist: {topic: left_wrist/color/image_raw, type: compressed}
+  cam_right_wrist: {topic: spare, reliable: true}
+"""
+
+
 def diagnose(folder: Path, *options: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """Exit code, and the checks by name."""
     out = folder / "doctor.json"
-    words = ["doctor", "--robot", "franka_dual", "--live", "--seconds", "2", "--json", str(out)]
+    robot = [] if "--robot" in options else ["--robot", "franka_dual"]
+    words = ["doctor", *robot, "--live", "--seconds", "2", "--json", str(out)]
     command = [sys.executable, "-m", "adamoe_ros.cli.main", *words, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert "Traceback" not in done.stderr
     document = json.loads(out.read_text())
     assert document["exit_code"] == done.returncode
@@ -74,6 +91,39 @@ def test_a_second_master_on_the_command_topic_is_found(rig: Rig, tmp_path: Path)
     rig.probe.node.destroy_publisher(publisher)
     assert code == 1
     assert "two masters" in checks[f"{topic} command"]["text"]
+
+
+def test_wrong_types_encodings_and_qos_are_named(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(WRONG)
+    offered = rig.probe.node.create_publisher(Image, "spare", qos_profile_sensor_data)
+    code, checks = diagnose(tmp_path, "--robot", str(tmp_path / "wrong.yaml"))
+    rig.probe.node.destroy_publisher(offered)
+    assert code == 1
+    expected = {
+        "cam_high image": "rgb8, expected bgr8",
+        "/left_wrist/color/image_raw publisher": "expected sensor_msgs/msg/CompressedImage",
+        "/spare publisher": "set 'reliable: false'",
+        "/left/joint_trajectory_controller/joint_trajectory command": "the driver takes",
+    }
+    for name, text in expected.items():
+        assert checks[name]["outcome"] == "fail"
+        assert text in checks[name]["text"]
+
+
+def test_pictures_and_pose_with_a_checkpoint(tmp_path: Path) -> None:
+    """The demo's robot at home, and moved away from where the checkpoint was trained."""
+    pytest.importorskip("torch", reason="the doctor reads a checkpoint with it")
+    checkpoint = Path(__file__).resolve().parents[2] / "checkpoints" / "demo"
+    options = ["--robot", "aloha_sim", "--checkpoint", str(checkpoint)]
+    options += ["--save-views", str(tmp_path / "views")]
+    with Rig(tmp_path, loopback={"cameras": True}) as rig:
+        rig.holding()
+        _, checks = diagnose(tmp_path, *options)
+        assert checks["pose against training data"]["outcome"] == "ok"
+        assert checks["files"]["outcome"] == "ok"
+        assert {path.name for path in (tmp_path / "views").iterdir()} == {
+            f"{slot}{kind}.png" for slot in rig.profile.cameras for kind in ("", "_model")
+        }
 
 
 def test_with_the_wrong_namespace_everything_is_missing(rig: Rig, tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ def _layout_problem(topic: StateTopic, message: JointMessage) -> str:
     return f"missing {', '.join(missing)}; the message has {there}: correct the profile's names"
 
 
+def joint_values(topic: StateTopic, message: JointMessage) -> np.ndarray | None:
+    """(J,) values of a message in the profile's order; None where its layout is wrong."""
+    return None if _layout_problem(topic, message) else _values(topic, message)
+
+
 def _values(topic: StateTopic, message: JointMessage) -> np.ndarray:
     if topic.source.match == "index":
         return np.array(message.position, dtype=np.float64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import rclpy
@@ -17,12 +18,14 @@ from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
+from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import Camera, RobotProfile
-from adamoe_ros.contract.topics import CommandTopic, command_topics, state_topics
+from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
 from adamoe_ros.ros import qos
 from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
+from adamoe_ros.streams.images import image_decoder
 
 _AREA = "robot"
 _DISCOVERY = 5.0  # s, longest wait for topics that never come
@@ -53,17 +56,25 @@ class _Stream:
         self.last = message
 
 
-def check_live(
-    report: Report, profile: RobotProfile, namespace: str, seconds: float
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Heard:
+    """Last messages.
+
+    Attributes:
+        images: by camera slot, of those that sent one.
+        joints: of the state topics that sent one.
+    """
+
+    images: dict[str, Any]
+    joints: list[tuple[StateTopic, Any]]
+
+
+def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: float) -> Heard:
     """Listen, then judge.
 
     Args:
         namespace: of the robot; empty for none.
         seconds: how long to listen.
-
-    Returns:
-        The last image message of each camera slot that sent one.
     """
     rclpy.init(args=["--ros-args", "-p", f"use_sim_time:={str(profile.use_sim_time).lower()}"])
     node = rclpy.create_node("adamoe_doctor", namespace=namespace)
@@ -100,7 +111,10 @@ def check_live(
         for target in command_topics(profile):
             report.extend(_check_command(node, target))
         report.extend(_check_clock(profile, clock_ticks))
-        return {slot: stream.last for slot, (stream, _) in cameras.items() if stream.last}
+        return Heard(
+            {slot: stream.last for slot, (stream, _) in cameras.items() if stream.last},
+            [(topic, stream.last) for stream, topic in states if stream.last],
+        )
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -180,17 +194,23 @@ def _check_image(slot: str, stream: _Stream, camera: Camera) -> Iterator[Check]:
     message, name = stream.last, f"{slot} image"
     if message is None:
         return
-    if camera.type == "compressed":
-        yield Check(_AREA, name, "ok", f"compressed, format '{message.format}'")
+    compressed = camera.type == "compressed"
+    if not compressed and message.encoding != camera.encoding:
+        do = "set the driver, or the encoding in the profile"
+        yield Check(_AREA, name, "fail", f"{message.encoding}, expected {camera.encoding}; {do}")
         return
-    found = f"{message.width}x{message.height} {message.encoding}"
-    expected = f"{camera.width}x{camera.height} {camera.encoding}"
-    if found == expected:
+    try:
+        height, width = image_decoder(slot, camera, any_size=True)(message).shape[:2]
+    except ContractError as error:
+        yield Check(_AREA, name, "fail", str(error))
+        return
+    kind = f"compressed, format '{message.format}'" if compressed else message.encoding
+    found = f"{width}x{height} {kind}"
+    if (width, height) == (camera.width, camera.height):
         yield Check(_AREA, name, "ok", found)
         return
-    do = "set the driver, or width, height and encoding in the profile"
-    outcome = "fail" if message.encoding != camera.encoding else "warn"
-    yield Check(_AREA, name, outcome, f"{found}, expected {expected}; {do}")  # type: ignore[arg-type]
+    do = "set the driver, or width and height in the profile"
+    yield Check(_AREA, name, "warn", f"{found}, expected {camera.width}x{camera.height}; {do}")
 
 
 def _check_command(node: Node, topic: CommandTopic) -> Iterator[Check]:

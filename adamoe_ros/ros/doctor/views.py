@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what each camera slot shows, decoded by the lines that feed the policy. Imports no ROS.
+"""Writes what each camera slot shows, by the lines that feed the policy. Imports no ROS.
 
-A swapped camera, a wrong colour order or a cropped picture is seen at a glance.
+As it was decoded, and, with a checkpoint, as the model gets it: scaled and padded to its size. A
+swapped camera, a wrong colour order or a cropped picture is seen at a glance.
 """
 
 from __future__ import annotations
@@ -24,13 +25,18 @@ _AREA = "robot"
 
 
 def save_views(
-    report: Report, profile: RobotProfile, messages: Mapping[str, Any], folder: Path
+    report: Report,
+    profile: RobotProfile,
+    messages: Mapping[str, Any],
+    folder: Path,
+    size: tuple[int, int] | None = None,
 ) -> None:
-    """One PNG per camera slot; a message that cannot be read is a failed check.
+    """PNG files of each camera slot; a message that cannot be read is a failed check.
 
     Args:
         messages: camera slot -> its last image message.
         folder: made where it is missing.
+        size: (height, width) of the model's pictures; None: those are not written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for slot, camera in profile.present_cameras.items():
@@ -45,6 +51,10 @@ def save_views(
             continue
         path = folder / f"{slot}.png"
         path.write_bytes(png(image))
+        if size is not None:
+            from adamoe_ros.policy.images import resize_picture  # torch
+
+            (folder / f"{slot}_model.png").write_bytes(png(resize_picture(image, size)))
         do = "look whether it is this camera, upright, in true colours"
         report.add(_AREA, name, "ok", f"{path}; {do}", {"file": str(path)})
 

@@ -18,6 +18,7 @@ from adamoe_ros.cli.main import main
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir, share_dir
 from adamoe_ros.contract.topics import state_topics
+from adamoe_ros.ros.doctor import system
 from adamoe_ros.ros.doctor.files import check_checkpoint, weight_bytes
 from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.report import Check, Report
@@ -126,6 +127,47 @@ def test_silence_is_one_failure() -> None:
 
 def test_the_shipped_dds_profile_has_room_for_frames() -> None:
     assert segment_size(share_dir() / "config" / "fastdds.xml") == 64 * 2**20
+
+
+SMALL = "<profiles><segment_size>524288</segment_size></profiles>"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "do"),
+    [
+        (None, "warn", "FASTDDS_DEFAULT_PROFILES_FILE"),
+        (SMALL, "warn", "use config/fastdds.xml"),
+        ("<profiles>", "fail", "point the variable at config/fastdds.xml"),
+        (SMALL.replace("524288", "67108864"), "ok", "64 MiB"),
+    ],
+)
+def test_dds_settings_that_drop_frames_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, outcome: str, do: str
+) -> None:
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("RMW_IMPLEMENTATION", raising=False)
+    if text is not None:
+        (tmp_path / "dds.xml").write_text(text)
+        monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(tmp_path / "dds.xml"))
+    check = machine()["DDS"]
+    assert check.outcome == outcome
+    assert do in check.text
+
+
+def test_a_full_disk_and_full_shared_memory_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, disk, memory in ((10**8, "warn", "fail"), (10**10, "ok", "ok")):
+        usage = SimpleNamespace(total=10**12, used=0, free=free)
+        monkeypatch.setattr(system.shutil, "disk_usage", lambda path, usage=usage: usage)
+        checks = machine()
+        assert checks["disk"].outcome == disk
+        assert checks["shared memory"].outcome == memory
+
+
+def machine() -> dict[str, Check]:
+    report = Report()
+    system.check_machine(report)
+    return {check.name: check for check in report.checks}
 
 
 def test_weights_are_counted_from_the_header(tmp_path: Path) -> None:
