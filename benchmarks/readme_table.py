@@ -112,7 +112,7 @@ def control_jitter(data: dict[str, Any]) -> list[tuple[str, str]]:
         )
         how = "SCHED_FIFO" if fifo else "normal scheduling"
         text = f"{found['jitter_p99_ms']:.2f} / {found['jitter_p999_ms']:.2f} ms"
-        text += f", {found['missed_share']:.1%} of ticks missed"
+        text += f", {found['missed_share']:.2%} of ticks missed"
         rows.append((f"100 Hz commands, both cores busy, {how}: jitter p99 / p99.9", text))
     cancel = data["results"][0]["cancel_to_hold"]
     rows.append(("cancel to held command, 100 Hz, p99", f"{cancel['p99_ms']:.1f} ms"))
@@ -149,9 +149,57 @@ def dataset(data: dict[str, Any]) -> list[tuple[str, str]]:
     return [("bags to LeRobot dataset, both cores", f"{found['times_real_time']:.1f}x real time")]
 
 
+def suite_policy(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """The preview policy for several tasks: each task, and told another wish in the same scene."""
+    summary = data["policy"]["summary"]
+    rows = [
+        (f"`checkpoints/suite`: {task}", _share(counts))
+        for task, counts in summary["plain"]["tasks"].items()
+    ]
+    wrong = summary["wrong-sentence"]
+    for task, counts in wrong["tasks"].items():
+        if task in _CHOSEN:
+            own, other = _share(counts), _share(counts["followed"])
+            rows.append(
+                (f"- {task}, told another wish: the scene's own / the one told", f"{own} / {other}")
+            )
+    rows.append(("- pictures blacked out", _share(summary["blind"]["all"])))
+    return rows
+
+
+_CHOSEN = ("pick_cube", "push_to_line")  # tasks of that policy whose scene allows other wishes
+
+
+def policy_inputs(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the inputs cost policy_node while it waits."""
+    now, before = (
+        next(
+            run
+            for run in data["results"]
+            if (run["joint_states_hz"], run["cameras_hz"]) == (100.0, 30.0)
+            and (run["policy_node_of"] == "this checkout") is here
+        )
+        for here in (True, False)
+    )
+    lost = now["lost_joint_states"] + now["lost_pictures"]
+    label = "policy_node waiting, 2 x 100 Hz joint states, 3 x 30 Hz cameras: share of a core"
+    shares = (run["cpu_share_policy_node"] for run in (now, before))
+    return [
+        (label, "{:.0%} ({:.0%} in rclpy's executor)".format(*shares) + f", {lost} messages lost")
+    ]
+
+
+def training(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """A training step beside transformers'."""
+    label = "training step against transformers' PI0 with AdamW, reduced sizes, float32, CPU time"
+    return [(label, f"{data['times_as_fast']:.2f}x, {data['share_of_memory']:.0%} of the memory")]
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "closed_loop": closed_loop,
     "demo_policy": demo_policy,
+    "suite_policy": suite_policy,
+    "policy_inputs": policy_inputs,
     "frames": frames,
     "control_jitter": control_jitter,
     "strategies": strategies,
@@ -160,7 +208,9 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "ingest": ingest,
     "replay": replay,
     "dataset": dataset,
+    "training": training,
 }
+SCRIPTS = {"suite_policy": "demo_policy"}  # where the script has another name than its results
 
 
 def measured_on(data: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +227,8 @@ def table() -> str:
     for name, rows in SECTIONS.items():
         data = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         machine = measured_on(data)
-        where = f"[`bench_{name}.py`](benchmarks/bench_{name}.py), {machine['cpu']}"
+        script = f"bench_{SCRIPTS.get(name, name)}.py"
+        where = f"[`{script}`](benchmarks/{script}), {machine['cpu']}"
         where += f", {machine['cores']} cores, {machine['commit']}"
         lines += [f"| {what} | {figure} | {where} |" for what, figure in rows(data)]
     return "\n".join(lines) + "\n"

@@ -310,9 +310,7 @@ def _info(options: argparse.Namespace) -> int:
         info = read_info(options.path, bag.files.custom)
         if info is not None:
             judged = {True: "success", False: "failed", None: "not judged"}[info.success]
-            print(
-                f"episode: {info.sentence!r}, {info.robot}, {judged}, ended: {info.end or '?'}"
-            )
+            print(f"episode: {info.sentence!r}, {info.robot}, {judged}, ended: {info.end or '?'}")
         for line in bag.problems:
             print(line)
         return PARTIAL if bag.state == "partial" else 0
