@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.guard_condition import GuardCondition
@@ -119,9 +119,10 @@ class TopicReader:
 
     @staticmethod
     def _drain(subscription: Subscription[Any]) -> None:
+        deliver: Callable[[Any], None] = cast("Any", subscription.callback)  # never with its info
         # not more than can have waited: a flood on one topic must not hold up the others
         for _ in range(subscription.qos_profile.depth):
             taken = subscription.handle.take_message(subscription.msg_type, False)
             if taken is None:
                 return
-            subscription.callback(taken[0])
+            deliver(taken[0])
