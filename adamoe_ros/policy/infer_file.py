@@ -73,7 +73,9 @@ def infer_file(folder: Path, inputs: Path, out: Path, settings: InferSettings) -
     device = choose_device(settings.device)
     problems.raise_if_any()
     state = np.asarray(arrays["state"], dtype=np.float64)
-    model_state = state.astype(np.float32) if vectors is None else vectors.encode_state(state)
+    model_state = state.astype(np.float32)  # before it is normalised, as on the robot
+    if vectors is not None:
+        model_state = vectors.encode_state(model_state)
     made = _model_inputs(checkpoint, arrays, model_state)
     engine = EagerEngine(checkpoint.load_network(device, settings.dtype))
     noise = _noise(checkpoint, arrays, settings.seed)

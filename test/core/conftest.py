@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process
+# that they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _ROS = ("rclpy", "rosidl", "rmw_", "builtin_interfaces", "std_srvs", "rcl_interfaces", "launch_ros")
 _OVERLAY = ("adamoe_ros.msg", "adamoe_ros.srv", "adamoe_ros.action")
