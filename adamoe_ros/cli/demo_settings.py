@@ -20,6 +20,7 @@ from adamoe_ros.contract.manifest import load_manifest
 from adamoe_ros.contract.profile import RobotProfile
 
 _DOMAINS = range(1, 102)  # what every platform's port range allows
+_PARTICIPANTS = 10  # of a domain that are looked for: its first processes may have ended
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,19 @@ def machine() -> str:
 def free_domain() -> int:
     """A ROS domain that nobody on this machine uses now."""
     for domain in random.sample(_DOMAINS, len(_DOMAINS)):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", 7410 + 250 * domain))  # DDS discovery of the domain's first node
-            except OSError:
-                continue
+        if all(_unused(7410 + 250 * domain + 2 * number) for number in range(_PARTICIPANTS)):
             return domain
     return _DOMAINS[-1]
+
+
+def _unused(port: int) -> bool:
+    """Whether no process listens for DDS discovery there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def settings_from(options: argparse.Namespace, default_checkpoint: Path) -> DemoSettings:

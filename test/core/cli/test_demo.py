@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from adamoe_ros.cli import demo_settings
 from adamoe_ros.cli import main as cli
 from adamoe_ros.cli.demo_processes import NodeProcesses
 from adamoe_ros.cli.demo_scenes import TOUR, Scene, scenes_from
@@ -84,6 +86,16 @@ def test_a_sentence_finds_its_scene_and_without_one_there_is_a_tour() -> None:
         language = TASKS[scene.task].language
         assert language.meaning_of(str(scene.instruction)) is not None
         assert scene.change_to is None or language.meaning_of(scene.change_to) is not None
+
+
+def test_a_domain_with_a_later_participant_alone_is_not_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever came first may have ended, and left its port."""
+    monkeypatch.setattr(demo_settings, "_DOMAINS", range(97, 99))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 7410 + 250 * 97 + 2 * 3))
+        assert {demo_settings.free_domain() for _ in range(20)} == {98}
 
 
 def alive(pid: int) -> bool:

@@ -101,7 +101,7 @@ def test_raw_state_is_the_models(tmp_path: Path, given: dict[str, Any]) -> None:
     space = checkpoint.vectors()
     assert infer(folder, given, tmp_path) == 0
     physical = result(tmp_path)["actions"]
-    raw = {**given, "state": space.encode_state(given["state"])}
+    raw = {**given, "state": space.encode_state(given["state"].astype(np.float32))}
     assert infer(folder, raw, tmp_path, "--raw") == 0
     normalized = result(tmp_path)["actions"]
     assert normalized.shape == (checkpoint.config.horizon, checkpoint.config.action_dim)
