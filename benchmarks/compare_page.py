@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from adamoe_ros.evaluation.report import svg
-from adamoe_ros.evaluation.report.html import card, figure, legend, percent, table
-from adamoe_ros.evaluation.report.page import style_sheet
+from adamoe_ros.evaluation.report.html import card, figure, legend, page, percent, section, table
 from adamoe_ros.evaluation.report.sections_usage import usage_sections
 from adamoe_ros.evaluation.report.svg_points import Share, shares
 from adamoe_ros.evaluation.usage.record import load
@@ -44,16 +43,11 @@ def comparison_page(
         f"<h1>{escape(document['size'])}</h1>"
         f'<p class="soft">{escape(intro)} {escape(str(document["machine"]["cpu"]))}, commit '
         f"{escape(str(document['machine']['commit']))}</p></header>",
-        "<section><h2>Arms</h2>" + card(_table(arms)) + _success(arms) + "</section>",
-        "<section><h2>Learning curves</h2>" + _curves(document["runs"], arms) + "</section>",
-        "<section><h2>Routing</h2>" + _routing(arms, experts, routing) + "</section>",
+        section("Arms", "", card(_table(arms)) + _success(arms)),
+        section("Learning curves", "", _curves(document["runs"], arms)),
+        section("Routing", "", _routing(arms, experts, routing)),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Comparison of mixtures: {escape(document['size'])}</title>"
-        f"<style>{style_sheet()}</style></head><body><main>{''.join(body)}</main></body></html>\n"
-    )
+    return page(f"Comparison of mixtures: {document['size']}", body)
 
 
 def _table(arms: Sequence[Mapping[str, Any]]) -> str:

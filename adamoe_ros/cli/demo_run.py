@@ -7,19 +7,17 @@ Runs in the process of ``adamoe demo``; imports ROS only after the environment i
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from adamoe_ros.cli.demo_environment import check_checkpoint, prepare_environment
 from adamoe_ros.cli.demo_output import write_results
 from adamoe_ros.cli.demo_processes import NodeProcesses
 from adamoe_ros.cli.demo_scenes import Scene
+from adamoe_ros.cli.demo_session import check_running, node_session, start_nodes
 from adamoe_ros.cli.demo_settings import DemoSettings, settings_from
 from adamoe_ros.cli.demo_view import Snapshot, View, make_view
-from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir, share_dir
@@ -28,11 +26,7 @@ from adamoe_ros.data.recording import Episode, Recording
 if TYPE_CHECKING:
     from adamoe_ros.ros.demo_director import DemoDirector
 
-SIM_ROBOT = "aloha_sim"  # what sim_node speaks, whatever profile policy and control are given
-_FIRST_FRAME = 60.0  # s until the simulator must have shown a picture
-_CONFIGURE = 120.0  # s; loading and warming up a large checkpoint
-_ACTIVATE = 30.0  # s
-_SLOWEST = 20.0  # wall seconds per simulated second until a goal is given up
+_STATUS = 30.0  # s until the policy must have told its device
 _MODES = ("inactive", "holding", "running", "stopped")  # ControlStatus.mode
 
 
@@ -71,16 +65,13 @@ class DemoRun:
         Args:
             started: monotonic s at which the command began.
         """
-        from adamoe_ros.ros.demo_director import CONFIGURE
-
         director, live = self._director, self._director.recorder.live
-        director.wait_for("sim_node: a camera frame", lambda: live.task.frames > 0, _FIRST_FRAME)
+        director.wait_for_camera()
         first_frame = time.monotonic() - started
         self.recording.settings["first_frame_s"] = round(first_frame, 2)
         self._view.step(f"first camera frame after {first_frame:.1f} s")
-        director.transition("policy_node", CONFIGURE, _CONFIGURE)
-        director.transition("control_node", CONFIGURE, _ACTIVATE)
-        director.wait_for("policy_node: its status", lambda: live.policy_heard, _ACTIVATE)
+        director.configure()
+        director.wait_for("policy_node: its status", lambda: live.policy_heard, _STATUS)
         self.recording.settings["device"] = live.policy.device
         self._view.step(f"policy ready on {live.policy.device}")
         for index, scene in enumerate(self._settings.scenes):
@@ -90,31 +81,15 @@ class DemoRun:
         }
 
     def _run_episode(self, index: int, scene: Scene) -> None:
-        """Set up, activate, execute, deactivate; deactivated, control follows the reset arms."""
-        from adamoe_ros.ros.demo_director import ACTIVATE, DEACTIVATE
-
         settings, director = self._settings, self._director
-        sentence = director.set_up(scene.task, scene.instruction or "", scene.seed)
-        live = director.recorder.live
-        director.wait_for(
-            "sim_node: a camera frame of the episode",
-            lambda: (
-                (live.task.task, live.task.seed) == (scene.task, scene.seed)
-                and live.task.frames > 0
-            ),
-            _ACTIVATE,
-        )
-        for name in ("control_node", "policy_node"):
-            director.transition(name, ACTIVATE, _ACTIVATE)
+        sentence = director.begin_episode(scene.task, scene.instruction or "", scene.seed)
         episode = Episode(index, scene.seed, scene.task, sentence)
         director.recorder.begin(episode)
         self._episode = episode
         self._pace = _Pace()
         begun = time.monotonic()
         change = None if scene.change_to is None else (scene.change_after, scene.change_to)
-        result = director.execute(
-            sentence, settings.max_duration, settings.max_duration * _SLOWEST, change
-        )
+        result = director.execute(sentence, settings.max_duration, change)
         episode.wall = time.monotonic() - begun
         director.recorder.end()
         self._episode = None
@@ -124,16 +99,15 @@ class DemoRun:
         self._view.quiet()
         word = "success" if episode.success else "no success"
         self._view.step(
-            f"episode {index + 1}/{len(settings.scenes)}, {episode.said()}, seed {scene.seed}: {word} after "
-            f"{episode.elapsed:.1f} s, {len(episode.chunks)} chunks ({episode.result_message})"
+            f"episode {index + 1}/{len(settings.scenes)}, {episode.said()}, seed {scene.seed}: "
+            f"{word} after {episode.elapsed:.1f} s, {len(episode.chunks)} chunks "
+            f"({episode.result_message})"
         )
-        for name in ("policy_node", "control_node"):
-            director.transition(name, DEACTIVATE, _ACTIVATE)
+        director.end_episode()
 
     def _start_nodes(self) -> None:
         settings = self._settings
         trace = str(settings.out / "trace") if settings.video else ""
-        common = {"use_sim_time": True}
         policy = {
             "robot": settings.robot,
             "checkpoint": settings.checkpoint,
@@ -146,20 +120,15 @@ class DemoRun:
             "smoothing": settings.smoothing,
         }
         sim = {
-            "robot": SIM_ROBOT,
             "task": settings.scenes[0].task,
             "seed": settings.scenes[0].seed,
             "real_time_factor": settings.real_time_factor,
             "trace": trace,
         }
-        self._nodes.start("sim_node", "adamoe_ros.ros.sim_node", ros_arguments(sim))
-        for name, values in (("policy_node", policy), ("control_node", control)):
-            self._nodes.start(name, f"adamoe_ros.ros.{name}", ros_arguments({**common, **values}))
+        start_nodes(self._nodes, sim, policy, control)
 
     def _on_turn(self) -> None:
-        ended = self._nodes.ended()
-        if ended is not None:
-            raise ContractError(ended.last_line or f"{ended.name}: ended without a word")
+        check_running(self._nodes)
         if self._episode is not None:
             self._view.update(self._snapshot(self._episode))
 
@@ -197,20 +166,6 @@ class _Pace:
         return (simulated - self._first[1]) / wall if wall > 1.0 else None
 
 
-def ros_arguments(values: dict[str, object]) -> list[str]:
-    """``--ros-args`` with parameters."""
-    arguments = ["--ros-args"]
-    for name, value in values.items():
-        if isinstance(value, bool):
-            text = "true" if value else "false"
-        elif isinstance(value, (int, float)):
-            text = repr(value)
-        else:
-            text = "'" + str(value).replace("'", "''") + "'"  # YAML, so that 1e3 stays a text
-        arguments += ["-p", f"{name}:={text}"]
-    return arguments
-
-
 def run_demo(options: argparse.Namespace) -> int:
     """``adamoe demo``: the exit code."""
     started = time.monotonic()
@@ -242,20 +197,10 @@ def _record(
     started: float,
 ) -> Recording:
     """Run with everything that was started ended again, however it ends."""
-    from adamoe_ros.ros.demo_director import ros_session
-
-    old = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with ros_session(), NodeProcesses(environment, settings.out / "log") as nodes:
-            run = DemoRun(settings, profile, view, nodes)
-            try:
-                run.run(started)
-            finally:
-                run.close()
-        return run.recording
-    finally:
-        signal.signal(signal.SIGTERM, old)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    with node_session(environment, settings.out / "log") as nodes:
+        run = DemoRun(settings, profile, view, nodes)
+        try:
+            run.run(started)
+        finally:
+            run.close()
+    return run.recording

@@ -98,11 +98,11 @@ def find_task(sentence: str) -> str:
     Raises:
         ContractError: none does.
     """
-    from adamoe_ros.sim.tasks import TASKS
+    from adamoe_ros.sim.tasks import TASKS, task_of
 
-    for name, kind in TASKS.items():
-        if kind.language.meaning_of(sentence) is not None:
-            return name
+    found = task_of(sentence)
+    if found is not None:
+        return found[0]
     usual = " | ".join(kind.language.phrasings[0] for kind in TASKS.values())
     do = "or name the scene with --task"
     raise ContractError(problem("--instruction", usual, repr(sentence), do))

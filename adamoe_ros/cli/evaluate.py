@@ -96,9 +96,10 @@ def _job(options: argparse.Namespace, folder: Path) -> Job:
     from adamoe_ros.contract.errors import Problems
     from adamoe_ros.contract.manifest import load_manifest
     from adamoe_ros.evaluation.blocks import Job
-    from adamoe_ros.evaluation.cases import check_tasks, tasks_of
+    from adamoe_ros.evaluation.cases import check_tasks
     from adamoe_ros.evaluation.evaluator import check_fit
     from adamoe_ros.evaluation.results import weights_digest
+    from adamoe_ros.sim.tasks import tasks_of
 
     weights, manifest = weights_digest(folder), load_manifest(folder / "manifest.json")
     tasks = tuple(options.tasks or tasks_of(manifest.instructions))

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import signal
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adamoe_ros.cli.demo_environment import check_checkpoint, prepare_environment
 from adamoe_ros.cli.demo_processes import NodeProcesses
-from adamoe_ros.cli.demo_run import SIM_ROBOT, ros_arguments
+from adamoe_ros.cli.demo_session import check_running, node_session, start_nodes
 from adamoe_ros.cli.demo_settings import free_domain
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile_io import load_profile, profile_path
@@ -35,8 +33,6 @@ from adamoe_ros.evaluation.usage.record import UNKNOWN, Label, RoutingLog, Routi
 if TYPE_CHECKING:
     from adamoe_ros.ros.demo_director import DemoDirector
 
-_FIRST_FRAME, _CONFIGURE, _ACTIVATE = 60.0, 120.0, 30.0  # s
-_SLOWEST = 20.0  # wall seconds per simulated second until an episode is given up
 _STATES = "sim"  # folder of sim_node's states while it runs
 
 Report = Callable[[Sequence[EpisodeRecord]], None]
@@ -56,11 +52,10 @@ def run_over_ros(blocks: Blocks, report: Report) -> None:
     job = blocks.job
     check_checkpoint(job.checkpoint)
     environment = prepare_environment({"ROS_DOMAIN_ID": str(free_domain())})
-    from adamoe_ros.ros.demo_director import DemoFailed, ros_session
+    from adamoe_ros.ros.demo_director import DemoFailed
 
-    old = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with ros_session(), NodeProcesses(environment, blocks.folder / "log") as nodes:
+        with node_session(environment, blocks.folder / "log") as nodes:
             run = _RosRun(blocks, nodes)
             try:
                 run.all(report)
@@ -69,7 +64,6 @@ def run_over_ros(blocks: Blocks, report: Report) -> None:
     except DemoFailed as failure:
         raise ContractError(str(failure)) from failure
     finally:
-        signal.signal(signal.SIGTERM, old)
         shutil.rmtree(blocks.folder / _STATES, ignore_errors=True)  # sim_node's last at its end
 
 
@@ -85,13 +79,12 @@ class _RosRun:
         self._stage = Stage()
         self._start()
         profile = load_profile(profile_path(blocks.job.settings.robot, robots_dir()))
-        self._director: DemoDirector = DemoDirector(profile, self._on_turn)
+        self._director: DemoDirector = DemoDirector(profile, lambda: check_running(nodes))
 
     def _start(self) -> None:
         wish, job = self._blocks.job.settings, self._blocks.job
-        common = {"use_sim_time": True, "robot": wish.robot, "strategy": wish.strategy}
+        common = {"robot": wish.robot, "strategy": wish.strategy}
         sim = {
-            "robot": SIM_ROBOT,
             "task": job.tasks[0],
             "seed": job.seeds[0],
             "trace": str(self._traces.resolve()),
@@ -104,27 +97,17 @@ class _RosRun:
             "engine": wish.engine,
         }
         control = {**common, "smoothing": wish.smoothing_s}
-        for name, values in (("sim_node", sim), ("policy_node", policy), ("control_node", control)):
-            self._nodes.start(name, f"adamoe_ros.ros.{name}", ros_arguments(values))
+        start_nodes(self._nodes, sim, policy, control)
 
     def close(self) -> None:
         """Take the director's node down."""
         self._director.cancel()
         self._director.close()
 
-    def _on_turn(self) -> None:
-        ended = self._nodes.ended()
-        if ended is not None:
-            raise ContractError(ended.last_line or f"{ended.name}: ended without a word")
-
     def all(self, report: Report) -> None:
         """Every case that is missing."""
-        from adamoe_ros.ros.demo_director import CONFIGURE
-
-        director, live = self._director, self._director.recorder.live
-        director.wait_for("sim_node: a camera frame", lambda: live.task.frames > 0, _FIRST_FRAME)
-        director.transition("policy_node", CONFIGURE, _CONFIGURE)
-        director.transition("control_node", CONFIGURE, _ACTIVATE)
+        self._director.wait_for_camera()
+        self._director.configure()
         for block in self._blocks.missing():
             result = self._run(block.cases[0])
             self._blocks.keep(block, result)
@@ -142,29 +125,15 @@ class _RosRun:
         return BlockResult([record], [trace], _routing(case, episode, trace, phases), [])
 
     def _execute(self, case: Case, said: Sentences) -> Episode:
-        """Set up, activate, execute, deactivate; deactivated, control follows the reset arms."""
-        from adamoe_ros.ros.demo_director import ACTIVATE, DEACTIVATE
-
-        director, most = self._director, self._blocks.job.settings.max_time_s
-        director.set_up(case.task, said.scene, case.seed)
+        director = self._director
+        director.begin_episode(case.task, said.scene, case.seed)
         shutil.rmtree(self._traces, ignore_errors=True)  # what was written before this episode
-        live = director.recorder.live
-        director.wait_for(
-            "sim_node: a camera frame of the episode",
-            lambda: (
-                (live.task.task, live.task.seed) == (case.task, case.seed) and live.task.frames > 0
-            ),
-            _ACTIVATE,
-        )
-        for name in ("control_node", "policy_node"):
-            director.transition(name, ACTIVATE, _ACTIVATE)
         episode = Episode(0, case.seed, case.task, said.scene)
         director.recorder.begin(episode)
-        result = director.execute(said.told, most, most * _SLOWEST)
+        result = director.execute(said.told, self._blocks.job.settings.max_time_s)
         director.recorder.end()
         episode.elapsed, episode.result_message = float(result.elapsed), result.message
-        for name in ("policy_node", "control_node"):
-            director.transition(name, DEACTIVATE, _ACTIVATE)
+        director.end_episode()
         return episode
 
     def _newest_trace(self) -> Trace:
@@ -208,7 +177,3 @@ def _routing(
         rows = [[layer[key] for layer in layers] for key in ("selected", "probability", "scale")]
         log.add_shares(label, *rows)
     return log.record()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

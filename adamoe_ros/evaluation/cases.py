@@ -16,7 +16,6 @@ import numpy as np
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.sim.bimanual import BimanualSim
 from adamoe_ros.sim.tasks import TASKS, make_task
-from adamoe_ros.sim.tasks.language import Meaning
 
 Control = Literal["plain", "wrong-sentence", "blind"]
 """plain: as in use. wrong-sentence: the policy alone hears another wish than the scene was set up
@@ -48,25 +47,6 @@ class Sentences:
 
     scene: str
     told: str
-
-
-def tasks_of(instructions: Sequence[str]) -> tuple[str, ...]:
-    """Tasks of the suite among a checkpoint's sentences, in the suite's order."""
-    known = {name: make_task(name).language for name in TASKS}
-    return tuple(
-        name
-        for name, language in known.items()
-        if any(language.meaning_of(sentence) is not None for sentence in instructions)
-    )
-
-
-def task_of(sentence: str) -> tuple[str, Meaning] | None:
-    """The task that a sentence belongs to and what it asks for."""
-    for name in TASKS:
-        meaning = make_task(name).language.meaning_of(sentence)
-        if meaning is not None:
-            return name, meaning
-    return None
 
 
 def begin(
@@ -110,12 +90,12 @@ def _another_wish(
 ) -> str:
     """A sentence of the same task with another meaning, or of another task where there is none."""
     language = sim.task.language
-    meanings = [meaning for meaning in language.meanings if meaning != sim.task.meaning]
+    meanings = language.others(sim.task.meaning)
     if not meanings:
         names = [name for name in others if name != sim.task.name]
         names = names or [name for name in TASKS if name != sim.task.name]
         language = make_task(names[int(rng.integers(len(names)))]).language
-        meanings = list(language.meanings)
+        meanings = language.meanings
     meaning = meanings[int(rng.integers(len(meanings)))]
     return _said(
         language.sentences(meaning), language.sentences(meaning, unseen=True), wording, rng

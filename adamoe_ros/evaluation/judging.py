@@ -6,15 +6,14 @@ May import: mujoco, numpy, sim, data.
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.data.sim_trace import EpisodeInfo, Trace
-from adamoe_ros.evaluation.cases import Sentences, task_of
+from adamoe_ros.evaluation.cases import Sentences
 from adamoe_ros.evaluation.phases import PhaseWatch
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
-from adamoe_ros.sim.tasks import make_task
+from adamoe_ros.sim.tasks import make_task, task_of
 from adamoe_ros.sim.tasks.base import Task
 
 _EVERY = 2  # ticks between the states that are kept for films: 25 Hz
@@ -102,8 +101,7 @@ def judge_trace(trace: Trace, told: str, settle_s: float = 0.5) -> tuple[Episode
     watch = EpisodeWatch(sim, Sentences(sim.instruction, told), settle_s * rate / CONTROL_RATE)
     phases = []
     for state in trace.states:
-        sim.data.qpos[:] = state
-        mujoco.mj_forward(sim.model, sim.data)
+        sim.set_state(state)
         sim.task.watch(sim.model, sim.data)
         watch()
         phases.append(watch.phase())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,8 +43,7 @@ class SharedCamera:
         for name in _LOOK:
             getattr(mine, name)[:] = getattr(theirs, name)
         mine.vis.headlight.ambient[:] = theirs.vis.headlight.ambient
-        self._sim.data.qpos[:] = state
-        mujoco.mj_forward(mine, self._sim.data)
+        self._sim.set_state(state)
         return self._camera.slots(self._sim.data)
 
     def close(self) -> None:

@@ -35,6 +35,10 @@ from adamoe_ros.srv import ResetTask
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 ACTIVATE = Transition.TRANSITION_ACTIVATE
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+_FIRST_FRAME = 60.0  # s until the simulator must have shown a picture
+_CONFIGURE = 120.0  # s; loading and warming up a large checkpoint
+_ACTIVATE = 30.0  # s
+_SLOWEST = 20.0  # wall seconds per simulated second until a goal is given up
 _TURN = 0.05  # s, longest wait for one message
 _REASONS = 1.0  # s for a node's error lines to arrive after its transition failed
 
@@ -124,6 +128,34 @@ class DemoDirector:
             self._errors.get(name) or [f"{name}: refused a transition; see its log"]
         )
 
+    def wait_for_camera(self) -> None:
+        """Turn until the simulator shows its first picture."""
+        live = self.recorder.live
+        self.wait_for("sim_node: a camera frame", lambda: live.task.frames > 0, _FIRST_FRAME)
+
+    def configure(self) -> None:
+        """Make policy and control ready: the checkpoint is loaded and warmed up."""
+        self.transition("policy_node", CONFIGURE, _CONFIGURE)
+        self.transition("control_node", CONFIGURE, _ACTIVATE)
+
+    def begin_episode(self, task: str, instruction: str, seed: int) -> str:
+        """Set up, wait for the scene's own picture, activate; arguments and result as ``set_up``."""
+        sentence = self.set_up(task, instruction, seed)
+        live = self.recorder.live
+        self.wait_for(
+            "sim_node: a camera frame of the episode",
+            lambda: (live.task.task, live.task.seed) == (task, seed) and live.task.frames > 0,
+            _ACTIVATE,
+        )
+        for name in ("control_node", "policy_node"):
+            self.transition(name, ACTIVATE, _ACTIVATE)
+        return sentence
+
+    def end_episode(self) -> None:
+        """Deactivate: from then on control follows the arms, also when they are reset."""
+        for name in ("policy_node", "control_node"):
+            self.transition(name, DEACTIVATE, _ACTIVATE)
+
     def set_up(self, task: str, instruction: str, seed: int) -> str:
         """Begin an episode in the simulator.
 
@@ -144,14 +176,12 @@ class DemoDirector:
         self,
         instruction: str,
         max_duration: float,
-        patience: float,
         change: tuple[float, str] | None = None,
     ) -> ExecuteInstruction.Result:
         """Send a goal that ends with success, and wait for its result.
 
         Args:
-            max_duration: s of the robot's clock.
-            patience: s of wall time until the demo gives up.
+            max_duration: s of the robot's clock; the wall clock may take ``_SLOWEST`` times as long.
             change: s of the robot's clock after which another sentence is published.
         """
         self.wait_for("policy_node: execute", self._execute.server_is_ready, 30.0)
@@ -162,6 +192,7 @@ class DemoDirector:
         if not handle.accepted:
             raise DemoFailed("policy_node: expected the goal to be taken, it was rejected")
         self._goal = handle
+        patience = max_duration * _SLOWEST
         result = handle.get_result_async()
         try:
             if change is not None:

@@ -75,7 +75,7 @@ def phrasing(sim: BimanualSim, seed: int) -> str:
 def follow_another(sim: BimanualSim, rng: np.random.Generator) -> None:
     """Begin to do what the episode does not ask for, until the hands are on their way."""
     wanted, language = sim.instruction, sim.task.language
-    others = [m for m in language.meanings if m != sim.task.meaning] or [sim.task.meaning]
+    others = language.others(sim.task.meaning) or (sim.task.meaning,)
     sim.ask(language.sentences(others[int(rng.integers(len(others)))])[0])
     for target in sim.plan()[: int(rng.integers(*_ON_THE_WAY))]:
         sim.set_targets(target)

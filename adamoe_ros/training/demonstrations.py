@@ -77,15 +77,15 @@ class DemonstrationSet:
         return Batch(
             images=np.stack([episode.images[frame] for episode, frame in places]),
             state=np.stack([episode.state[frame] for episode, frame in places]),
-            actions=np.stack([self._chunk(episode, frame) for episode, frame in places]),
+            actions=np.stack([self._chunks(e, e.steps[f]) for e, f in places]),
             instructions=tuple(episode.instruction for episode, _ in places),
             objects=np.stack(objects) if len(objects) == len(places) else None,
         )
 
-    def _chunk(self, episode: Episode, frame: int) -> NDArray[np.float32]:
-        first = int(episode.steps[frame])
-        wanted = np.minimum(np.arange(first, first + self._rows), len(episode.actions) - 1)
-        return episode.actions[wanted]
+    def _chunks(self, episode: Episode, steps: NDArray[np.int64] | np.int64) -> NDArray[np.float32]:
+        """(..., H, A) chunks that begin at ``steps``."""
+        rows = np.asarray(steps)[..., None] + np.arange(self._rows)
+        return episode.actions[np.minimum(rows, len(episode.actions) - 1)]
 
     def states(self) -> NDArray[np.float32]:
         """(N, S) every sample's state."""
@@ -98,8 +98,7 @@ class DemonstrationSet:
     def chunks(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Per episode, (F, H, A) chunks and the (F, S) states that they start from."""
         for episode in self.episodes:
-            rows = episode.steps[:, None] + np.arange(self._rows)
-            yield episode.actions[np.minimum(rows, len(episode.actions) - 1)], episode.state
+            yield self._chunks(episode, episode.steps), episode.state
 
     def objects(self) -> NDArray[np.float32] | None:
         """(N, O) auxiliary targets, m; None unless every episode has them."""

@@ -12,16 +12,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.contract.observation import Observation
 from adamoe_ros.data.lerobot.layout import ACTION, IMAGES, STAMPS, STATE
 from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
-from adamoe_ros.policy.images import resize_picture
 from adamoe_ros.training.config import MeaningConfig
 from adamoe_ros.training.demonstrations import Episode
 from adamoe_ros.training.picture_cache import cached_pictures
@@ -178,9 +175,3 @@ def _numbers(dataset: Dataset, entry: EpisodeEntry, key: str) -> NDArray[np.floa
     except (TypeError, ValueError) as error:
         where, do = f"{dataset.folder}: episode {entry.index}: {key}", "drop the episode"
         raise ContractError(problem(where, "rows of numbers", error, do)) from error
-
-
-def model_pictures(observation: Observation, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(C, H, W, 3) in the order of the observation's cameras."""
-    shown: list[NDArray[Any]] = [resize_picture(i, size) for i in observation.images.values()]
-    return np.stack(shown)

@@ -6,7 +6,7 @@ May import: torch, numpy, policy, model.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -71,6 +71,27 @@ class FlowObjective:
 
     def __call__(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
         """Loss of one batch; the same numbers for the same step and batch."""
+        seen, objects = self._observed(batch, step), self._object_targets(batch)
+        with torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"
+        ):
+            if step < self._config.perception_steps:
+                return _perception(network, seen, objects)
+            actions, noise, time = self._flow(batch, step)
+            ready = self._config.flow_draws == 1 or isinstance(network, MultipleDraws)
+            run = network if ready else MultipleDraws(network)
+            on = self._device
+            losses: PolicyLoss = run(
+                **seen,
+                actions=actions.to(on),
+                noise=noise.to(on),
+                time=time.to(on),
+                objects=objects,
+            )
+        return self._combine(losses, step, time)
+
+    def _observed(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        """What the prefix takes, augmented."""
         total = len(batch.state) * self._processes.count
         own = self._processes.own(total)
         rng = OwnDraws(augment_rng(self._config.seed, step), total, own)
@@ -78,35 +99,26 @@ class FlowObjective:
         state += self._config.augment.state_noise * torch.from_numpy(
             rng.standard_normal(state.shape, np.float32)
         )
-        actions = torch.from_numpy(self._vectors.encode_actions(batch.actions, batch.state))
-        actions = actions.repeat_interleave(self._config.flow_draws, 0)
-        noise, time = self._flow_draws(actions, step)
         images = self._images(batch.images, rng)
         ids, masks = zip(*map(self._prompt, batch.instructions), strict=True)
-        objects = None
-        if batch.objects is not None and self._objects is not None:
-            objects = torch.from_numpy(self._objects.apply(batch.objects))
-        on = self._device
-        inputs: dict[str, Any] = {
+        return {
             "images": images,
             "image_mask": torch.ones(images.shape[:2], dtype=torch.bool),
-            "token_ids": torch.from_numpy(np.stack(ids)).to(on),
+            "token_ids": torch.from_numpy(np.stack(ids)).to(self._device),
             "token_mask": torch.from_numpy(np.stack(masks)),
-            "state": state.to(on),
-            "actions": actions.to(on),
-            "noise": noise.to(on),
-            "time": time.to(on),
-            "objects": None if objects is None else objects.to(on),
+            "state": state.to(self._device),
         }
-        enabled = self._config.precision == "bfloat16"
-        if step < self._config.perception_steps:
-            with torch.autocast(on.type, torch.bfloat16, enabled=enabled):
-                return _perception(network, inputs)
-        ready = self._config.flow_draws == 1 or isinstance(network, MultipleDraws)
-        run = network if ready else MultipleDraws(network)
-        with torch.autocast(on.type, torch.bfloat16, enabled=enabled):
-            losses: PolicyLoss = run(**inputs)
-        return self._combine(losses, step, time)
+
+    def _object_targets(self, batch: Batch) -> torch.Tensor | None:
+        if batch.objects is None or self._objects is None:
+            return None
+        return torch.from_numpy(self._objects.apply(batch.objects)).to(self._device)
+
+    def _flow(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Actions ``flow_draws`` times, and a noise and a flow time for each."""
+        actions = torch.from_numpy(self._vectors.encode_actions(batch.actions, batch.state))
+        actions = actions.repeat_interleave(self._config.flow_draws, 0)
+        return actions, *self._flow_draws(actions, step)
 
     def _flow_draws(self, actions: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Noise and flow times of this process's rows: drawn for the whole batch, then cut."""
@@ -166,14 +178,16 @@ class FlowObjective:
         return (factor * (counts * moe.mean_probability).sum(-1)).mean()
 
 
-def _perception(network: nn.Module, inputs: dict[str, Any]) -> StepLosses:
+def _perception(
+    network: nn.Module, seen: dict[str, torch.Tensor], objects: torch.Tensor | None
+) -> StepLosses:
     """Loss of the object positions alone."""
     plain = network.network if isinstance(network, MultipleDraws) else network
     if not isinstance(plain, AdaMoEPolicy):
         raise ValueError("perception steps need the plain network")
-    names = ("images", "image_mask", "token_ids", "token_mask", "state")
-    found = plain.locate(**{name: inputs[name] for name in names})
-    loss = functional.mse_loss(found, inputs["objects"])
+    if objects is None:
+        raise ValueError("perception steps need object positions")
+    loss = functional.mse_loss(plain.locate(**seen), objects)
     return StepLosses(loss, {"objects": loss.detach()})
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,22 +79,21 @@ def _frames(
     wanted = set(steps.tolist())
     for number, pictures in enumerate(zip(*films, strict=True)):
         if number in wanted:
-            yield np.stack([resize_picture(picture, size) for picture in pictures])
+            yield model_pictures(pictures, size)
+
+
+def model_pictures(pictures: Iterable[Pictures], size: tuple[int, int]) -> Pictures:
+    """(C, H, W, 3) of one moment's pictures, resized as the policy sees them."""
+    return np.stack([resize_picture(picture, size) for picture in pictures])
 
 
 def _readable(dataset: Dataset, entry: EpisodeEntry, key: str) -> Iterator[Pictures]:
     """The pictures of one camera; what the decoders raise becomes one line."""
-    pictures = dataset.pictures(entry, key)
-    while True:
-        try:
-            picture = next(pictures)
-        except StopIteration:
-            return
-        except ContractError:
-            raise
-        except Exception as error:  # PyAV, OpenCV and pyarrow raise many kinds
-            where = f"{dataset.folder}: episode {entry.index}: {key}"
-            line = " ".join(str(error).split())[:120]
-            do = "make the dataset again"
-            raise ContractError(problem(where, "pictures that decode", line, do)) from error
-        yield picture
+    try:
+        yield from dataset.pictures(entry, key)
+    except ContractError:
+        raise
+    except Exception as error:  # PyAV, OpenCV and pyarrow raise many kinds
+        where = f"{dataset.folder}: episode {entry.index}: {key}"
+        line, do = " ".join(str(error).split())[:120], "make the dataset again"
+        raise ContractError(problem(where, "pictures that decode", line, do)) from error

@@ -33,7 +33,7 @@ from adamoe_ros.data.lerobot.layout import Camera, Schema, Totals, Version
 from adamoe_ros.data.observations import Frame
 from adamoe_ros.data.units import Units, units_for
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
-from adamoe_ros.sim.demonstrations import Showing, play, prepare
+from adamoe_ros.sim.demonstrations import Showing, phrasing, play, prepare
 from adamoe_ros.sim.look import LookSettings
 from adamoe_ros.sim.render import CameraRenderer
 from adamoe_ros.sim.scene import CAMERAS
@@ -207,7 +207,7 @@ def _show(job: SuiteJob, sim: BimanualSim, camera: CameraRenderer, units: Units,
     sim.reset(seed)
     sentence = sim.instruction
     if settings.all_phrasings:
-        sentence = str(np.random.default_rng((seed, 4)).choice(sim.phrasings()))
+        sentence = phrasing(sim, seed)
     every = round(CONTROL_RATE / settings.fps)
 
     def begin() -> Showing:

@@ -65,19 +65,19 @@ class OpenpiPeer:
             part.config._attn_implementation = "eager"  # as its sample_actions sets it
 
     def arguments(
-        self, images: Tensor, ids: Tensor, said: Tensor, state: Tensor
+        self, images: Tensor, image_mask: Tensor, ids: Tensor, said: Tensor, state: Tensor
     ) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
         """One observation as it wants it: pictures one by one, the prompt with its padding."""
-        pictures = list(images.unbind(1))
-        present = [torch.ones(len(ids), dtype=torch.bool, device=ids.device) for _ in pictures]
-        return pictures, present, ids, said, state
+        return list(images.unbind(1)), list(image_mask.unbind(1)), ids, said, state
 
     def vision(self, given: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Image and prompt embeddings, and their masks."""
         out: tuple[Tensor, Tensor, Tensor] = self.model.embed_prefix(*given[:4])
         return out
 
-    def prefix(self, embedded: tuple[Tensor, Tensor, Tensor]) -> tuple[Any, Tensor]:
+    def prefix(
+        self, given: tuple[Any, ...], embedded: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Any, Tensor]:
         """Its key and value cache, and the mask of the prefix."""
         tokens, valid, blocks = embedded
         joint = self.model.paligemma_with_expert
@@ -100,7 +100,7 @@ class OpenpiPeer:
 
     def sample(self, given: tuple[Any, ...], noise: Tensor, steps: int) -> Tensor:
         """A whole inference: Euler steps, as its own loop."""
-        seen, x = self.prefix(self.vision(given)), noise
+        seen, x = self.prefix(given, self.vision(given)), noise
         for step in range(steps):
             x = x - self.step(given, seen, x, 1.0 - step / steps) / steps
         return x

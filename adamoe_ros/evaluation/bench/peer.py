@@ -8,7 +8,7 @@ every token. May import: torch, transformers (inside), model.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,29 @@ from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.gemma import GemmaLayer
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
+
+
+class Peer(Protocol):
+    """Another implementation of pi0, stage by stage; what is ``given`` and ``seen`` is its own."""
+
+    config: ModelConfig
+
+    def arguments(
+        self, images: Tensor, image_mask: Tensor, ids: Tensor, said: Tensor, state: Tensor
+    ) -> Any:
+        """One observation as it wants it; pictures, prompt and state as ``AdaMoEPolicy`` has them."""
+
+    def vision(self, given: Any) -> Any:
+        """Image and prompt embeddings."""
+
+    def prefix(self, given: Any, embedded: Any) -> Any:
+        """What a flow step sees of the prefix."""
+
+    def step(self, given: Any, seen: Any, x: Tensor, time: float) -> Tensor:
+        """Velocity of one flow step; ``seen`` is as before."""
+
+    def sample(self, given: Any, noise: Tensor, steps: int) -> Tensor:
+        """A whole inference."""
 
 
 class AllExperts(nn.Module):
@@ -100,18 +123,18 @@ class TransformersPeer:
         )
         return out.past_key_values
 
-    def step(self, given: dict[str, Tensor], cache: Any, x: Tensor, time: float) -> Tensor:
+    def step(self, given: dict[str, Tensor], seen: Any, x: Tensor, time: float) -> Tensor:
         """Velocity of one flow step; the cache is cut back as it was."""
-        length = cache.get_seq_length()
+        length = seen.get_seq_length()
         out = self.model(
             state=given["state"],
             noise=x.to(self.model.dtype),
             timestep=torch.full((len(x),), time, device=x.device),
             pixel_attention_mask=given["pixel_attention_mask"],
             attention_mask=given["attention_mask"],
-            past_key_values=cache,
+            past_key_values=seen,
         )
-        cache.crop(length - cache.get_seq_length())
+        seen.crop(length - seen.get_seq_length())
         velocity: Tensor = out.logits
         return velocity
 

@@ -17,7 +17,7 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.evaluation.bench.hardware import machine
 from adamoe_ros.evaluation.bench.measure import Work, interleaved, operations, summary
 from adamoe_ros.evaluation.bench.openpi_peer import OpenpiPeer
-from adamoe_ros.evaluation.bench.peer import TransformersPeer
+from adamoe_ros.evaluation.bench.peer import Peer, TransformersPeer
 from adamoe_ros.evaluation.bench.roofline import Ceilings, ceilings, costs
 from adamoe_ros.evaluation.bench.settings import PEERS, STAGES, BenchSettings
 from adamoe_ros.evaluation.bench.soak import soak
@@ -26,7 +26,6 @@ from adamoe_ros.evaluation.bench.workload import (
     engine_stages,
     made_up_network,
     made_up_problem,
-    openpi_stages,
     peer_stages,
 )
 from adamoe_ros.model.config import ModelConfig
@@ -143,10 +142,10 @@ def _peers(
     for name in PEERS if "auto" in settings.peers else settings.peers:
         say(f"peer {name}")
         try:
-            if name == "transformers":
-                found[name] = peer_stages(TransformersPeer(network), problem, device)
-            else:
-                found[name] = openpi_stages(OpenpiPeer(network, name), problem, device)
+            peer: Peer = (
+                TransformersPeer(network) if name == "transformers" else OpenpiPeer(network, name)
+            )
+            found[name] = peer_stages(peer, problem, device)
         except ContractError as error:
             if name in settings.peers:
                 raise

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from adamoe_ros.evaluation.bench.measure import Work
-from adamoe_ros.evaluation.bench.openpi_peer import OpenpiPeer
-from adamoe_ros.evaluation.bench.peer import TransformersPeer
+from adamoe_ros.evaluation.bench.peer import Peer
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.initial import ROUTER_STD
 from adamoe_ros.model.policy_model import AdaMoEPolicy
@@ -148,8 +147,8 @@ def _eager_stages(engine: EagerEngine, problem: Problem) -> dict[str, Work]:
     }
 
 
-def peer_stages(peer: TransformersPeer, problem: Problem, device: torch.device) -> dict[str, Work]:
-    """Stages of transformers' PI0, fed with pixels that are on the device already."""
+def peer_stages(peer: Peer, problem: Problem, device: torch.device) -> dict[str, Work]:
+    """Stages of another implementation, fed with pixels that are on the device already."""
     inputs = problem.inputs
     frames = [[f for f in row if f is not None] for row in inputs.frames]
     pixels = host_pixels(frames, peer.config.vision.image_size).to(device)
@@ -161,32 +160,10 @@ def peer_stages(peer: TransformersPeer, problem: Problem, device: torch.device) 
         torch.from_numpy(inputs.token_mask).to(device),
         torch.from_numpy(inputs.state).to(device),
     )
-    embedded = peer.vision(given)
-    cache = peer.prefix(given, embedded)
-    noise = problem.noise.to(device)
+    seen, noise = peer.prefix(given, peer.vision(given)), problem.noise.to(device)
     return {
         "vision": lambda: peer.vision(given),
         "encode": lambda: peer.prefix(given, peer.vision(given)),
-        "step": lambda: peer.step(given, cache, noise, 0.9),
-        "whole": lambda: peer.sample(given, noise, problem.steps),
-    }
-
-
-def openpi_stages(peer: OpenpiPeer, problem: Problem, device: torch.device) -> dict[str, Work]:
-    """Stages of LeRobot's or openpi's pi0, fed as ``peer_stages``."""
-    inputs = problem.inputs
-    frames = [[f for f in row if f is not None] for row in inputs.frames]
-    pixels = host_pixels(frames, peer.config.vision.image_size).to(device)
-    given = peer.arguments(
-        pixels,
-        torch.from_numpy(inputs.token_ids).to(device),
-        torch.from_numpy(inputs.token_mask).to(device),
-        torch.from_numpy(inputs.state).to(device),
-    )
-    seen, noise = peer.prefix(peer.vision(given)), problem.noise.to(device)
-    return {
-        "vision": lambda: peer.vision(given),
-        "encode": lambda: peer.prefix(peer.vision(given)),
         "step": lambda: peer.step(given, seen, noise, 0.9),
         "whole": lambda: peer.sample(given, noise, problem.steps),
     }

@@ -20,15 +20,17 @@ from adamoe_ros.evaluation.report import svg
 from adamoe_ros.evaluation.report.html import (
     badge,
     card,
+    definitions,
     figure,
     legend,
     milliseconds,
     number,
+    page,
     percent,
+    section,
     table,
     tile,
 )
-from adamoe_ros.evaluation.report.page import style_sheet
 
 _WIDE = svg.Frame(width=560, height=190)
 _AREA = svg.Frame(width=720, height=120, left=40)
@@ -71,18 +73,18 @@ def report_page(
     ]
     if labels:
         body += [
-            _section("Open-loop error", _error_text(records), _errors(records, names)),
-            _section(
+            section("Open-loop error", _error_text(records), _errors(records, names)),
+            section(
                 "Execution",
                 "The chunks as the control node would have followed them, with arms that answer exactly.",
                 _execution(records, names),
             ),
-            _section("Inference", "Wall clock on this machine.", _latency(records)),
+            section("Inference", "Wall clock on this machine.", _latency(records)),
         ]
-    body.append(_section("Inputs", "Stamps and arrivals of every stream.", _inputs(records)))
+    body.append(section("Inputs", "Stamps and arrivals of every stream.", _inputs(records)))
     for index, record in enumerate(records):
         body.append(_bag(record, films.get(record.path.name), index, names))
-    body.append(_section("Settings", "", _settings(document["settings"])))
+    body.append(section("Settings", "", _settings(document["settings"])))
     script = (
         _SCRIPT.replace("SPAN(v)", "parseFloat(v.dataset.span)")
         .replace("LEFT", str(_AREA.left))
@@ -90,17 +92,7 @@ def report_page(
         .replace("WIDTH", str(_AREA.width))
         .replace("HEIGHT", str(_AREA.height))
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Replay: {escape(title)}</title><style>{style_sheet()}</style></head>"
-        f"<body><main>{''.join(body)}</main><script>{script}</script></body></html>\n"
-    )
-
-
-def _section(title: str, text: str, content: str) -> str:
-    soft = f'<p class="soft">{escape(text)}</p>' if text else ""
-    return f"<section><h2>{escape(title)}</h2>{soft}{content}</section>"
+    return page(f"Replay: {title}", body, script)
 
 
 def _tiles(records: Sequence[BagRecord], document: Mapping[str, Any]) -> str:
@@ -370,8 +362,4 @@ def _settings(settings: Mapping[str, Any]) -> str:
     for name, facts in (settings.get("policies") or {}).items():
         text = " · ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.items())
         lines[f"policy {name}"] = text
-    entries = "".join(
-        f"<dt>{escape(str(key).replace('_', ' '))}</dt><dd>{escape(str(value))}</dd>"
-        for key, value in lines.items()
-    )
-    return card(f"<dl>{entries}</dl>")
+    return definitions({key: str(value) for key, value in lines.items()})

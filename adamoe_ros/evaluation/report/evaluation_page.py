@@ -12,8 +12,16 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from adamoe_ros.evaluation.report.html import badge, card, percent, table, tile
-from adamoe_ros.evaluation.report.page import style_sheet
+from adamoe_ros.evaluation.report.html import (
+    badge,
+    card,
+    definitions,
+    page,
+    percent,
+    section,
+    table,
+    tile,
+)
 from adamoe_ros.evaluation.report.sections_usage import usage_sections
 from adamoe_ros.evaluation.report.svg_points import Share, shares
 
@@ -40,24 +48,19 @@ def evaluation_page(
         _tiles(document),
         *(_control(name, group) for name, group in document["summary"].items()),
         _films(films),
-        "<section><h2>Experts</h2>"
-        + (
+        section(
+            "Experts",
+            "",
             card("<p>No routed experts were seen: there is no routing to show.</p>")
             if usage is None or density is None
-            else usage_sections(usage, density)
-        )
-        + "</section>",
+            else usage_sections(usage, density),
+        ),
         _episodes(document["episodes"]),
         _settings(document["settings"]),
         f"<footer>Made by adamoe_ros {escape(str(document['version']))}. The figures are in "
         "results.json, every episode in episodes.jsonl.</footer>",
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(document['checkpoint'])}: evaluation</title>"
-        f"<style>{style_sheet()}</style></head><body><main>{''.join(body)}</main></body></html>\n"
-    )
+    return page(f"{document['checkpoint']}: evaluation", body)
 
 
 def _header(document: Mapping[str, Any]) -> str:
@@ -156,11 +159,8 @@ def _episodes(episodes: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    entries = "".join(
-        f"<dt>{escape(str(key).replace('_', ' '))}</dt><dd>{escape(_plain(value))}</dd>"
-        for key, value in settings.items()
-    )
-    return f"<section><h2>Settings</h2>{card(f'<dl>{entries}</dl>')}</section>"
+    entries = {str(key): _plain(value) for key, value in settings.items()}
+    return section("Settings", "", definitions(entries))
 
 
 def _plain(value: Any) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's film from the simulator's own states: rendered afterwards, so the run is not slowed.
 
-May import: data, sim, numpy.
+May import: data, numpy.
 """
 
 from __future__ import annotations
@@ -10,18 +10,12 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
-import mujoco
-import numpy as np
-
 from adamoe_ros.data.recording import Episode, Recording
 from adamoe_ros.data.sim_trace import Trace, read_trace, trace_path
-from adamoe_ros.evaluation.report.video import SCENE, VIEW, Caption, Picture, compose, write_mp4
-from adamoe_ros.sim.bimanual import BimanualSim
-from adamoe_ros.sim.render import CameraRenderer
+from adamoe_ros.evaluation.report.scene_film import rows_at, scene_frames
+from adamoe_ros.evaluation.report.video import Caption, Picture, write_mp4
 
 RATE = 25.0  # frames per second of film and of simulation time
-_SCENE_CAMERA = "angle"
-_SHADOW_SIZE = 1024  # px; the default 4096 takes three times as long in software
 _BEFORE, _AFTER = 0.3, 0.8  # s shown around an episode
 
 
@@ -42,35 +36,19 @@ def make_film(path: Path, recording: Recording, traces: Path) -> int:
 
 def _frames(recording: Recording, traces: Path) -> Iterator[Picture]:
     for episode in recording.episodes:
-        yield from _episode_frames(episode, read_trace(trace_path(traces, episode.index)))
+        yield from _episode(episode, read_trace(trace_path(traces, episode.index)))
 
 
-def _episode_frames(episode: Episode, trace: Trace) -> Iterator[Picture]:
-    sim = BimanualSim(trace.info.task, trace.info.instruction)
-    sim.reset(trace.info.seed, trace.info.instruction)  # paints the objects
-    sim.model.vis.quality.shadowsize = _SHADOW_SIZE  # read when the renderer is made
-    scene = CameraRenderer(sim.model, *SCENE)
-    scene.shadows = True
-    views = CameraRenderer(sim.model, *VIEW)
-    try:
-        for row in _rows(episode, trace):
-            sim.data.qpos[:] = trace.states[row]
-            mujoco.mj_forward(sim.model, sim.data)
-            time = float(trace.times[row]) - episode.start
-            caption = _caption(episode, time, bool(trace.success[row]))
-            picture = scene.picture(sim.data, _SCENE_CAMERA)
-            yield compose(picture, views.slots(sim.data), caption)
-    finally:
-        views.close()
-        scene.close()
-
-
-def _rows(episode: Episode, trace: Trace) -> list[int]:
-    """Rows of the states, ``1 / RATE`` apart, from just before to just after the goal."""
+def _episode(episode: Episode, trace: Trace) -> Iterator[Picture]:
+    """From just before to just after the goal."""
     first = max(episode.start - _BEFORE, float(trace.times[0]))
     last = min(episode.start + episode.elapsed + _AFTER, float(trace.times[-1]))
-    wanted = np.arange(first, last, 1.0 / RATE)
-    return np.searchsorted(trace.times, wanted).clip(max=len(trace.times) - 1).tolist()
+
+    def caption(row: int) -> Caption:
+        time = float(trace.times[row]) - episode.start
+        return _caption(episode, time, bool(trace.success[row]))
+
+    return scene_frames(trace, rows_at(trace, first, last, RATE), caption, shadows=True)
 
 
 def _caption(episode: Episode, time: float, success: bool) -> Caption:

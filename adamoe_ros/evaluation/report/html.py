@@ -1,11 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small pieces of HTML and numbers as people read them. Imports the standard library only."""
+"""Pages, small pieces of HTML, and numbers as people read them. Imports the standard library only."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
+
+
+def page(title: str, parts: Iterable[str], script: str = "") -> str:
+    """A whole file that needs nothing beside it.
+
+    Args:
+        parts: HTML, one after the other. script: JavaScript that runs after them.
+    """
+    code = f"<script>{script}</script>" if script else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_style_sheet()}</style></head>"
+        f"<body><main>{''.join(parts)}</main>{code}</body></html>\n"
+    )
+
+
+def _style_sheet() -> str:
+    """The page's CSS; every colour in it is a variable with a light and a dark value."""
+    return Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+
+
+def section(title: str, text: str, content: str) -> str:
+    """Content under a heading, with a soft line between unless that is empty."""
+    soft = f'<p class="soft">{escape(text)}</p>' if text else ""
+    return f"<section><h2>{escape(title)}</h2>{soft}{content}</section>"
+
+
+def definitions(entries: Mapping[str, str]) -> str:
+    """Names, their underscores as spaces, and what they stand for, on a card."""
+    lines = "".join(
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(text)}</dd>"
+        for name, text in entries.items()
+    )
+    return card(f"<dl>{lines}</dl>")
 
 
 def milliseconds(seconds: float | None) -> str:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from adamoe_ros.data.recording import Episode, Recording
 from adamoe_ros.evaluation.report import sections_motion, sections_policy
-from adamoe_ros.evaluation.report.html import badge, card, milliseconds, percent, table, tile
+from adamoe_ros.evaluation.report.html import (
+    badge,
+    card,
+    definitions,
+    milliseconds,
+    page,
+    percent,
+    section,
+    table,
+    tile,
+)
 from adamoe_ros.evaluation.report.summary import episode_results, results
-
-
-def style_sheet() -> str:
-    """The page's CSS; every colour in it is a variable with a light and a dark value."""
-    return Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 
 
 def report_page(recording: Recording, video: bytes | None) -> str:
@@ -36,32 +40,23 @@ def report_page(recording: Recording, video: bytes | None) -> str:
         _header(recording, title),
         _tiles(recording, figures),
         _video(video),
-        _section(
+        section(
             "Episodes",
             "Success is the simulator's judgement, never the policy's.",
             _table(episodes),
         ),
-        _section(
+        section(
             "Inference",
             "From the newest consistent set of images and joint states to a published chunk.",
             sections_policy.latency(episodes),
         ),
         *(_episode(episode, open_=index == 0) for index, episode in enumerate(episodes)),
-        _section("Settings", "What was run, and on what.", _settings(recording.settings)),
+        section("Settings", "What was run, and on what.", _settings(recording.settings)),
         f"<footer>Made by adamoe_ros {escape(str(recording.settings.get('version', '')))}, "
         f"{escape(str(recording.settings.get('date', '')))}. "
         "The figures are in results.json, everything that was drawn in recording.json.</footer>",
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>AdaMoE demo: {escape(title)}</title><style>{style_sheet()}</style></head>"
-        f"<body><main>{''.join(body)}</main></body></html>\n"
-    )
-
-
-def _section(title: str, text: str, content: str) -> str:
-    return f'<section><h2>{escape(title)}</h2><p class="soft">{escape(text)}</p>{content}</section>'
+    return page(f"AdaMoE demo: {title}", body)
 
 
 def _header(recording: Recording, title: str) -> str:
@@ -147,20 +142,20 @@ def _table(episodes: list[Episode]) -> str:
 
 def _episode(episode: Episode, open_: bool) -> str:
     parts = [
-        _section(
+        section(
             "Joints", "What was commanded and where the arms were.", sections_motion.joints(episode)
         ),
-        _section(
+        section(
             "Experts",
             "The action expert is a mixture: a router selects, a scale adapter weighs.",
             sections_policy.experts(episode),
         ),
-        _section(
+        section(
             "Chunk boundaries and holds",
             "How one chunk became the next, and when the arms waited.",
             sections_motion.boundaries(episode),
         ),
-        _section(
+        section(
             "Safety gate",
             "Independent of the model, the last word on every command.",
             sections_motion.gate(episode),
@@ -173,11 +168,7 @@ def _episode(episode: Episode, open_: bool) -> str:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    entries = "".join(
-        f"<dt>{escape(str(key).replace('_', ' '))}</dt><dd>{escape(_plain(value))}</dd>"
-        for key, value in settings.items()
-    )
-    return card(f"<dl>{entries}</dl>")
+    return definitions({str(key): _plain(value) for key, value in settings.items()})
 
 
 def _plain(value: Any) -> str:

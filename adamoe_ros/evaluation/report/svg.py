@@ -88,7 +88,8 @@ def limits(*arrays: ArrayLike, pad: float = 0.06, least: float = 1e-6) -> tuple[
     return middle - half * (1 + 2 * pad), middle + half * (1 + 2 * pad)
 
 
-def _svg(frame: Frame, body: str, name: str) -> str:
+def element(frame: Frame, body: str, name: str) -> str:
+    """The ``<svg>`` of a chart; ``name`` is what a screen reader says."""
     return (
         f'<svg class="chart" viewBox="0 0 {frame.width} {frame.height}" role="img" '
         f'aria-label="{escape(name, quote=True)}">{body}</svg>'
@@ -188,7 +189,7 @@ def line_chart(
         body.append(f'<path class="mark" d="M{at:.1f} {frame.top}V{bottom}"/>')
     body.append(axes(frame, across, up, unit))
     body += [polyline(frame, item, across, up) for item in series]
-    return _svg(frame, "".join(body), name)
+    return element(frame, "".join(body), name)
 
 
 def histogram(
@@ -217,7 +218,7 @@ def histogram(
                 f'width="{max(b - a - 1, 1):.1f}" height="{bottom - top:.1f}">'
                 f"<title>{count} from {label(start)} to {label(end)}</title></rect>"
             )
-    return _svg(frame, "".join(body), name)
+    return element(frame, "".join(body), name)
 
 
 def stacked_shares(
@@ -246,7 +247,7 @@ def stacked_shares(
             f'<path class="area t{expert % 8}" d="M{"L".join(points)}Z">'
             f"<title>expert {expert}: {rows[:, expert].mean():.0%} on average</title></path>"
         )
-    return _svg(frame, "".join(body) + axes(frame, x_range, (0.0, 1.0)), name)
+    return element(frame, "".join(body) + axes(frame, x_range, (0.0, 1.0)), name)
 
 
 def heatmap(values: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], name: str) -> str:
@@ -275,4 +276,4 @@ def heatmap(values: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], n
             tone = "on" if share > 0.55 else "off"
             at = (x + cell_w / 2, y + cell_h / 2 + 4)
             body.append(_text(f"cellval {tone}", *at, f"{data[r, c]:.0%}"))
-    return _svg(frame, "".join(body), name)
+    return element(frame, "".join(body), name)

@@ -13,7 +13,7 @@ from html import escape
 import numpy as np
 from numpy.typing import ArrayLike
 
-from adamoe_ros.evaluation.report.svg import Frame, axes
+from adamoe_ros.evaluation.report.svg import Frame, axes, element
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def shares(rows: Sequence[Share], *, name: str, width: int = 720, left: int = 19
             "</circle>"
             f'<text class="tick" x="{width - 88}" y="{y + 4:.1f}">{escape(row.note)}</text>'
         )
-    return _svg(frame, "".join(body), name)
+    return element(frame, "".join(body), name)
 
 
 def _grid(frame: Frame) -> str:
@@ -91,11 +91,4 @@ def density(
         low, high = max(x_range[0], y_range[0]), min(x_range[1], y_range[1])
         (x0, x1), (y0, y1) = frame.x([low, high], *x_range), frame.y([low, high], *y_range)
         body.append(f'<path class="line t1 dashed" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
-    return _svg(frame, "".join(body), name)
-
-
-def _svg(frame: Frame, body: str, name: str) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {frame.width} {frame.height}" role="img" '
-        f'aria-label="{escape(name, quote=True)}">{body}</svg>'
-    )
+    return element(frame, "".join(body), name)

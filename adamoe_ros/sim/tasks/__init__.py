@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.sim.tasks.base import Task
 from adamoe_ros.sim.tasks.handover import Handover
 from adamoe_ros.sim.tasks.insert_peg import InsertPeg
+from adamoe_ros.sim.tasks.language import Meaning
 from adamoe_ros.sim.tasks.lift_bar import LiftBar
 from adamoe_ros.sim.tasks.pick_cube import PickCube
 from adamoe_ros.sim.tasks.pick_two import PickTwo
@@ -35,3 +38,21 @@ def make_task(name: str) -> Task:
     if name not in TASKS:
         raise ContractError(problem("task", ", ".join(sorted(TASKS)), repr(name), "choose one"))
     return TASKS[name]()
+
+
+def task_of(sentence: str) -> tuple[str, Meaning] | None:
+    """The task that a sentence belongs to and what it asks for."""
+    for name, kind in TASKS.items():
+        meaning = kind.language.meaning_of(sentence)
+        if meaning is not None:
+            return name, meaning
+    return None
+
+
+def tasks_of(sentences: Collection[str]) -> tuple[str, ...]:
+    """Tasks that some of the sentences belong to, in the suite's order."""
+    return tuple(
+        name
+        for name, kind in TASKS.items()
+        if any(kind.language.meaning_of(sentence) is not None for sentence in sentences)
+    )

@@ -37,6 +37,10 @@ class Language:
         ways = zip(*(self.sentences(meaning, unseen) for meaning in self.meanings), strict=True)
         return tuple(sentence for way in ways for sentence in way)
 
+    def others(self, meaning: Meaning) -> tuple[Meaning, ...]:
+        """What else the task can ask for."""
+        return tuple(other for other in self.meanings if other != meaning)
+
     def meaning_of(self, sentence: str) -> Meaning | None:
         """The meaning of a sentence, seen or unseen; None: it is none of this task's.
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.evaluation.cases import Case, Sentences, begin, check_tasks, task_of, tasks_of
+from adamoe_ros.evaluation.cases import Case, Sentences, begin, check_tasks
 from adamoe_ros.evaluation.judging import EpisodeWatch, judge_trace
 from adamoe_ros.evaluation.phases import CARRY, CONTACT, DONE, REACH
 from adamoe_ros.sim.bimanual import BimanualSim
+from adamoe_ros.sim.tasks import task_of, tasks_of
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,8 @@ from adamoe_ros.data.convert_many import ConversionJob, convert_bags
 from adamoe_ros.data.lerobot.reader import Dataset
 from adamoe_ros.data.observations import BagStream
 from adamoe_ros.data.units import units_for
-from adamoe_ros.training.lerobot_source import (
-    Reading,
-    dataset_layout,
-    load_episodes,
-    model_pictures,
-)
+from adamoe_ros.training.lerobot_source import Reading, dataset_layout, load_episodes
+from adamoe_ros.training.picture_cache import model_pictures
 
 PROFILE = simulated_robot(type="compressed")
 SIZE = (28, 28)
@@ -51,7 +47,8 @@ def test_training_sees_what_replay_sees(tmp_path: Path, fps: int) -> None:
     assert len(episode.steps) == len(seen)
     np.testing.assert_array_equal(episode.steps, np.arange(len(seen)) * (fps // 25))
     for index, observation in enumerate(seen):
-        np.testing.assert_array_equal(episode.images[index], model_pictures(observation, SIZE))
+        pictures = model_pictures(observation.images.values(), SIZE)
+        np.testing.assert_array_equal(episode.images[index], pictures)
         np.testing.assert_array_equal(episode.state[index], observation.state.astype(np.float32))
     assert episode.instruction == "lift the bar"
 
