@@ -3,11 +3,12 @@
 
 ``rclpy`` is told to leave the signals alone: its own handlers shut the context down first, and then
 a node can no longer publish that the arms hold. Any number of SIGINT and SIGTERM ends the process
-once, in order.
+once, in order. SIGUSR1 writes every thread's stack to stderr: where does a node that hangs, hang?
 """
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import signal
@@ -134,6 +135,7 @@ def main(module: str, attribute: str, threads: int = 1) -> int:
     except ContractError as error:
         print(error, file=sys.stderr)
         return 2
+    faulthandler.register(signal.SIGUSR1)
     # before torch loads: its idle threads would spin, and take the cores that they wait for
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     make = getattr(importlib.import_module(module), attribute)

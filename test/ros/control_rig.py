@@ -80,6 +80,17 @@ def wait_until(
     return time.monotonic() - begin
 
 
+def in_executor(executor: SingleThreadedExecutor, work: Callable[[], Any]) -> Any:
+    """Let the thread that spins do something, and wait for what it returns.
+
+    An action client of rclpy is neither made nor asked safely beside the executor that serves it: Kilted's
+    enters the node before its lock exists, and replaces the future of a goal that was already sent.
+    """
+    task = executor.create_task(work)
+    wait_until(task.done, "the executor to do it")
+    return task.result()
+
+
 class Process:
     """A child process with its output in a file."""
 
@@ -161,6 +172,10 @@ class Probe:
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
+
+    def in_executor(self, work: Callable[[], Any]) -> Any:
+        """Let the spinning thread do something, and wait for what it returns."""
+        return in_executor(self._executor, work)
 
     def close(self) -> None:
         """Stop spinning."""

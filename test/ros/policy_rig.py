@@ -8,6 +8,9 @@ instruction with it makes the network's chunk not finite while the process runs.
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -91,17 +94,21 @@ class Goal:
     """One goal on its way.
 
     Args:
-        client: of the ``execute`` action.
+        rig: whose policy is asked.
         goal: what is asked for.
     """
 
-    def __init__(self, client: ActionClient, goal: ExecuteInstruction.Goal) -> None:
+    def __init__(self, rig: PolicyRig, goal: ExecuteInstruction.Goal) -> None:
+        self._rig = rig
         self.feedback: list[ExecuteInstruction.Feedback] = []
-        sent = client.send_goal_async(goal, lambda message: self.feedback.append(message.feedback))
-        wait_until(sent.done, "the goal's acceptance", START)
+        sent = rig.probe.in_executor(lambda: rig.client.send_goal_async(goal, self._note))
+        wait_until(sent.done, lambda: f"the goal's acceptance; {rig.policy_report()}", START)
         self._handle = sent.result()
         assert self._handle.accepted
         self._future = self._handle.get_result_async()
+
+    def _note(self, message: Any) -> None:
+        self.feedback.append(message.feedback)
 
     @property
     def done(self) -> bool:
@@ -110,7 +117,9 @@ class Goal:
 
     def result(self, timeout: float = START) -> ExecuteInstruction.Result:
         """Wait for the result."""
-        wait_until(self._future.done, "the goal's result", timeout)
+        wait_until(
+            self._future.done, lambda: f"the goal's result; {self._rig.policy_report()}", timeout
+        )
         return self._future.result().result
 
     def cancel(self) -> None:
@@ -144,7 +153,9 @@ class PolicyRig(Rig):
         super().__enter__()
         node = self.probe.node
         self.probe.alive = False  # the heartbeat is the policy's own
-        self.client = ActionClient(node, ExecuteInstruction, names.EXECUTE)
+        self.client = self.probe.in_executor(
+            lambda: ActionClient(node, ExecuteInstruction, names.EXECUTE)
+        )
         self._sentences = node.create_publisher(String, names.INSTRUCTION, qos.INSTRUCTION)
         node.create_subscription(
             PolicyStatus, names.POLICY_STATUS, self.policy_statuses.append, qos.POLICY_STATUS
@@ -174,7 +185,16 @@ class PolicyRig(Rig):
     def goal(self, instruction: str = SENTENCE, max_duration: float = 0.0) -> Goal:
         """Send a goal and wait for its acceptance by the action server."""
         wanted = ExecuteInstruction.Goal(instruction=instruction, max_duration=max_duration)
-        return Goal(self.client, wanted)
+        return Goal(self, wanted)
+
+    def policy_report(self) -> str:
+        """How the policy is, and where its threads are."""
+        policy = self.processes["policy"]
+        if policy.child.poll() is not None:
+            return f"policy_node ended with {policy.child.poll()}:\n{policy.text}"
+        os.kill(policy.child.pid, signal.SIGUSR1)  # the runner writes every thread's stack
+        time.sleep(0.5)
+        return f"last status: {self.policy_statuses[-1:]}; policy_node:\n{policy.text}"
 
     def running(self, instruction: str = SENTENCE) -> Goal:
         """A goal that moves the arms."""

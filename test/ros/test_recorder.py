@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import rclpy
 import yaml
-from control_rig import Process, node_command, wait_until
+from control_rig import Process, in_executor, node_command, wait_until
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image, JointState
@@ -82,6 +82,10 @@ class Robot:
         ]
         for thread in self._threads:
             thread.start()
+
+    def send(self, goal: Any, feedback: Callable[[Any], None] | None = None) -> Any:
+        """The future of a goal's acceptance."""
+        return in_executor(self._executor, lambda: self.action.send_goal_async(goal, feedback))
 
     def _spin(self) -> None:
         while not self._stop.is_set():
@@ -222,7 +226,7 @@ def test_action_records_for_a_time_and_can_be_cancelled(robot: Robot, recorder: 
     wait_until(robot.action.server_is_ready, "record_episode")
     feedback: list[Any] = []
     goal = RecordEpisode.Goal(instruction="two", max_duration=1.5)
-    sending = robot.action.send_goal_async(goal, feedback_callback=feedback.append)
+    sending = robot.send(goal, feedback.append)
     wait_until(sending.done, "goal response")
     ending = sending.result().get_result_async()
     wait_until(ending.done, "result")
@@ -232,7 +236,7 @@ def test_action_records_for_a_time_and_can_be_cancelled(robot: Robot, recorder: 
     counts = dict(zip(result.topics, result.counts, strict=True))
     assert counts["/cam_high/image_raw"] > 5, result.message
     assert feedback
-    sending = robot.action.send_goal_async(RecordEpisode.Goal())
+    sending = robot.send(RecordEpisode.Goal())
     wait_until(sending.done, "goal response")
     handle = sending.result()
     wait_until(lambda: robot.ask(Request.START).message.count("running"), "it runs")

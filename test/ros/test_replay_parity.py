@@ -17,7 +17,7 @@ import rclpy
 import torch
 import yaml
 from bag_support import SECOND, START, motion, simulated_robot, write_mcap
-from control_rig import Process, node_command, wait_until
+from control_rig import Process, in_executor, node_command, wait_until
 from policy_support import make_checkpoint
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
@@ -41,7 +41,8 @@ from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
 from adamoe_ros.ros import names, qos
 from adamoe_ros.streams.messages import stamp_ns
 from adamoe_ros.training.demonstrations import DemonstrationSet
-from adamoe_ros.training.lerobot_source import Reading, load_episodes, model_pictures
+from adamoe_ros.training.lerobot_source import Reading, load_episodes
+from adamoe_ros.training.picture_cache import model_pictures
 from adamoe_ros.training.samples import Batch
 
 SECONDS = 12.0  # of the bag; it is played only as far as needed
@@ -90,7 +91,7 @@ class Listener:
     def accepted(self, instruction: str) -> bool:
         """Send the goal; whether it was taken."""
         goal = ExecuteInstruction.Goal(instruction=instruction)
-        sending = self.goal.send_goal_async(goal)
+        sending = in_executor(self._executor, lambda: self.goal.send_goal_async(goal))
         wait_until(sending.done, "an answer to the goal")
         handle = sending.result()
         if not handle.accepted:
@@ -195,7 +196,7 @@ def test_live_replay_and_training_agree(robot: Path, tmp_path: Path) -> None:
         stamps = dict(zip(chunk.camera_slots, map(stamp_ns, chunk.camera_stamps), strict=True))
         assert stamps == dict(observation.image_stamps_ns)
         batch = samples[stamp]
-        pictures = model_pictures(observation, checkpoint.config.vision.image_size)
+        pictures = model_pictures(observation.images.values(), checkpoint.config.vision.image_size)
         np.testing.assert_array_equal(batch.images[0], pictures)
         np.testing.assert_array_equal(batch.state[0], observation.state.astype(np.float32))
         assert batch.instructions == (observation.instruction,) == (SENTENCE,)
