@@ -6,7 +6,8 @@ Real processes: control_node, a loopback robot, and the load. Spacing is written
 latency is the header stamp of the first standing command minus the time the HOLD was published: at
 most one control period, and the transport of one message. The load is the shipped checkpoint inferring
 on as many threads as there are cores, without a pause: more than policy_node takes, which rests between
-chunks.
+chunks. ``load`` infers with the priority of everybody else, ``nice`` stands back as policy_node's inference
+does (its ``inference_nice``).
 
     python benchmarks/bench_control_jitter.py --out benchmarks/results/control_jitter.json
 
@@ -35,9 +36,12 @@ sys.path.insert(0, str(ROOT / "test" / "ros"))  # the processes and the probe ar
 
 from control_rig import Rig, isolate, wait_until
 
+from adamoe_ros.ros.policy_params import PolicyParams
+
 PRIORITY = 80
 LOAD = """
 import os, sys
+os.nice(int(sys.argv[2]))
 from pathlib import Path
 import torch
 from adamoe_ros.policy.checkpoint import read_checkpoint
@@ -49,9 +53,10 @@ while True:
     print(runtime.warm_up(), flush=True)
 """
 CHECKPOINT = ROOT / "checkpoints" / "demo"
+LOADS = {"": None, "-load": 0, "-nice": PolicyParams().inference_nice}
 PARTS = {
-    f"{rate:.0f}{kind}{with_load}": (rate, kind == "-fifo", with_load == "-load")
-    for with_load in ("", "-load")
+    f"{rate:.0f}{kind}{load}": (rate, kind == "-fifo", LOADS[load])
+    for load in LOADS
     for kind in ("", "-fifo")
     for rate in (100.0, 200.0)
 }
@@ -75,11 +80,11 @@ def spacing(times: np.ndarray, period: float) -> dict[str, float | int]:
 
 def measure(name: str, seconds: float, cancels: int) -> dict[str, Any]:
     """One configuration of ``PARTS``."""
-    rate, fifo, load = PARTS[name]
+    rate, fifo, nice = PARTS[name]
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         log = Path(folder) / "ticks.npy"
-        inferences = stack.enter_context(policy(Path(folder))) if load else None
+        inferences = stack.enter_context(policy(Path(folder), nice)) if nice is not None else None
         control = {"rate": rate, "tick_log": log, "realtime_priority": PRIORITY if fifo else 0}
         with Rig(Path(folder), lock_memory=fifo, **control) as rig:
             rig.holding()
@@ -89,7 +94,8 @@ def measure(name: str, seconds: float, cancels: int) -> dict[str, Any]:
         times = np.load(log)
         taken = inferences() if inferences else None
     settled = times[times > times[0] + 1.0]  # imports of the other processes are over
-    result: dict[str, Any] = {"rate_hz": rate, "fifo": fifo, "load": load, "fifo_refused": refused}
+    result: dict[str, Any] = {"rate_hz": rate, "fifo": fifo, "load": nice is not None}
+    result |= {"load_nice": nice, "fifo_refused": refused}
     result |= {"load_average_before": before, **noted(), **spacing(settled, 1.0 / rate)}
     result["cancel_to_hold"] = latency_figures(np.array(latencies), rate)
     if taken is not None:
@@ -98,10 +104,10 @@ def measure(name: str, seconds: float, cancels: int) -> dict[str, Any]:
 
 
 @contextmanager
-def policy(folder: Path) -> Iterator[Callable[[], list[float]]]:
+def policy(folder: Path, nice: int) -> Iterator[Callable[[], list[float]]]:
     """A policy that infers without a pause; gives the function that reads how long inferences took."""
     log = folder / "policy.log"
-    command = [sys.executable, "-c", LOAD, str(CHECKPOINT)]
+    command = [sys.executable, "-c", LOAD, str(CHECKPOINT), str(nice)]
     with log.open("w") as stream:
         child = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=ROOT)
     try:

@@ -142,7 +142,12 @@ class PolicyNode(ManagedNode[PolicyParams]):
             now_ns=self.now_ns,
             extra_latency=lambda: self.params.inject_latency,
         )
-        self._worker = PolicyWorker(work, engine.scheduler(), engine.joint_map.joint_ids)
+        self._worker = PolicyWorker(
+            work,
+            engine.scheduler(),
+            engine.joint_map.joint_ids,
+            self.params.inference_nice,
+        )
         self._worker.start()
         self._keeper.ready()
 

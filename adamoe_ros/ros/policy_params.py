@@ -34,6 +34,12 @@ class PolicyParams(ManagedParameters):
         bounds=(-1, 2**31 - 1),
     )
     threads: int = param(0, "CPU threads of the model; 0: torch decides.", bounds=(0, 256))
+    inference_nice: int = param(
+        10,
+        "How far the inference's threads stand back (nice) on cores that they share with control_node, "
+        "drivers and cameras; 0: not at all.",
+        bounds=(0, 19),
+    )
     strategy: str = param(
         "async",
         "How chunks follow each other; the same in control_node.",

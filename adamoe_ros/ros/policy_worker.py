@@ -7,6 +7,7 @@ that was begun for another generation is dropped, never delivered.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
@@ -81,12 +82,18 @@ class PolicyWorker:
         work: what it calls.
         scheduler: when it does; used in this thread only.
         joint_names: columns of the chunks, ``<arm>/<joint>``.
+        nice: of the thread and of those that the model starts in it (OpenMP has a team for each
+            thread), added to the process's.
     """
 
     def __init__(
-        self, work: Work, scheduler: InferenceScheduler, joint_names: Sequence[str]
+        self,
+        work: Work,
+        scheduler: InferenceScheduler,
+        joint_names: Sequence[str],
+        nice: int = 0,
     ) -> None:
-        self._work = work
+        self._work, self._nice = work, nice
         self._scheduler = scheduler
         self._joint_names = tuple(joint_names)
         self._dt_s = scheduler.settings.dt_s
@@ -146,6 +153,7 @@ class PolicyWorker:
                 self._wake.notify_all()
 
     def _run(self) -> None:
+        os.nice(self._nice)  # on Linux of the calling thread only
         while True:
             with self._wake:
                 while not self._stopping and not (self._assignment and self._arrived):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ JOINTS = ("left/waist", "left/gripper")
 class Bench:
     """A worker on a clock and observations that the test sets."""
 
-    def __init__(self, strategy: str = "async") -> None:
+    def __init__(self, strategy: str = "async", nice: int = 0) -> None:
         self.now = 0
         self.stamp: int | None = None
         self.extra = 0.0
@@ -51,7 +52,7 @@ class Bench:
         side = STRATEGIES[strategy].policy_side
         delays = DelayWindow(warmup=10**9)
         scheduler = InferenceScheduler(side, settings, delays)
-        self.worker = PolicyWorker(work, scheduler, JOINTS)
+        self.worker = PolicyWorker(work, scheduler, JOINTS, nice)
         self.worker.start()
 
     def _restart(self) -> None:
@@ -217,6 +218,23 @@ def test_rtc_is_given_the_leftover_of_the_same_goal_only() -> None:
         assert bench.plans[1].shift_rows == pytest.approx(1.0)
     finally:
         bench.worker.stop()
+
+
+def test_only_the_inference_stands_back() -> None:
+    made = Bench(nice=3)
+    before, seen = os.getpriority(os.PRIO_PROCESS, 0), []
+
+    def note() -> np.ndarray:
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        return np.zeros((4, 2))
+
+    made.make = note
+    made.worker.assign(Assignment(1, "lift the bar"))
+    made.feed(1)
+    made.wait(lambda: bool(seen))
+    made.worker.stop()
+    assert seen == [min(before + 3, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 def test_a_refused_chunk_is_not_what_the_next_one_goes_on_from() -> None:
