@@ -38,6 +38,7 @@ class GoalRun:
         stop_on_success: whether task_status may end it.
         generation: of its chunks.
         started_ns: ROS time.
+        started: s, steady clock.
         chunks: published for it.
     """
 
@@ -46,6 +47,7 @@ class GoalRun:
     stop_on_success: bool
     generation: int = 0
     started_ns: int = 0
+    started: float = 0.0
     chunks: int = 0
     code: int = -1
     message: str = ""

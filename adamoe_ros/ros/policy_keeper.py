@@ -21,7 +21,8 @@ from adamoe_ros.ros.policy_worker import Assignment, PolicyWorker
 
 Result = ExecuteInstruction.Result
 _POLL = 0.01  # s between looks at inputs that are late
-CONTROL_SILENT = 2.0  # s of wall time without control_status, after it was heard: control is gone
+# s of wall time without control_status, of a control that was heard before, within a goal: it is gone
+CONTROL_SILENT = 2.0
 # what control_node says as its hold_cause after a goal has ended
 _CAUSES = {
     Result.SUCCEEDED: "succeeded",
@@ -126,6 +127,7 @@ class GoalKeeper:
                 self._end(self._run, Result.PREEMPTED, "a newer goal took over")
             self.generation += 1
             run.generation, run.started_ns = self.generation, host.now_ns()
+            run.started = time.monotonic()
             self._run, self.instruction = run, run.instruction
             host.publish_motion(MotionCommand.RUN, self.generation, "goal_accepted")
             worker.assign(Assignment(run.generation, run.instruction))
@@ -183,7 +185,9 @@ class GoalKeeper:
             and control.hold_cause == "rejected_chunks"
         ):
             return Result.CONTROL_REFUSED, "control_node refused several chunks in a row"
-        if control is not None and time.monotonic() - self._heard_control > CONTROL_SILENT:
+        # from the goal's begin on: a control_node that was just started again is given that time, too
+        heard = max(self._heard_control, run.started)
+        if control is not None and time.monotonic() - heard > CONTROL_SILENT:
             line = problem("control_node", "its status", "none any more", "start it again")
             return Result.CONTROL_REFUSED, line
         return self._input_loss()

@@ -335,6 +335,10 @@ def test_control_ended_in_the_middle_of_a_motion(rig: PolicyRig) -> None:
     assert result.code == Result.CONTROL_REFUSED
     assert "start it again" in result.message
     held = rig.probe.commands["follower_left/joint_commands"][-1].values
+    begin = time.monotonic()
+    again = rig.goal().result()  # control_node may be coming back: this goal waits for it as well
+    assert again.code == Result.CONTROL_REFUSED
+    assert time.monotonic() - begin > 1.9
     rig.start("control", rig._commands["control"])
     begin = time.monotonic()
     first_status(rig.probe, begin, ControlStatus.HOLD)
