@@ -42,14 +42,12 @@ class Samples:
             self.found.append((seconds, pages * resource.getpagesize() / 2**20))
 
     def facts(self, wall_s: float) -> dict[str, Any]:
-        """MiB by share of the recording, and the slope over its second half."""
+        """MiB by share of the recording, medians late in it, and the highest of all."""
         end = self.found[-1][0]
         shares = {}
         for share in (0.1, 0.25, 0.5, 0.75, 1.0):
             near = min(self.found, key=lambda item: abs(item[0] - share * end))
             shares[f"at {share:.0%}"] = round(near[1], 1)
-        tail = [item for item in self.found if item[0] >= end / 2]
-        steady = sorted(mib for _, mib in tail)
         return {
             "recording_s": round(end, 1),
             "wall_s": round(wall_s, 1),
@@ -57,7 +55,7 @@ class Samples:
             "resident_mib": shares,
             "median_mib_of_third_quarter": _median(self.found, end, 0.5, 0.75),
             "median_mib_of_last_quarter": _median(self.found, end, 0.75, 1.0),
-            "highest_mib": round(steady[-1], 1),
+            "highest_mib": round(max(mib for _, mib in self.found), 1),
         }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags to LeRobot datasets and back; scripted demonstrations; statistics in the same pass; what is wrong with a dataset.
+"""Bags to LeRobot datasets and back; scripted demonstrations; statistics; what is wrong with a dataset.
 
 Exit code 0: everything was read and is in order; 3: a part could not be read, or there are errors in
 the dataset (every one is named); 2: nothing could be done with what was given.

@@ -2,7 +2,8 @@
 """A bag as the policy would have seen it: messages through ``streams`` in the order of arrival.
 
 Decoding and alignment are those of ``policy_node``: a picture is checked when it arrives and decoded
-when an observation that has it is loaded, so that pictures nobody asks for cost nothing. Imports: numpy, contract, streams.
+when an observation that has it is loaded, so that pictures nobody asks for cost nothing. Imports: numpy,
+contract, streams.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from adamoe_ros.data.stream_account import StreamAccount
 from adamoe_ros.data.timeline import JointTimeline
 from adamoe_ros.streams.buffer import Verdict
 from adamoe_ros.streams.command_messages import CommandReader
-from adamoe_ros.streams.frames import Frame as Frame  # also under this name
+from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.inputs import ObservationInputs
 from adamoe_ros.streams.messages import stamp_ns
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolutional image stem, prompt reader and object-position head of small policies.
 
-They are trained from scratch. Patches of a few thousand demonstrations do not teach a transformer where things are; expected
-coordinates of feature maps (spatial softmax) do. May import: torch, model.config.
+They are trained from scratch. Patches of a few thousand demonstrations do not teach a transformer
+where things are; expected coordinates of feature maps (spatial softmax) do. May import: torch,
+model.config.
 """
 
 from __future__ import annotations

@@ -9,9 +9,8 @@ import platform
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # parameters of glibc's mallopt
 _KEPT = 32 * 2**20  # bytes that may lie free at the end of the heap
 _KEPT_BY_THREAD = 4 * 2**20  # the same for what other threads took; they look at no threshold
-_LARGEST = (
-    3 * 2**20
-)  # bytes of a block that is kept for the next: a picture of 1280 x 720 is 2.8 MB
+# bytes of a block that is kept for the next: a picture of 1280 x 720 is 2.8 MB
+_LARGEST = 3 * 2**20
 
 
 def keep_freed_pictures() -> bool:

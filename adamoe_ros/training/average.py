@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exponential moving average of the weights: what is evaluated and shipped. May import: torch, training."""
+"""Exponential moving average of the weights: what is evaluated and shipped.
+
+May import: torch, training.
+"""
 
 from __future__ import annotations
 

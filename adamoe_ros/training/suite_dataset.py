@@ -30,7 +30,6 @@ from adamoe_ros.data.episode_info import hash_of
 from adamoe_ros.data.lerobot.assemble import DatasetFacts, assemble
 from adamoe_ros.data.lerobot.episode_writer import FACTS, EpisodeWriter, FrameRow
 from adamoe_ros.data.lerobot.layout import Camera, Schema, Totals, Version
-from adamoe_ros.data.observations import Frame
 from adamoe_ros.data.units import Units, units_for
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import Showing, phrasing, play, prepare
@@ -38,6 +37,7 @@ from adamoe_ros.sim.look import LookSettings
 from adamoe_ros.sim.render import CameraRenderer
 from adamoe_ros.sim.scene import CAMERAS
 from adamoe_ros.sim.tasks import TASKS
+from adamoe_ros.streams.frames import Frame
 
 _BATCH = 5  # episodes of one task that a process shows before it reports
 _NS_PER_TICK = round(1e9 / CONTROL_RATE)

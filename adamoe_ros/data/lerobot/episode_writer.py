@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from adamoe_ros.data.lerobot.layout import ACTION, STAMPS, STATE, Schema
 from adamoe_ros.data.lerobot.video import VideoWriter, every_sampled, sampled_pixels
-from adamoe_ros.data.observations import Frame
 from adamoe_ros.data.statistics import RunningStatistics
+from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.memory import keep_freed_pictures
 
 NUMBERS, FACTS = "numeric.parquet", "done.json"

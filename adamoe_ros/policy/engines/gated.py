@@ -31,9 +31,8 @@ class SplitGated(NamedTuple):
 
     def hidden(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, F)."""
-        return self.gate.gelu(x).mul_(
-            self.up(x)
-        )  # in place: new memory costs more than the product
+        # in place: new memory costs more than the product
+        return self.gate.gelu(x).mul_(self.up(x))
 
 
 class FusedGated(NamedTuple):

@@ -11,7 +11,7 @@ import pytest
 
 from adamoe_ros.data.lerobot.episode_writer import EpisodeWriter, FrameRow
 from adamoe_ros.data.lerobot.layout import Camera, Schema
-from adamoe_ros.data.observations import Frame
+from adamoe_ros.streams.frames import Frame
 
 ROWS = 60  # fewer than are written at a time
 WAITING = 12  # frames that one camera's encoder may hold: its queue and what it works on

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.data.observations import BagObservation, Event, Frame, Part
+from adamoe_ros.data.observations import BagObservation, Event, Part
 from adamoe_ros.evaluation.replay.ahead import decoded_ahead
+from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.memory import keep_freed_pictures
 
 FREE = np.zeros(2)
