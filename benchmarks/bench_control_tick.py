@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from common import machine
 
 from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.contract.profile import RobotProfile
@@ -73,23 +70,6 @@ def figures(seconds: np.ndarray) -> dict[str, float]:
     }
 
 
-def surroundings() -> dict[str, object]:
-    """What the figures were taken on."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
-    ).stdout.strip()
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
-    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
-    return {
-        "commit": commit,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2),
-    }
-
-
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -101,7 +81,7 @@ def main() -> int:
     results: dict[str, object] = {
         "unit": "us per control period (state + heartbeat + tick; a chunk in every 20th)",
         "settings": {"robot": options.robot, "periods": options.periods, "rows": ROWS},
-        "machine": surroundings(),
+        "machine": machine(),
     }
     for strategy in STRATEGIES:
         wall, cpu = periods(profile, strategy, options.periods)

@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
+from common import machine
 
 from adamoe_ros.evaluation.intervals import wilson_interval
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
@@ -61,23 +57,6 @@ def measure(name: str, seeds: range, noise: float) -> dict[str, Any]:
     }
 
 
-def surroundings() -> dict[str, Any]:
-    """What the figures were taken on."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
-    ).stdout.strip()
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
-    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
-    return {
-        "commit": commit,
-        "python": platform.python_version(),
-        "mujoco": mujoco.__version__,
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2),
-    }
-
-
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -92,7 +71,7 @@ def main() -> int:
     seeds = range(options.first_seed, options.first_seed + options.episodes)
     results: dict[str, Any] = {
         "settings": {"first_seed": options.first_seed, "episodes": options.episodes},
-        "machine": surroundings(),
+        "machine": machine(),
         "noise_rad": {},
     }
     for noise in options.noise:

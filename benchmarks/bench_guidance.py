@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import machine
 
 HERE = Path(__file__).resolve().parent
 KINDS = ("unguided", "identity", "vjp")
@@ -109,24 +106,12 @@ def ratio(guided: list[float], plain: list[float]) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}
 
 
-def machine(device: str) -> dict[str, Any]:
+def surroundings(device: str) -> dict[str, Any]:
     """What it ran on."""
     import torch
 
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
-    ).stdout.strip()
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
-    return {
-        "commit": commit,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cpu": next((x.split(":")[1].strip() for x in lines if "model name" in x), "unknown"),
-        "cores": os.cpu_count(),
-        "gpu": gpu,
-        "load_average": round(os.getloadavg()[0], 2),
-    }
+    return {**machine(), "gpu": gpu}
 
 
 def main() -> int:
@@ -164,7 +149,7 @@ def main() -> int:
             "threads": options.threads,
             "rounds": options.rounds,
         },
-        "machine": machine(device),
+        "machine": surroundings(device),
         "milliseconds": {k: round(float(np.median(v)) * 1e3, 2) for k, v in seconds.items()},
         "added": {kind: ratio(seconds[kind], seconds["unguided"]) for kind in KINDS[1:]},
     }

@@ -14,15 +14,14 @@ import hashlib
 import json
 import multiprocessing
 import os
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from common import machine
 
 HERE = Path(__file__).resolve().parent
 STRATEGIES = ("sync", "async", "blend", "ensemble", "rtc", "rtc_trained")
@@ -259,23 +258,6 @@ def table(cells: dict[str, dict[str, Any]]) -> str:
             f"| {c['hold_share']:.0%} | {c['command_age_mean_s'] * 1e3:.0f} ms |"
         )
     return "\n".join([head, *rows])
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    import torch
-
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
-    ).stdout.strip()
-    return {
-        "commit": commit,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cpu": next((x.split(":")[1].strip() for x in lines if "model name" in x), "unknown"),
-        "cores": os.cpu_count(),
-    }
 
 
 def parse() -> argparse.Namespace:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+_PACKAGE = Path(__file__).parents[2]
+
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Processor, device, versions, commit, date."""
@@ -45,15 +47,16 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Of the checkout that this runs from; empty for an installed package."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip()
+    """Of the checkout that this runs from, with ``+`` where the package differs; empty if installed."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=_PACKAGE, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def _cpu_flags() -> str:
