@@ -47,7 +47,7 @@ class ControlNode(ManagedNode[ControlParams]):
     """The node; see the module for what it does and ``doc/control_node.md`` for its interface."""
 
     def __init__(self) -> None:
-        super().__init__("control_node", ControlParams)
+        super().__init__(names.CONTROL_NODE, ControlParams)
         self._core: ControlCore | None = None
         self._inputs: ControlInputs | None = None
         self._outputs: CommandOutputs | None = None

@@ -6,6 +6,7 @@ Topics of the robot itself (joint states, commands, cameras) are in its profile.
 
 from __future__ import annotations
 
+CONTROL_NODE = "control_node"
 ACTION_CHUNK = "action_chunk"
 MOTION = "motion"
 POLICY_STATUS = "policy_status"

@@ -40,6 +40,7 @@ class GoalRun:
         started_ns: ROS time.
         started: s, steady clock.
         chunks: published for it.
+        controlled: whether a control_node has been there in its time.
     """
 
     instruction: str
@@ -49,6 +50,7 @@ class GoalRun:
     started_ns: int = 0
     started: float = 0.0
     chunks: int = 0
+    controlled: bool = False
     code: int = -1
     message: str = ""
     _ended: threading.Event = field(default_factory=threading.Event)

@@ -21,7 +21,7 @@ from adamoe_ros.ros.policy_worker import Assignment, PolicyWorker
 
 Result = ExecuteInstruction.Result
 _POLL = 0.01  # s between looks at inputs that are late
-# s of wall time without control_status, of a control that was heard before, within a goal: it is gone
+# s of wall time without control_status, within a goal, of a control_node that was there: it is gone
 CONTROL_SILENT = 2.0
 # what control_node says as its hold_cause after a goal has ended
 _CAUSES = {
@@ -62,6 +62,9 @@ class PolicyHost(Protocol):
 
     def now_ns(self) -> int:
         """ROS time."""
+
+    def control_listens(self) -> bool:
+        """Whether a control_node takes our motion commands, heard of yet or not."""
 
     def publish_motion(self, command: int, generation: int, reason: str) -> None:
         """Tell control."""
@@ -185,12 +188,19 @@ class GoalKeeper:
             and control.hold_cause == "rejected_chunks"
         ):
             return Result.CONTROL_REFUSED, "control_node refused several chunks in a row"
-        # from the goal's begin on: a control_node that was just started again is given that time, too
-        heard = max(self._heard_control, run.started)
-        if control is not None and time.monotonic() - heard > CONTROL_SILENT:
+        if self._control_gone(run):
             line = problem("control_node", "its status", "none any more", "start it again")
             return Result.CONTROL_REFUSED, line
         return self._input_loss()
+
+    def _control_gone(self, run: GoalRun) -> bool:
+        """Whether there was a control_node that says nothing any more; a policy may also run alone.
+
+        Counts from the goal's begin on: one that was just started again is given that time, too.
+        """
+        run.controlled = run.controlled or self.control is not None or self._host.control_listens()
+        heard = max(self._heard_control, run.started)
+        return run.controlled and time.monotonic() - heard > CONTROL_SILENT
 
     def _input_loss(self) -> tuple[int, str] | None:
         host, inputs = self._host, self._host.inputs

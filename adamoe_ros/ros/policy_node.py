@@ -267,6 +267,11 @@ class PolicyNode(ManagedNode[PolicyParams]):
         """ROS time."""
         return int(self.get_clock().now().nanoseconds)
 
+    def control_listens(self) -> bool:
+        """Whether a control_node takes our motion commands, heard of yet or not."""
+        listeners = self.get_subscriptions_info_by_topic(names.MOTION)
+        return any(listener.node_name == names.CONTROL_NODE for listener in listeners)
+
     def publish_motion(self, command: int, generation: int, reason: str) -> None:
         """Tell control whether the arms may move."""
         message = MotionCommand(command=command, generation=generation, reason=reason)

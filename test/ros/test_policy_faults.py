@@ -321,9 +321,26 @@ def test_policy_ended_by_a_signal_in_the_middle_of_a_motion(rig: PolicyRig, numb
     rests(rig)
     assert rig.processes["policy"].child.wait(START) == 0
     assert "Traceback" not in rig.policy_log
-    rig.policy_statuses.clear()
+    restart_policy(rig)
+
+
+def restart_policy(rig: PolicyRig, *words: str) -> None:
     rig.processes["policy"].stop()
-    rig.start("policy", rig.policy_command)
+    rig.policy_statuses.clear()
+    rig.start("policy", [*rig.policy_command, *words])
+    rig.wait_active()
+
+
+def test_a_control_that_is_there_but_never_heard(rig: PolicyRig) -> None:
+    restart_policy(rig, "-r", "control_status:=not_heard")
+    try:
+        begin = time.monotonic()
+        result = rig.goal().result()
+        check_time("control_node is never heard: the goal ends", time.monotonic() - begin, 2.1)
+    finally:
+        restart_policy(rig)
+    assert result.code == Result.CONTROL_REFUSED
+    assert "start it again" in result.message
 
 
 def test_control_ended_in_the_middle_of_a_motion(rig: PolicyRig) -> None:

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import Camera, RobotProfile
 from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
-from adamoe_ros.ros import qos
+from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
@@ -182,9 +182,9 @@ def _check_publishers(node: Node, stream: _Stream, reliable: bool) -> Iterator[C
         text = "it offers best effort, the profile asks for reliable; set 'reliable: false'"
         yield Check(_AREA, name, "fail", text)
     elif len(publishers) > 1:
-        names = ", ".join(f"{info.node_namespace}/{info.node_name}" for info in publishers)
+        drivers = ", ".join(f"{info.node_namespace}/{info.node_name}" for info in publishers)
         yield Check(
-            _AREA, name, "warn", f"{len(publishers)} of them ({names}); one must be the driver"
+            _AREA, name, "warn", f"{len(publishers)} of them ({drivers}); one must be the driver"
         )
     else:
         yield Check(_AREA, name, "ok", f"{expected}, QoS matches")
@@ -228,7 +228,7 @@ def _check_command(node: Node, topic: CommandTopic) -> Iterator[Check]:
     others = [
         info.node_name
         for info in node.get_publishers_info_by_topic(resolved)
-        if info.node_name != "control_node"
+        if info.node_name != names.CONTROL_NODE
     ]
     if others:
         text = f"{', '.join(others)} publishes here too; two masters on one arm: stop one"
