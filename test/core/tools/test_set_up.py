@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import machine
@@ -119,8 +121,27 @@ def test_an_unusable_python_is_one_line(name: str) -> None:
 
 
 def test_a_usable_python_is_found() -> None:
-    environment = {**os.environ, "PYTHON": sys.executable}
-    done = subprocess.run(
-        [ROOT / "tools" / "find_python.sh"], env=environment, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == sys.executable
+    assert found_python(PYTHON=sys._base_executable) == sys._base_executable  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("named", [{}, {"PYTHON": "python3"}])
+def test_the_environment_itself_is_not_what_it_is_made_with(
+    tmp_path: Path, named: dict[str, str]
+) -> None:
+    """As after 'source tools/env.sh': set-up from there once removed .venv and could not make it."""
+    script = tmp_path / "tools" / "find_python.sh"
+    script.parent.mkdir()
+    shutil.copy(ROOT / "tools" / "find_python.sh", script)
+    venv.create(tmp_path / ".venv", symlinks=True, with_pip=False)
+    path = f"{tmp_path / '.venv' / 'bin'}:{os.environ['PATH']}"
+    overlay = str(tmp_path / "install" / "adamoe_ros")
+    words = {"PATH": path, "AMENT_PREFIX_PATH": overlay, "ROS_DISTRO": "kilted", **named}
+    found = Path(found_python(script, **words))
+    assert found.is_file()
+    assert tmp_path not in found.parents
+
+
+def found_python(script: Path = ROOT / "tools" / "find_python.sh", **variables: str) -> str:
+    environment = {**os.environ, **variables}
+    done = subprocess.run([script], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
