@@ -208,12 +208,14 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "strategies": strategies,
     "guidance": guidance,
     "engine_cpu": engine_cpu,
+    "engine_cpu_epyc": engine_cpu,
     "ingest": ingest,
     "replay": replay,
     "dataset": dataset,
     "training": training,
 }
-SCRIPTS = {"suite_policy": "demo_policy"}  # where the script has another name than its results
+# where the script has another name than its results
+SCRIPTS = {"suite_policy": "demo_policy", "engine_cpu_epyc": "engine_cpu"}
 
 
 def measured_on(data: dict[str, Any]) -> dict[str, Any]:
