@@ -39,6 +39,7 @@ _FIRST_FRAME = 60.0  # s until the simulator must have shown a picture
 _CONFIGURE = 120.0  # s; loading and warming up a large checkpoint
 _ACTIVATE = 30.0  # s
 _SLOWEST = 20.0  # wall seconds per simulated second until a goal is given up
+_LATE = 30.0  # s for a message that others have had already
 _TURN = 0.05  # s, longest wait for one message
 _REASONS = 1.0  # s for a node's error lines to arrive after its transition failed
 
@@ -200,6 +201,10 @@ class DemoDirector:
             answer = self._result("policy_node: result", result, patience)
         finally:
             self._goal = None
+        if answer.result.code == ExecuteInstruction.Result.SUCCEEDED:
+            # what ended the goal may reach us after its result
+            live = self.recorder.live
+            self.wait_for("sim_node: its success", lambda: live.task.ever_success, _LATE)
         return answer.result
 
     def _change(self, after: float, instruction: str, result: Future, patience: float) -> None:
