@@ -7,7 +7,7 @@ latency is the header stamp of the first standing command minus the time the HOL
 most one control period, and the transport of one message. The load is the shipped checkpoint inferring
 on as many threads as there are cores, without a pause: more than policy_node takes, which rests between
 chunks. ``load`` infers with the priority of everybody else, ``nice`` stands back as policy_node's inference
-does (its ``inference_nice``).
+does with ``inference_nice: 10``.
 
     python benchmarks/bench_control_jitter.py --out benchmarks/results/control_jitter.json
 
@@ -36,8 +36,6 @@ sys.path.insert(0, str(ROOT / "test" / "ros"))  # the processes and the probe ar
 
 from control_rig import Rig, isolate, wait_until
 
-from adamoe_ros.ros.policy_params import PolicyParams
-
 PRIORITY = 80
 LOAD = """
 import os, sys
@@ -53,7 +51,7 @@ while True:
     print(runtime.warm_up(), flush=True)
 """
 CHECKPOINT = ROOT / "checkpoints" / "demo"
-LOADS = {"": None, "-load": 0, "-nice": PolicyParams().inference_nice}
+LOADS = {"": None, "-load": 0, "-nice": 10}
 PARTS = {
     f"{rate:.0f}{kind}{load}": (rate, kind == "-fifo", LOADS[load])
     for load in LOADS

@@ -109,7 +109,7 @@ def control_jitter(data: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for part, how in (
         ("100", "nothing else running"),
-        ("100-nice", "both cores infer and stand back, as policy_node does"),
+        ("100-nice", "both cores infer and stand back (`inference_nice: 10`)"),
         ("100-load", "both cores infer with the same priority"),
         ("100-fifo-load", "the same, SCHED_FIFO"),
     ):

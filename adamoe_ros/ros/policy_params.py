@@ -35,9 +35,9 @@ class PolicyParams(ManagedParameters):
     )
     threads: int = param(0, "CPU threads of the model; 0: torch decides.", bounds=(0, 256))
     inference_nice: int = param(
-        10,
-        "How far the inference's threads stand back (nice) on cores that they share with control_node, "
-        "drivers and cameras; 0: not at all.",
+        0,
+        "How far the inference's threads stand back (nice) on cores that they share with control_node and "
+        "drivers, 0: not at all. Not on a computer that is always busy: there the node waits for them.",
         bounds=(0, 19),
     )
     strategy: str = param(
