@@ -16,6 +16,8 @@ from adamoe_ros.cli.demo_processes import NodeProcesses
 from adamoe_ros.contract.errors import ContractError
 
 SIM_ROBOT = "aloha_sim"  # what sim_node speaks, whatever profile policy and control are given
+# s: on a computer that is busy with other things inputs come late; the arms hold then, and the goal goes on
+PATIENCE = 2.0
 Values = Mapping[str, object]
 
 
@@ -36,7 +38,7 @@ def start_nodes(nodes: NodeProcesses, sim: Values, policy: Values, control: Valu
     """Start simulator, policy and control with these parameters, all on the simulator's clock."""
     rows: dict[str, Values] = {
         "sim_node": {"robot": SIM_ROBOT, **sim},
-        "policy_node": {"use_sim_time": True, **policy},
+        "policy_node": {"use_sim_time": True, "max_observation_age": PATIENCE, **policy},
         "control_node": {"use_sim_time": True, **control},
     }
     for name, values in rows.items():
