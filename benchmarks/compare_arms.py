@@ -94,6 +94,7 @@ class Size:
 
 SIZES = {
     "cpu-smoke": Size(origin_steps=150, episodes=2, max_time_s=3.0, held_out=6, every=4),
+    "cpu-hour": Size(origin_steps=1500, episodes=20, max_time_s=8.0, held_out=20, every=4),
     "cpu-night": Size(origin_steps=4000, episodes=30, max_time_s=12.0, held_out=20, every=2),
     "gpu": Size(origin_steps=20000, episodes=50, max_time_s=15.0, held_out=50, every=1),
 }
