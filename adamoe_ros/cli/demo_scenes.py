@@ -41,6 +41,7 @@ TOUR: tuple[tuple[str, str, str | None], ...] = (
         "pick up the blue cube with the right arm",
     ),
     ("push_to_line", "push the blue cube to the line", None),
+    ("pick_two", "pick up the red cube and the blue cube with both arms", None),
 )
 
 
