@@ -170,7 +170,11 @@ def suite_policy(data: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-_CHOSEN = ("pick_cube", "push_to_line", "pick_two")  # tasks of that policy whose scene allows other wishes
+_CHOSEN = (
+    "pick_cube",
+    "push_to_line",
+    "pick_two",
+)  # tasks of that policy whose scene allows other wishes
 
 
 def policy_inputs(data: dict[str, Any]) -> list[tuple[str, str]]:
