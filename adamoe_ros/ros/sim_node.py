@@ -31,6 +31,7 @@ from adamoe_ros.ros.sim_messages import image_message, joint_message, take_comma
 from adamoe_ros.ros.sim_params import SimParams
 from adamoe_ros.ros.sim_world import SimWorld
 from adamoe_ros.srv import ResetTask
+from adamoe_ros.streams.messages import stamp_ns
 
 _START_NS = 1_000_000_000  # time 0 means "no clock yet" in ROS
 
@@ -118,7 +119,10 @@ class SimNode(Node):
     # --- from ROS -------------------------------------------------------------------------------
 
     def _on_command(self, message: JointState, topic: CommandTopic) -> None:
+        sent = stamp_ns(message.header.stamp)
         with self._loop.lock:
+            if 0 < sent < self._reset_ns:
+                return  # on its way while the scene was set up anew: the arms stay at home
             wrong = take_command(message, topic.names, topic.columns, self._world.targets)
         if wrong and wrong not in self._complained:
             self._complained.add(wrong)
