@@ -10,12 +10,11 @@ maximum is ours. Writes JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
-from common import machine
+from common import RESULTS, machine, write
 
 from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.contract.profile import RobotProfile
@@ -25,7 +24,6 @@ from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.settings import ControlSettings
 from adamoe_ros.control.strategies import STRATEGIES
 
-HERE = Path(__file__).resolve().parent
 ROWS = 50
 WARMUP = 500
 
@@ -75,7 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--robot", default="aloha_sim", help="profile name")
     parser.add_argument("--periods", type=int, default=20_000, help="measured per strategy")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "control_tick.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "control_tick.json")
     options = parser.parse_args()
     profile = load_profile(profile_path(options.robot, robots_dir()))
     results: dict[str, object] = {
@@ -87,8 +85,7 @@ def main() -> int:
         wall, cpu = periods(profile, strategy, options.periods)
         results[strategy] = {"wall": figures(wall), "cpu": figures(cpu)}
         print(strategy, results[strategy])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=2) + "\n")
+    write(options.out, results)
     return 0
 
 

@@ -10,20 +10,17 @@ Writes JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import machine
+from common import RESULTS, machine, write
 
 from adamoe_ros.evaluation.intervals import wilson_interval
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import run_expert
 from adamoe_ros.sim.tasks import TASKS
-
-HERE = Path(__file__).resolve().parent
 
 
 def measure(name: str, seeds: range, noise: float) -> dict[str, Any]:
@@ -66,7 +63,7 @@ def main() -> int:
     parser.add_argument(
         "--noise", type=float, nargs="+", default=[0.0], help="rad; a table for each"
     )
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "experts.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "experts.json")
     options = parser.parse_args()
     seeds = range(options.first_seed, options.first_seed + options.episodes)
     results: dict[str, Any] = {
@@ -79,8 +76,7 @@ def main() -> int:
         for name in options.tasks:
             table[name] = measure(name, seeds, noise)
             print(noise, name, {k: v for k, v in table[name].items() if k != "failed"}, flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write(options.out, results)
     return 0
 
 

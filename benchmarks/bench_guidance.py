@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import machine
+from common import RESULTS, ROOT, machine, write
 
-HERE = Path(__file__).resolve().parent
 KINDS = ("unguided", "identity", "vjp")
 
 
@@ -122,12 +121,12 @@ def main() -> int:
     from adamoe_ros.policy.guidance import ChunkGuide
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=HERE.parent / "checkpoints" / "demo")
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "checkpoints" / "demo")
     parser.add_argument("--preset", help="instead: made-up weights of these sizes, network alone")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "guidance.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "guidance.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     make = preset_inference if options.preset else checkpoint_inference
@@ -153,8 +152,7 @@ def main() -> int:
         "milliseconds": {k: round(float(np.median(v)) * 1e3, 2) for k, v in seconds.items()},
         "added": {kind: ratio(seconds[kind], seconds["unguided"]) for kind in KINDS[1:]},
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    write(options.out, document)
     print(json.dumps(document["milliseconds"]), json.dumps(document["added"]))
     return 0
 

@@ -21,9 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common import machine
+from common import RESULTS, ROOT, machine, write
 
-HERE = Path(__file__).resolve().parent
 STRATEGIES = ("sync", "async", "blend", "ensemble", "rtc", "rtc_trained")
 DELAYS = (0.0, 0.05, 0.1, 0.2, 0.3)
 BLOCK = 10  # episodes in step
@@ -263,7 +262,7 @@ def table(cells: dict[str, dict[str, Any]]) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=HERE.parent / "checkpoints" / "demo")
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "checkpoints" / "demo")
     parser.add_argument("--task", default="lift_bar")
     parser.add_argument("--robot", default="aloha_sim")
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
@@ -278,7 +277,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-weight", type=float, default=0.0, help="0: the flow steps")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--log", type=Path, default=Path("out/bench_strategies.jsonl"))
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "strategies.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "strategies.json")
     return parser.parse_args()
 
 
@@ -326,8 +325,7 @@ def main() -> int:
         "cells": figures,
         "verdicts": verdicts(figures, options.delays),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    write(options.out, document)
     print(table(figures))
     return 0
 

@@ -7,10 +7,11 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from adamoe_ros.evaluation.bench.checkout import commit
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -34,19 +35,6 @@ def machine() -> dict[str, Any]:
         "commit": commit(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def commit() -> str:
-    """Short hash of the checkout, with ``+`` when files of the package differ from it."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "adamoe_ros")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def write(path: Path, document: dict[str, Any]) -> None:

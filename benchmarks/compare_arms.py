@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from common import commit
 
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.evaluation.bench.checkout import commit
 from adamoe_ros.evaluation.blocks import Blocks, Job, run_blocks
 from adamoe_ros.evaluation.evaluator import EvaluationSettings
 from adamoe_ros.evaluation.phases import PHASES

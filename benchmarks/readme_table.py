@@ -12,7 +12,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +170,8 @@ def suite_policy(data: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-_CHOSEN = (
-    "pick_cube",
-    "push_to_line",
-    "pick_two",
-)  # tasks of that policy whose scene allows other wishes
+# tasks of that policy whose scene allows other wishes
+_CHOSEN = ("pick_cube", "push_to_line", "pick_two")
 
 
 def policy_inputs(data: dict[str, Any]) -> list[tuple[str, str]]:
@@ -223,11 +220,19 @@ SCRIPTS = {"suite_policy": "demo_policy", "engine_cpu_epyc": "engine_cpu"}
 
 
 def measured_on(data: dict[str, Any]) -> dict[str, Any]:
-    """Machine of a result file; some benchmarks note one for each part."""
-    return data.get("machine") or next(
-        (part["machine"] for part in data.values() if isinstance(part, dict) and "machine" in part),
-        data,
-    )
+    """Machine of a result file; where its parts note theirs, the first with the commits of all."""
+    if "machine" in data:
+        return dict(data["machine"])
+    found = list(_machines(data)) or [data]
+    return {**found[0], "commit": ", ".join(dict.fromkeys(part["commit"] for part in found))}
+
+
+def _machines(data: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(data, dict) and "machine" in data:
+        yield data["machine"]
+    elif isinstance(data, (dict, list)):
+        for part in data.values() if isinstance(data, dict) else data:
+            yield from _machines(part)
 
 
 def table() -> str:

@@ -15,9 +15,9 @@ from types import FrameType
 from adamoe_ros.cli.demo_processes import NodeProcesses
 from adamoe_ros.contract.errors import ContractError
 
-SIM_ROBOT = "aloha_sim"  # what sim_node speaks, whatever profile policy and control are given
+_SIM_ROBOT = "aloha_sim"  # what sim_node speaks, whatever profile policy and control are given
 # s: on a computer that is busy with other things inputs come late; the arms hold then, and the goal goes on
-PATIENCE = 2.0
+_PATIENCE = 2.0
 Values = Mapping[str, object]
 
 
@@ -37,8 +37,8 @@ def node_session(environment: Mapping[str, str], logs: Path) -> Iterator[NodePro
 def start_nodes(nodes: NodeProcesses, sim: Values, policy: Values, control: Values) -> None:
     """Start simulator, policy and control with these parameters, all on the simulator's clock."""
     rows: dict[str, Values] = {
-        "sim_node": {"robot": SIM_ROBOT, **sim},
-        "policy_node": {"use_sim_time": True, "max_observation_age": PATIENCE, **policy},
+        "sim_node": {"robot": _SIM_ROBOT, **sim},
+        "policy_node": {"use_sim_time": True, "max_observation_age": _PATIENCE, **policy},
         "control_node": {"use_sim_time": True, **control},
     }
     for name, values in rows.items():

@@ -39,7 +39,6 @@ _FIRST_FRAME = 60.0  # s until the simulator must have shown a picture
 _CONFIGURE = 120.0  # s; loading and warming up a large checkpoint
 _ACTIVATE = 30.0  # s
 _SLOWEST = 20.0  # wall seconds per simulated second until a goal is given up
-_SEES_RESET = 5.0  # s
 _LATE = 30.0  # s for a message that others have had already
 _TURN = 0.05  # s, longest wait for one message
 _REASONS = 1.0  # s for a node's error lines to arrive after its transition failed
@@ -149,19 +148,11 @@ class DemoDirector:
             lambda: (live.task.task, live.task.seed) == (task, seed) and live.task.frames > 0,
             _ACTIVATE,
         )
-        self.transition("control_node", ACTIVATE, _ACTIVATE)
-        self._activate_policy()
+        # it judges the pose that it sees: the arms' before they were reset may be none of a beginning
+        self.wait_for("policy_node: to see the episode", live.policy_sees_episode, _ACTIVATE)
+        for name in ("control_node", "policy_node"):
+            self.transition(name, ACTIVATE, _ACTIVATE)
         return sentence
-
-    def _activate_policy(self) -> None:
-        """Once more where it refuses: it may not have seen yet that the arms are at home again."""
-        deadline = time.monotonic() + _SEES_RESET
-        while True:
-            try:
-                return self.transition("policy_node", ACTIVATE, _ACTIVATE)
-            except ContractError:
-                if time.monotonic() > deadline:
-                    raise
 
     def end_episode(self) -> None:
         """Deactivate: from then on control follows the arms, also when they are reset."""

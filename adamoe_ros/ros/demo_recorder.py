@@ -28,6 +28,7 @@ from adamoe_ros.data.recording import (
 )
 from adamoe_ros.msg import ActionChunk, ControlStatus, PolicyStatus, TaskStatus
 from adamoe_ros.ros import names, qos
+from adamoe_ros.streams.messages import stamp_ns
 
 COUNTERS = (
     "ticks",
@@ -55,6 +56,13 @@ class Live:
     task: TaskStatus = field(default_factory=TaskStatus)
     policy_heard: bool = False
     control_heard: bool = False
+
+    def policy_sees_episode(self) -> bool:
+        """Whether the policy's newest observation is of the scene that was set up last."""
+        policy, task = self.policy, self.task
+        begun = stamp_ns(task.header.stamp) - round(task.elapsed * 1e9)
+        newest = stamp_ns(policy.header.stamp) - round(policy.observation_age * 1e9)
+        return policy.observation_age >= 0 and newest > begun
 
 
 class JointRows:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -187,13 +186,20 @@ class PolicyRig(Rig):
         wanted = ExecuteInstruction.Goal(instruction=instruction, max_duration=max_duration)
         return Goal(self, wanted)
 
+    def restart_policy(self, *words: str) -> None:
+        """End it where it runs, and start it with more words on its command line."""
+        self.processes["policy"].stop()
+        self.policy_statuses.clear()
+        self.start("policy", [*self.policy_command, *words])
+        self.wait_active()
+
     def policy_report(self) -> str:
         """How the policy is, and where its threads are."""
         policy = self.processes["policy"]
         if policy.child.poll() is not None:
             return f"policy_node ended with {policy.child.poll()}:\n{policy.text}"
         os.kill(policy.child.pid, signal.SIGUSR1)  # the runner writes every thread's stack
-        time.sleep(0.5)
+        wait_until(lambda: "most recent call first" in policy.text, lambda: policy.text)
         return f"last status: {self.policy_statuses[-1:]}; policy_node:\n{policy.text}"
 
     def running(self, instruction: str = SENTENCE) -> Goal:

@@ -86,10 +86,7 @@ def test_policy_killed_and_started_again(rig: PolicyRig) -> None:
     rests(rig)
     samples = rig.probe.commands["follower_left/joint_commands"]
     resting = len(samples) - 1
-    rig.policy_statuses.clear()
-    rig.processes["policy"].stop()
-    rig.start("policy", rig.policy_command)
-    rig.wait_active()
+    rig.restart_policy()
     rig.probe.wait_mode(ControlStatus.HOLD, "no_goal")
     # starting again moves nothing
     assert np.ptp([sample.values for sample in samples[resting:]], axis=0).max() == 0.0
@@ -321,24 +318,17 @@ def test_policy_ended_by_a_signal_in_the_middle_of_a_motion(rig: PolicyRig, numb
     rests(rig)
     assert rig.processes["policy"].child.wait(START) == 0
     assert "Traceback" not in rig.policy_log
-    restart_policy(rig)
-
-
-def restart_policy(rig: PolicyRig, *words: str) -> None:
-    rig.processes["policy"].stop()
-    rig.policy_statuses.clear()
-    rig.start("policy", [*rig.policy_command, *words])
-    rig.wait_active()
+    rig.restart_policy()
 
 
 def test_a_control_that_is_there_but_never_heard(rig: PolicyRig) -> None:
-    restart_policy(rig, "-r", "control_status:=not_heard")
+    rig.restart_policy("-r", "control_status:=not_heard")
     try:
         begin = time.monotonic()
         result = rig.goal().result()
         check_time("control_node is never heard: the goal ends", time.monotonic() - begin, 2.1)
     finally:
-        restart_policy(rig)
+        rig.restart_policy()
     assert result.code == Result.CONTROL_REFUSED
     assert "start it again" in result.message
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_PACKAGE = Path(__file__).parents[2]
+from adamoe_ros.evaluation.bench.checkout import commit
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -44,19 +43,6 @@ def machine(device: torch.device) -> dict[str, Any]:
             "cuda": torch.version.cuda,
         }
     return found
-
-
-def commit() -> str:
-    """Of the checkout that this runs from, with ``+`` where the package differs; empty if installed."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=_PACKAGE, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def _cpu_flags() -> str:
