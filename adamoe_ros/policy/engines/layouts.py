@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from adamoe_ros.model.moe import FeedForward, MoEFeedForward
-from adamoe_ros.policy.engines.gated import FusedGated, SplitGated
+from adamoe_ros.policy.engines.gated import ChunkedGated, FusedGated, SplitGated
 from adamoe_ros.policy.engines.linears import (
     PlainProduct,
     Product,
     int8_product,
+    mkl_is_at_home,
     packed_product,
 )
 from adamoe_ros.policy.engines.mixtures import (
@@ -35,6 +36,9 @@ from adamoe_ros.policy.engines.routing import make_router
 from adamoe_ros.policy.engines.triton_moe import TritonDense, TritonMixture, triton_weights
 
 MixtureForm = Literal["sparse", "wide", "grouped", "triton"]
+
+_CHUNKED_ROWS = 256  # with fewer, reading the weights is what counts and packed ones read faster
+_CHUNK = 2048  # hidden values: 6.7 MB of float32 at the 816 rows of a full prefix
 
 
 @dataclass(frozen=True)
@@ -70,18 +74,6 @@ class WeightLayout:
         weight = joined(weights)
         return packed_product(weight, bias, rows) if self.packed else PlainProduct(weight, bias)
 
-    def feed_forward(self, layer: FeedForward, rows: int) -> SplitGated | FusedGated:
-        """A dense layer of the prefix: never of 8 bits, it is bound by arithmetic."""
-        if self.packed:
-            return SplitGated(
-                self.product([layer.gate], rows),
-                self.product([layer.up], rows),
-                self.product([layer.down], rows),
-            )
-        return FusedGated(
-            self.product([layer.gate, layer.up], rows), self.product([layer.down], rows)
-        )
-
     def mixture_of(self, layer: FeedForward | MoEFeedForward, rows: int) -> Mixture:
         """A feed-forward layer of the action expert."""
         if isinstance(layer, FeedForward):
@@ -89,6 +81,9 @@ class WeightLayout:
             if self.mixture == "triton":
                 one = [weight.detach().unsqueeze(0) for weight in parts]
                 return Dense(TritonDense(triton_weights(one[0], one[1], one[2], self.int8)))
+            gate, up, down = parts
+            if self._chunked(gate, rows):
+                return Dense(ChunkedGated.of(gate.detach(), up.detach(), down.detach(), _CHUNK))
             return Dense(self._gated(*parts, rows=rows))
         if self.mixture == "sparse":
             return self._sparse(layer, rows)
@@ -117,6 +112,12 @@ class WeightLayout:
                 for e in range(len(experts.gate))
             ),
         )
+
+    def _chunked(self, gate: Tensor, rows: int) -> bool:
+        """Whether MKL's products, chunk by chunk, beat packed ones for a dense layer."""
+        many = rows >= _CHUNKED_ROWS and len(gate) >= 2 * _CHUNK
+        single = self.packed and not self.int8 and gate.dtype == torch.float32
+        return many and single and gate.device.type == "cpu" and mkl_is_at_home()
 
     def _gated(self, gate: Tensor, up: Tensor, down: Tensor, rows: int) -> SplitGated | FusedGated:
         if self.packed:

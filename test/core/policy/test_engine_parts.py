@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from adamoe_ros.model.moe import MoEFeedForward
-from adamoe_ros.policy.engines import linears
+from adamoe_ros.model.moe import FeedForward, MoEFeedForward
+from adamoe_ros.policy.engines import layouts, linears
 from adamoe_ros.policy.engines.attention import attend, attend_heads
+from adamoe_ros.policy.engines.gated import ChunkedGated
 from adamoe_ros.policy.engines.heads import Heads
 from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.routing import make_router, ranks
@@ -28,6 +29,13 @@ def _small_weights_are_packed(monkeypatch):
 
 def layer_of(name: str) -> MoEFeedForward:
     return engine_cases.network(engine_cases.CONFIGS[name]()).expert.layers[0].ffn
+
+
+def dense_layer(width: int, hidden: int) -> FeedForward:
+    layer = FeedForward(width, hidden)
+    for weight in layer.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    return layer
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -72,6 +80,36 @@ def test_router_in_bfloat16_replays_the_eager_one():
     found, wanted = make_router(layer)(x)[0], layer.route(x)
     assert found.logits.dtype == torch.bfloat16
     assert (found.selected == wanted.selected).float().mean() > 0.95  # near-ties may flip
+
+
+@pytest.mark.parametrize("hidden", [24, 50, 64, 7])
+def test_chunks_add_up_to_the_layer(hidden):
+    layer = dense_layer(24, hidden)
+    x, residual = torch.randn(9, 24), torch.randn(9, 24)
+    before = residual.clone()
+    chunked = ChunkedGated.of(layer.gate.weight, layer.up.weight, layer.down.weight, wanted=16)
+    assert sum(len(gate) for gate, _, _ in chunked.parts) == hidden
+    assert engine_cases.relative(chunked(x, residual), residual + layer(x)) < 1e-6
+    assert torch.equal(residual, before)  # a block's input is not its layer's to change
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype", "home", "chunked"),
+    [
+        (300, torch.float32, True, True),
+        (300, torch.float32, False, False),
+        (300, torch.bfloat16, True, False),
+        (51, torch.float32, True, False),
+    ],
+)
+def test_a_wide_dense_layer_is_chunked_where_mkl_is_fast(monkeypatch, rows, dtype, home, chunked):
+    monkeypatch.setattr(layouts, "mkl_is_at_home", lambda: home)
+    layer = dense_layer(8, 4096).to(dtype)
+    made = WeightLayout(packed=True).mixture_of(layer, rows)
+    assert isinstance(made.layer, ChunkedGated) == chunked
+    x, residual = torch.randn(rows, 8).to(dtype), torch.randn(rows, 8).to(dtype)
+    close = 1e-6 if dtype == torch.float32 else 2e-2
+    assert engine_cases.relative(made(x, residual, None), residual + layer(x)) < close
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
