@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Success of the shipped demo policy on unseen seeds: as it is used, told another wish, and blind.
+"""Success of the shipped demo policy on unseen seeds: as it is used, told another wish,
+with the sentence changed while its arms move, and blind.
 
 In this process (``adamoe evaluate``), with a simulated inference time; the same over real ROS nodes
 is ``bench_closed_loop.py``. ``--dense`` puts a dense twin beside it, on the same seeds. A run that was
@@ -38,7 +39,9 @@ def evaluated(checkpoint: Path, options: argparse.Namespace, name: str) -> dict[
     check_unseen(record, range(FIRST_SEED, FIRST_SEED + options.episodes))
     out = options.work / name
     words = ["--episodes", str(options.episodes), "--seed", str(FIRST_SEED), "--out", str(out)]
-    words += ["--control", "wrong-sentence", "--control", "blind", "--films", "0"]
+    words += ["--films", "0"]
+    for control in ("wrong-sentence", "changed", "blind"):
+        words += ["--control", control]
     words += ["--latency", str(options.latency)]
     words += ["--tasks", *options.tasks] if options.tasks else []
     code = adamoe(["evaluate", str(checkpoint), *words])

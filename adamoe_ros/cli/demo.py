@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import argparse
 
-from adamoe_ros.cli.demo_scenes import CHANGE_AFTER
 from adamoe_ros.control.strategies import STRATEGIES
+from adamoe_ros.evaluation.changes import CHANGE_AFTER_S
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--change-after",
         type=float,
-        default=CHANGE_AFTER,
+        default=CHANGE_AFTER_S,
         metavar="S",
         help="seconds until then (default: %(default)s)",
     )

@@ -8,8 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-
-CHANGE_AFTER = 0.8  # s; the hands are on their way
+from adamoe_ros.evaluation.changes import CHANGE_AFTER_S
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Scene:
     instruction: str | None
     seed: int
     change_to: str | None = None
-    change_after: float = CHANGE_AFTER
+    change_after: float = CHANGE_AFTER_S
 
 
 # (task, sentence, sentence that replaces it) of ``adamoe demo`` without --task and --instruction: as

@@ -3,8 +3,8 @@
 
 Runs in this process, many episodes in step, without ROS and in simulated time; --ros runs the real
 nodes in real processes instead. Every task is run on the seeds --seed ... --seed + --episodes - 1.
---control adds a run on the same scenes: 'wrong-sentence' tells the policy alone another wish, 'blind'
-blacks its pictures. Writes results.json, report.html (with what the experts are used for), films of
+--control adds a run on the same scenes: 'wrong-sentence' tells the policy alone another wish, 'changed'
+tells it another one first and the scene's own while its arms move, 'blind' blacks its pictures. Writes results.json, report.html (with what the experts are used for), films of
 failures, and episodes.jsonl, from which a stopped run goes on.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adamoe_ros.evaluation.blocks import Blocks, Job
     from adamoe_ros.evaluation.evaluator import EpisodeRecord, EvaluationSettings
 
-_CONTROLS = ("wrong-sentence", "blind")
+_CONTROLS = ("wrong-sentence", "changed", "blind")
 _SMALL = 500_000_000  # bytes of weights up to which each process may have its own copy
 
 

@@ -130,7 +130,10 @@ class _RosRun:
         shutil.rmtree(self._traces, ignore_errors=True)  # what was written before this episode
         episode = Episode(0, case.seed, case.task, said.scene)
         director.recorder.begin(episode)
-        result = director.execute(said.told, self._blocks.job.settings.max_time_s)
+        change = said.change
+        later = None if change is None else (change.after_s, change.instruction)
+        limit = self._blocks.job.settings.max_time_s
+        result = director.execute(said.first or said.told, limit, later)
         director.recorder.end()
         episode.elapsed, episode.result_message = float(result.elapsed), result.message
         director.end_episode()

@@ -2,7 +2,7 @@
 """Which episodes an evaluation runs, and what the policy is told in each.
 
 A seed draws the scene and what is asked for; the control decides what the policy sees and hears.
-May import: contract, sim, numpy.
+May import: contract, control, sim, numpy.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Literal, get_args
 import numpy as np
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.evaluation.changes import Change
 from adamoe_ros.sim.bimanual import BimanualSim
 from adamoe_ros.sim.tasks import TASKS, make_task
 
-Control = Literal["plain", "wrong-sentence", "blind"]
+Control = Literal["plain", "wrong-sentence", "changed", "blind"]
 """plain: as in use. wrong-sentence: the policy alone hears another wish than the scene was set up
-for. blind: its pictures are black."""
+for. changed: it hears another wish first, and the scene's own while its arms move. blind: its pictures
+are black."""
 Wording = Literal["usual", "any", "unseen"]
 """usual: the first phrasing. any: one of training's. unseen: one that training never shows."""
 CONTROLS: tuple[Control, ...] = get_args(Control)
@@ -42,11 +44,18 @@ class Sentences:
 
     Attributes:
         scene: what the scene asks for, and what is judged as success.
-        told: what the policy hears.
+        told: what the policy hears, at last.
+        first: what it hears before that; None: nothing else.
     """
 
     scene: str
     told: str
+    first: str | None = None
+
+    @property
+    def change(self) -> Change | None:
+        """From the first sentence to the last."""
+        return None if self.first is None else Change(self.told)
 
 
 def begin(
@@ -60,7 +69,7 @@ def begin(
 
     Args:
         instruction: what the scene is to ask for; None: drawn from the seed.
-        others: tasks that a wrong sentence may come from, where the case's own has one meaning
+        others: tasks that another wish may come from, where the case's own has one meaning
             only; the case's own among them does not count.
 
     Raises:
@@ -71,9 +80,12 @@ def begin(
     rng = np.random.default_rng((case.seed, _SPOKEN))
     if case.control == "wrong-sentence":
         return Sentences(scene, _another_wish(sim, others, wording, rng))
-    if instruction is not None:
-        return Sentences(scene, scene)
-    return Sentences(scene, _said(sim.phrasings(), sim.phrasings(unseen=True), wording, rng))
+    told = scene
+    if instruction is None:
+        told = _said(sim.phrasings(), sim.phrasings(unseen=True), wording, rng)
+    if case.control == "changed":
+        return Sentences(scene, told, first=_another_wish(sim, others, wording, rng))
+    return Sentences(scene, told)
 
 
 def _said(

@@ -29,6 +29,7 @@ from adamoe_ros.control.scheduling import (
 from adamoe_ros.control.settings import ControlSettings
 from adamoe_ros.control.status import TickResult
 from adamoe_ros.control.strategies import STRATEGIES
+from adamoe_ros.evaluation.changes import Change
 
 Vector = NDArray[np.float64]
 START_NS = 1_000_000_000  # of simulated time; 0 would be taken for no stamp
@@ -118,6 +119,7 @@ class ClosedLoop:
         instruction: sentence.
         settings: strategy and delay.
         to_model: driver's state -> the checkpoint's.
+        change: another sentence later; None: it stays.
 
     Attributes:
         core: what the arms are under.
@@ -134,6 +136,7 @@ class ClosedLoop:
         instruction: str,
         settings: LoopSettings,
         to_model: Callable[[Vector], Vector] = np.copy,
+        change: Change | None = None,
     ) -> None:
         chosen = ControlSettings(strategy=settings.strategy, smoothing_s=settings.smoothing_s)
         self.core = ControlCore(profile, chosen)
@@ -152,7 +155,7 @@ class ClosedLoop:
         self.inferences = 0
         self.now_ns = START_NS
         self._robot, self._source, self._settings = robot, source, settings
-        self._to_model = to_model
+        self._to_model, self._change = to_model, change
         self._delay_ns = round(settings.delay_s * 1e9)
         self._period_ns = round(self.core.period_s * 1e9)
         self._frame_ns = round(1e9 / settings.camera_rate_hz)
@@ -186,6 +189,7 @@ class ClosedLoop:
     def begin_step(self) -> Request | None:
         """The first half of a step: inputs, and what is to be inferred now, if anything."""
         self.now_ns += self._period_ns
+        self._change_when_due()
         measured = self._robot.measured()
         self.core.on_heartbeat(self.now_ns)
         self.core.on_state(self.now_ns, measured)
@@ -221,6 +225,12 @@ class ClosedLoop:
         assert result.command is not None
         self._robot.follow(result.command)
         return result
+
+    def _change_when_due(self) -> None:
+        change = self._change
+        if change is not None and self.now_ns >= START_NS + round(change.after_s * 1e9):
+            self._change = None
+            self.instruct(change.instruction, change.how)
 
     def _arrive(self) -> None:
         flight = self._flight

@@ -46,7 +46,7 @@ class EvaluationSettings:
         max_time_s: simulated, until an episode counts as failed.
         settle_s: that a judgement must hold without a break.
         wording: of the sentences. instruction: what every scene asks for; None: the seed's.
-        others: tasks that wrong sentences may come from.
+        others: tasks that other wishes may come from.
         device, engine: of the policy. threads: of torch; 0: its own choice.
         parallel: episodes in step.
         routing: keep the routers' decisions.
@@ -228,9 +228,10 @@ class Evaluator:
             self._profile,
             StagedArms(sim, camera),
             source,
-            sentences.told,
+            sentences.first or sentences.told,
             wish.loop(),
             self._map.model_from_state,
+            sentences.change,
         )
         return _Running(case, sentences, watch, source, loop)
 

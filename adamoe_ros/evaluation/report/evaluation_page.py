@@ -28,6 +28,7 @@ from adamoe_ros.evaluation.report.svg_points import Share, shares
 _MEANING = {
     "plain": "The policy hears what the scene asks for.",
     "wrong-sentence": "The policy alone hears another wish than the scene was set up for.",
+    "changed": "The policy hears another wish first, and the scene's own while its arms move.",
     "blind": "The policy's pictures are black.",
 }
 
@@ -88,6 +89,9 @@ def _tiles(document: Mapping[str, Any]) -> str:
         if followed["episodes"]:
             tiles.append(tile(percent(followed["rate"]), "does what another sentence says"))
         tiles.append(tile(percent(wrong["all"]["rate"]), "does the scene's task in spite of it"))
+    if "changed" in summary:
+        changed = percent(summary["changed"]["mean_of_tasks"])
+        tiles.append(tile(changed, "success after a change of the sentence"))
     if "blind" in summary:
         tiles.append(tile(percent(summary["blind"]["mean_of_tasks"]), "success with black images"))
     tiles.append(tile(str(len(document["episodes"])), "episodes"))

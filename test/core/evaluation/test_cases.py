@@ -30,6 +30,16 @@ def test_the_control_changes_what_is_said_and_nothing_else(cubes: BimanualSim) -
         assert begin(cubes, Case("wrong-sentence", "pick_cube", seed)) == wrong
 
 
+def test_a_changed_sentence_ends_as_the_plain_one(cubes: BimanualSim) -> None:
+    for seed in range(5):
+        plain = begin(cubes, Case("plain", "pick_cube", seed))
+        changed = begin(cubes, Case("changed", "pick_cube", seed))
+        assert (changed.scene, changed.told) == (plain.scene, plain.told) and plain.change is None
+        assert changed.change is not None and changed.change.instruction == plain.told
+        language = cubes.task.language
+        assert language.meaning_of(str(changed.first)) not in (None, cubes.task.meaning)
+
+
 def test_a_task_with_one_wish_is_contradicted_by_another_task() -> None:
     bar = BimanualSim("lift_bar")
     said = begin(bar, Case("wrong-sentence", "lift_bar", 1), others=("lift_bar", "pick_cube"))

@@ -18,6 +18,7 @@ from adamoe_ros.control.scheduling import InferencePlan
 from adamoe_ros.control.settings import Cause
 from adamoe_ros.control.status import Mode, TickResult
 from adamoe_ros.control.strategies import STRATEGIES
+from adamoe_ros.evaluation.changes import Change
 from adamoe_ros.evaluation.chunk_sources import ScriptedSource
 from adamoe_ros.evaluation.closed_episodes import run_together
 from adamoe_ros.evaluation.closed_loop import START_NS, ClosedLoop, LoopSettings
@@ -80,10 +81,12 @@ class Reacher:
 class Run:
     """A loop with the independent judge of its commands."""
 
-    def __init__(self, strategy: str, delay_s: float, **changes: float) -> None:
+    def __init__(
+        self, strategy: str, delay_s: float, change: Change | None = None, **changes: float
+    ) -> None:
         self.source = Reacher()
         settings = LoopSettings(strategy, delay_s, **changes)  # type: ignore[arg-type]
-        self.loop = ClosedLoop(ROBOT, Follower(), self.source, "left", settings, to_command)
+        self.loop = ClosedLoop(ROBOT, Follower(), self.source, "left", settings, to_command, change)
         self.judge = Judge(LIMITS, self.loop.core.period_s)
         self.results: list[TickResult] = []
 
@@ -204,6 +207,19 @@ def test_a_new_sentence_in_flight(strategy: str, how: str, delay_s: float) -> No
         assert run.source.restarts == 1
         assert results[0].mode is not Mode.HOLD or strategy == "sync"
         assert results[0].chunk_id in (old_chunk, old_chunk + 1)
+
+
+def test_a_sentence_changes_at_its_time() -> None:
+    """As ``instruct`` in that very step would have it."""
+    told, planned = Run("rtc", 0.1), Run("rtc", 0.1, change=Change("right", 0.5, "blend"))
+    told.steps(24)  # 0.48 s are over; the next step begins at 0.5 s
+    told.loop.instruct("right", "blend")
+    told.steps(100)
+    planned.steps(124)
+    assert planned.loop.instruction == "right" and planned.distance("right") < 0.03
+    assert all(
+        (a.command == b.command).all() for a, b in zip(told.results, planned.results, strict=True)
+    )
 
 
 def test_cut_and_blend_turn_round_sooner_than_finish() -> None:

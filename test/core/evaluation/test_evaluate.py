@@ -114,12 +114,13 @@ def test_evaluate_command_goes_on_where_it_was(
     out = tmp_path / "found"
     words = ["evaluate", str(policy), "--episodes", "3", "--seed", "3", "--max-time", "0.3"]
     words += ["--control", "wrong-sentence", "--control", "blind", "--parallel", "2"]
+    words += ["--control", "changed"]
     words += ["--films", "1", "--device", "cpu", "--out", str(out)]
     assert main([*words, "--processes", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines[1:]] == [
         [control, task, share]
-        for control in ("plain", "wrong-sentence", "blind")
+        for control in ("plain", "wrong-sentence", "changed", "blind")
         for task, share in (("lift_bar", "0/3"), ("pick_cube", "0/3"), ("all", "0/6"))
     ]
     document = json.loads((out / "results.json").read_text())
@@ -130,13 +131,14 @@ def test_evaluate_command_goes_on_where_it_was(
     wrong = document["summary"]["wrong-sentence"]["tasks"]
     assert wrong["lift_bar"]["followed"]["episodes"] == 0  # no cube beside the bar
     assert wrong["pick_cube"]["followed"]["episodes"] == 3
-    assert len(document["episodes"]) == 18
+    assert len(document["episodes"]) == 24
     assert len(document["experts"]["share_by_layer"]) == 2
     assert set(document["experts"]["information"]) == {"task", "flow_step"}
     page = (out / "report.html").read_text()
     tags = _Tags()
     tags.feed(page)
-    assert not tags.open and len(tags.sources) == 3  # two tasks, and one in spite of its sentence
+    # two tasks, each twice, and one in spite of its sentence
+    assert not tags.open and len(tags.sources) == 5
     assert all((out / source).stat().st_size > 1000 for source in tags.sources)
     assert "What the choice of an expert depends on" in page
 
@@ -146,14 +148,14 @@ def test_evaluate_command_goes_on_where_it_was(
     assert main([*words, "--processes", "1"]) == 0
     assert "there already" in capsys.readouterr().err
     again = json.loads((out / "results.json").read_text())
-    assert again["summary"] == document["summary"] and len(again["episodes"]) == 18
+    assert again["summary"] == document["summary"] and len(again["episodes"]) == 24
     assert [json.loads(line) for line in log.read_text().splitlines()][1:]
 
     other = ["evaluate", str(policy), "--episodes", "2", "--out", str(out)]
     assert main(other) == 2
     error = capsys.readouterr().err
     assert "with other" in error and "seeds" in error and "--overwrite" in error
-    assert len(json.loads((out / "results.json").read_text())["episodes"]) == 18
+    assert len(json.loads((out / "results.json").read_text())["episodes"]) == 24
 
 
 def test_a_dense_policy_has_no_experts_to_report(tmp_path: Path) -> None:
