@@ -72,7 +72,9 @@ class WeightLayout:
     ) -> Product:
         """The same of bare weights, each (O, I)."""
         weight = joined(weights)
-        return packed_product(weight, bias, rows) if self.packed else PlainProduct(weight, bias)
+        if self.packed:
+            return packed_product(weight, bias, rows, fixed=True)
+        return PlainProduct(weight, bias)
 
     def mixture_of(self, layer: FeedForward | MoEFeedForward, rows: int) -> Mixture:
         """A feed-forward layer of the action expert."""
@@ -106,7 +108,9 @@ class WeightLayout:
         each = max(1, rows * layer.config.top_k // len(experts.gate))
         return SparseMixture(
             make_router(layer),
-            self._split(shared.gate.weight, shared.up.weight, shared.down.weight * share, rows),
+            self._split(
+                shared.gate.weight, shared.up.weight, shared.down.weight * share, rows, fixed=True
+            ),
             tuple(
                 self._split(experts.gate[e], experts.up[e], experts.down[e] * (1 - share), each)
                 for e in range(len(experts.gate))
@@ -121,17 +125,24 @@ class WeightLayout:
 
     def _gated(self, gate: Tensor, up: Tensor, down: Tensor, rows: int) -> SplitGated | FusedGated:
         if self.packed:
-            return self._split(gate, up, down, rows)
+            return self._split(gate, up, down, rows, fixed=True)
         return FusedGated(self._weighted(joined([gate, up]), rows), self._weighted(down, rows))
 
-    def _split(self, gate: Tensor, up: Tensor, down: Tensor, rows: int) -> SplitGated:
-        return SplitGated(*(self._weighted(weight, rows) for weight in (gate, up, down)))
+    def _split(
+        self, gate: Tensor, up: Tensor, down: Tensor, rows: int, fixed: bool = False
+    ) -> SplitGated:
+        """Args: fixed: all rows always come, as they do not to a routed expert."""
+        return SplitGated(
+            self._weighted(gate, rows),  # its GELU is to be fused
+            self._weighted(up, rows, fixed),
+            self._weighted(down, rows, fixed),
+        )
 
-    def _weighted(self, weight: Tensor, rows: int) -> Product:
+    def _weighted(self, weight: Tensor, rows: int, fixed: bool = False) -> Product:
         weight = weight.detach()
         if self.int8:
             return int8_product(weight)
-        return packed_product(weight, None, rows) if self.packed else PlainProduct(weight)
+        return packed_product(weight, None, rows, fixed) if self.packed else PlainProduct(weight)
 
     def taken(self, module: nn.Module) -> None:
         """Free the tensors of a module that was taken over, where ``consume`` is set."""

@@ -112,10 +112,48 @@ def test_a_wide_dense_layer_is_chunked_where_mkl_is_fast(monkeypatch, rows, dtyp
     assert engine_cases.relative(made(x, residual, None), residual + layer(x)) < close
 
 
+@pytest.mark.parametrize("rows", [1, 6, 7, 12, 17])
+def test_mkl_products_of_any_number_of_rows(rows):
+    """Laid out for six: fewer are filled up, more are cut."""
+    if not torch.backends.mkl.is_available():
+        pytest.skip("a torch without MKL")
+    weight, bias = torch.randn(20, 16), torch.randn(20)
+    x, other = torch.randn(rows, 16), torch.randn(rows, 20)
+    before = other.clone()
+    made, plain = linears.MklProduct(weight, bias, 6), linears.PlainProduct(weight, bias)
+    for found, wanted in (
+        (made(x), plain(x)),
+        (made(x.unsqueeze(0)), plain(x.unsqueeze(0))),
+        (made.gelu(x), plain.gelu(x)),
+        (made.plus(x, other), plain.plus(x, other)),
+    ):
+        assert found.shape == wanted.shape and engine_cases.relative(found, wanted) < 1e-6
+    assert torch.equal(other, before)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fixed", "dtype", "mkl"),
+    [
+        (50, True, torch.float32, True),
+        (50, False, torch.float32, False),
+        (50, True, torch.bfloat16, False),
+        (1, True, torch.float32, False),
+        (800, True, torch.float32, False),
+    ],
+)
+def test_where_mkl_packs(monkeypatch, rows, fixed, dtype, mkl):
+    monkeypatch.setattr(linears, "mkl_packing_works", lambda: True)
+    made = []
+    monkeypatch.setattr(linears, "MklProduct", lambda *a: made.append(a) or "mkl")
+    linears.packed_product(torch.randn(16, 16).to(dtype), None, rows, fixed)
+    assert bool(made) == mkl
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_products_run_here(dtype):
     """The guard must not hide that the fast path is off on the machines that tests run on."""
     assert linears.packing_works(dtype)
+    assert linears.mkl_packing_works() == linears.mkl_is_at_home()
     weight, bias = torch.randn(512, 256).to(dtype), torch.randn(512).to(dtype)
     x, other = torch.randn(2, 7, 256).to(dtype), torch.randn(2, 7, 512).to(dtype)
     packed, plain = linears.packed_product(weight, bias, 50), linears.PlainProduct(weight, bias)
