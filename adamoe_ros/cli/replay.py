@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.cli.dataset import PARTIAL
+from adamoe_ros.contract.files import replace_text
 
 if TYPE_CHECKING:
     from adamoe_ros.contract.profile import RobotProfile
@@ -243,8 +244,8 @@ class _Replay:
         names = self._profile.joint_ids
         document = results(self._records, names, facts, self._skipped)
         out.mkdir(parents=True, exist_ok=True)
-        _replace(out / "results.json", json.dumps(document, indent=1) + "\n")
-        _replace(out / "report.html", report_page(self._records, names, document, self._films))
+        replace_text(out / "results.json", json.dumps(document, indent=1) + "\n")
+        replace_text(out / "report.html", report_page(self._records, names, document, self._films))
         for name, entry in document["policies"].items():
             open_loop = entry["open_loop"]
             print(
@@ -259,12 +260,6 @@ def _length(bag: Any) -> float:
     """s of a bag by its metadata; 0 where nobody knows."""
     duration = bag.files.metadata.get("duration") or {}
     return float(duration.get("nanoseconds", 0)) / 1e9
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 def _live(bags: list[Path], profile: RobotProfile, options: argparse.Namespace) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.convert import ConvertSettings, convert_bag, fingerprint, schema_for
 from adamoe_ros.data.episode_info import hash_of
@@ -177,9 +177,7 @@ def _one(job: ConversionJob, bag: Path) -> tuple[dict[str, Any] | None, list[str
         return None, list(error.problems) if isinstance(error, ContractError) else [str(error)]
     path = folder / FACTS
     document = {**json.loads(path.read_text(encoding="utf-8")), "fingerprint": _mark(job, bag)}
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(document), encoding="utf-8")
-    os.replace(beside, path)
+    replace_text(path, json.dumps(document))
     return facts, []
 
 

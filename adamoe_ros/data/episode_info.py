@@ -2,18 +2,19 @@
 """``episode.json`` beside a bag: what is needed to reproduce and to sort an episode.
 
 Written at the recording's begin and replaced at its end, so that a killed recorder leaves one, too;
-the same facts are in the bag's own metadata when it was ended in order. Standard library only.
+the same facts are in the bag's own metadata when it was ended in order. May import: contract.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from adamoe_ros.contract.files import replace_text
 
 FILE = "episode.json"
 FORMAT = "adamoe_ros/episode/1"
@@ -63,9 +64,7 @@ class EpisodeInfo:
 
     def write(self, folder: Path) -> None:
         """Put it into a bag's folder; the old one is replaced at once or not at all."""
-        beside = folder / f".{FILE}.tmp"
-        beside.write_text(self.text(), encoding="utf-8")
-        os.replace(beside, folder / FILE)
+        replace_text(folder / FILE, self.text())
 
 
 def read_info(bag: Path, custom: Mapping[str, str]) -> EpisodeInfo | None:

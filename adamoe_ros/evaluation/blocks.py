@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.files import replace_text
 from adamoe_ros.data.sim_trace import Trace, read_trace, write_trace
 from adamoe_ros.evaluation.cases import CONTROLS, Case
 from adamoe_ros.evaluation.evaluator import (
@@ -134,9 +135,7 @@ class Blocks:
             raise ContractError(problem(str(path), "this evaluation", got, do))
         if len(known) < max(1, len(lines)):  # new, or a kill has cut a line off
             whole = "".join(json.dumps(line) + "\n" for line in known or [head])
-            beside = path.with_suffix(".new")
-            beside.write_text(whole, encoding="utf-8")
-            os.replace(beside, path)
+            replace_text(path, whole)
         self._lines = {line["block"]: line for line in known[1:]}
 
     def missing(self) -> list[Block]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.files import replace_text
 from adamoe_ros.evaluation.blocks import Blocks, Filmed
 from adamoe_ros.evaluation.phases import PHASES
 from adamoe_ros.evaluation.report.evaluation_page import evaluation_page
@@ -99,8 +99,8 @@ def write_results(
         films = [(f"{FILMS}/{name}", text) for name, text in _films(blocks, tell)]
         routing = blocks.routing()
         page = evaluation_page(document, films, None if routing is None else routing.density)
-        _write(folder / RESULTS, json.dumps(document, indent=1) + "\n")
-        _write(folder / REPORT, page)
+        replace_text(folder / RESULTS, json.dumps(document, indent=1) + "\n")
+        replace_text(folder / REPORT, page)
     except OSError as error:
         do = "give another --out"
         raise ContractError(problem(str(folder), "a folder to write", error, do)) from error
@@ -124,9 +124,3 @@ def _caption(filmed: Filmed) -> str:
     asked = "" if episode.told == episode.scene else f"; the scene is for “{episode.scene}”"
     done = " The scene's own task was done." if episode.success else ""
     return f"{episode.control}, seed {episode.seed}: told “{episode.told}”{asked}.{done}"
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)

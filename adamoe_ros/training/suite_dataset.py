@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
@@ -229,9 +229,7 @@ def _show(job: SuiteJob, sim: BimanualSim, camera: CameraRenderer, units: Units,
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FACTS
     known = json.loads(path.read_text(encoding="utf-8")) if facts["success"] else facts
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps({**known, "mark": _mark(job, sim.task.name, seed)}))
-    os.replace(beside, path)
+    replace_text(path, json.dumps({**known, "mark": _mark(job, sim.task.name, seed)}))
 
 
 def _row(

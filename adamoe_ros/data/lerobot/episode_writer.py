@@ -8,7 +8,6 @@ it is begun anew. Imports: pyarrow, numpy.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from adamoe_ros.contract.files import replace_text
 from adamoe_ros.data.lerobot.layout import ACTION, STAMPS, STATE, Schema
 from adamoe_ros.data.lerobot.video import VideoWriter, every_sampled, sampled_pixels
 from adamoe_ros.data.statistics import RunningStatistics
@@ -143,9 +143,7 @@ class EpisodeWriter:
         }
         np.savez_compressed(self.folder / "statistics.npz", **arrays)  # type: ignore[arg-type]
         document = {"length": self.length, "tasks": self.tasks, "codec_loss": losses, **facts}
-        beside = self.folder / f"{FACTS}.tmp"
-        beside.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        os.replace(beside, self.folder / FACTS)
+        replace_text(self.folder / FACTS, json.dumps(document, indent=1))
 
     def abort(self) -> None:
         """Give up."""
