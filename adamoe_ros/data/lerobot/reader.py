@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.data.lerobot import layout
+from adamoe_ros.data.lerobot.film import frames_from
 from adamoe_ros.data.lerobot.layout import ACTION, STAMPS, STATE
 
 Picture = NDArray[np.uint8]
@@ -194,10 +195,7 @@ class Dataset:
         path, start = entry.videos[key]
         first, count = round(start * self.fps), 0
         with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            for number, frame in enumerate(container.decode(stream)):
-                if number < first:
-                    continue
+            for frame in frames_from(container, first, self.fps):
                 if count == entry.length:
                     return
                 count += 1
