@@ -46,26 +46,29 @@ def closed_loop(data: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def demo_policy(data: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same policy in one process, and without sight."""
-    if "policy" not in data:  # a file of before the controls
-        runs = data["runs"]
-        return [
-            ("same, in one process", _share(runs["sighted"]["all"])),
-            ("same, pictures blacked out", _share(runs["blind"]["all"])),
-        ]
+    """The shipped policy in one process: each task in every control, its dense twin beside it."""
     summary = data["policy"]["summary"]
-    rows = [("same, in one process", _share(summary["plain"]["all"]))]
-    if len(summary["plain"]["tasks"]) > 1:
-        rows += [(f"- {name}", _share(c)) for name, c in summary["plain"]["tasks"].items()]
-    wrong = summary["wrong-sentence"]["all"]
-    rows.append(("told another wish: does the scene's task all the same", _share(wrong)))
-    if wrong["followed"]["episodes"]:
-        rows.append(("told another wish: does that one", _share(wrong["followed"])))
-    rows.append(("pictures blacked out", _share(summary["blind"]["all"])))
-    if "dense_twin" in data:
-        twin = data["dense_twin"]["summary"]["plain"]["all"]
-        rows.append(("a dense policy of the same training", _share(twin)))
+    twin = data["dense_twin"]["summary"] if "dense_twin" in data else {}
+    rows = []
+    for task, counts in summary["plain"]["tasks"].items():
+        rows.append(
+            (f"{task}, unseen scenes, in one process", _beside(twin, "plain", task, counts))
+        )
+        told = summary["wrong-sentence"]["tasks"][task]["followed"]
+        if told["episodes"]:
+            rows.append(("- told another wish in that scene: does that one", _share(told)))
+        changed = summary["changed"]["tasks"][task]
+        label = "- told another wish first, this one 0.8 s later"
+        rows.append((label, _beside(twin, "changed", task, changed)))
+    rows.append(("all four with black pictures", _share(summary["blind"]["all"])))
     return rows
+
+
+def _beside(twin: dict[str, Any], control: str, task: str, counts: dict[str, Any]) -> str:
+    """A share, and the dense twin's."""
+    if control not in twin:
+        return _share(counts)
+    return f"{_share(counts)}; dense twin {_share(twin[control]['tasks'][task])}"
 
 
 def _share(counts: dict[str, Any]) -> str:
@@ -152,28 +155,6 @@ def dataset(data: dict[str, Any]) -> list[tuple[str, str]]:
     return [("bags to LeRobot dataset, both cores", f"{found['times_real_time']:.1f}x real time")]
 
 
-def suite_policy(data: dict[str, Any]) -> list[tuple[str, str]]:
-    """The preview policy for several tasks: each task, and told another wish in the same scene."""
-    summary = data["policy"]["summary"]
-    rows = [
-        (f"`checkpoints/suite`: {task}", _share(counts))
-        for task, counts in summary["plain"]["tasks"].items()
-    ]
-    wrong = summary["wrong-sentence"]
-    for task, counts in wrong["tasks"].items():
-        if task in _CHOSEN:
-            own, other = _share(counts), _share(counts["followed"])
-            rows.append(
-                (f"- {task}, told another wish: the scene's own / the one told", f"{own} / {other}")
-            )
-    rows.append(("- pictures blacked out", _share(summary["blind"]["all"])))
-    return rows
-
-
-# tasks of that policy whose scene allows other wishes
-_CHOSEN = ("pick_cube", "push_to_line", "pick_two")
-
-
 def policy_inputs(data: dict[str, Any]) -> list[tuple[str, str]]:
     """What the inputs cost policy_node while it waits."""
     now, before = (
@@ -202,7 +183,6 @@ def training(data: dict[str, Any]) -> list[tuple[str, str]]:
 SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "closed_loop": closed_loop,
     "demo_policy": demo_policy,
-    "suite_policy": suite_policy,
     "policy_inputs": policy_inputs,
     "frames": frames,
     "control_jitter": control_jitter,
@@ -216,7 +196,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "training": training,
 }
 # where the script has another name than its results
-SCRIPTS = {"suite_policy": "demo_policy", "engine_cpu_epyc": "engine_cpu"}
+SCRIPTS = {"engine_cpu_epyc": "engine_cpu"}
 
 
 def measured_on(data: dict[str, Any]) -> dict[str, Any]:

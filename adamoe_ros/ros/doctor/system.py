@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import resource
@@ -28,7 +29,6 @@ def check_machine(report: Report) -> None:
 
 
 def _ros(report: Report) -> None:
-    distro = os.environ.get("ROS_DISTRO", "unknown distribution")
     if not _found("rclpy"):
         report.add(_AREA, "ROS 2", "warn", "rclpy does not import; source ROS or run 'make setup'")
         return
@@ -36,7 +36,19 @@ def _ros(report: Report) -> None:
         do = "build with colcon and source install/setup.bash"
         report.add(_AREA, "ROS 2", "warn", f"rclpy is here, this package's messages are not; {do}")
         return
-    report.add(_AREA, "ROS 2", "ok", f"{distro}, domain {os.environ.get('ROS_DOMAIN_ID', '0')}")
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    report.add(_AREA, "ROS 2", "ok", f"{_distribution()}, domain {domain}")
+
+
+def _distribution() -> str:
+    """Which ROS 2; wheels do not set the variable."""
+    name = os.environ.get("ROS_DISTRO")
+    if name:
+        return name
+    try:
+        return f"wheels, rclpy {importlib.metadata.version('ros-rclpy')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown distribution (ROS_DISTRO is not set)"
 
 
 def _found(module: str) -> bool:
