@@ -162,6 +162,7 @@ def _record(case: Case, said: Sentences, episode: Episode, watch: EpisodeWatch) 
         seconds=round(episode.elapsed, 3),
         inferences=len(episode.chunks),
         details=details,
+        first=said.first,
     )
 
 

@@ -83,7 +83,7 @@ class EpisodeRecord:
     """What an episode came to.
 
     Attributes:
-        scene, told: see ``cases.Sentences``.
+        scene, told, first: see ``cases.Sentences``.
         success: of the scene's own task.
         followed: whether what the policy was told is done; None: this scene cannot tell.
         seconds: simulated, until one of the two was done, or the limit.
@@ -101,6 +101,7 @@ class EpisodeRecord:
     seconds: float
     inferences: int
     details: dict[str, Any] = field(default_factory=dict)
+    first: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class _Running:
                 "clips": sum(outcome.clips.values()),
                 "hold_share": round(outcome.seams.hold_share, 4),
             },
+            first=self.sentences.first,
         )
 
 

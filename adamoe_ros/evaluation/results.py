@@ -123,4 +123,5 @@ def _caption(filmed: Filmed) -> str:
     episode = filmed.episode
     asked = "" if episode.told == episode.scene else f"; the scene is for “{episode.scene}”"
     done = " The scene's own task was done." if episode.success else ""
-    return f"{episode.control}, seed {episode.seed}: told “{episode.told}”{asked}.{done}"
+    before = "" if episode.first is None else f"“{episode.first}”, then "
+    return f"{episode.control}, seed {episode.seed}: told {before}“{episode.told}”{asked}.{done}"

@@ -17,10 +17,12 @@ WORDS = ["--ros", "--tasks", "lift_bar", "--episodes", "1", "--seed", "1000", "-
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One episode as it is used, and one with another sentence for the policy alone."""
+    """One episode as it is used, and two with another sentence for the policy alone, at first or to
+    the end."""
     folder = tmp_path_factory.mktemp("evaluate") / "out"
     command = [sys.executable, "-m", "adamoe_ros.cli.entry", "evaluate", *WORDS]
-    command += ["--control", "wrong-sentence", "--max-time", "4", "--out", str(folder)]
+    command += ["--control", "wrong-sentence", "--control", "changed"]
+    command += ["--max-time", "4", "--out", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -29,11 +31,12 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_cases_over_the_nodes(out: Path) -> None:
     document = json.loads((out / "results.json").read_text())
     assert document["settings"]["path"] == "ros" and document["settings"]["latency_s"] == 0
-    plain, wrong = document["episodes"]
+    plain, wrong, changed = document["episodes"]
+    assert changed["told"] == changed["scene"] == plain["scene"] != changed["first"]
     assert plain["told"] == plain["scene"] == wrong["scene"] != wrong["told"]
     assert plain["followed"] == plain["success"]
     assert wrong["followed"] is None or not (wrong["followed"] and wrong["success"])
-    for episode in (plain, wrong):
+    for episode in (plain, wrong, changed):
         assert episode["inferences"] >= 2 and 0 < episode["seconds"] < 6
         assert episode["details"]["rejected_chunks"] == 0
     assert document["experts"]["inferences"] >= 2
@@ -43,7 +46,7 @@ def test_cases_over_the_nodes(out: Path) -> None:
 
 def test_states_phases_and_leftovers(out: Path) -> None:
     lines = (out / "episodes.jsonl").read_text().splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     shown = [episode for line in lines[1:] for episode in json.loads(line)["episodes"]]
     failed = [e for e in shown if (e["success"] if e["followed"] is None else not e["followed"])]
     films = sorted(path.name for path in (out / "films").glob("*.mp4"))
