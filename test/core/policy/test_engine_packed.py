@@ -11,7 +11,7 @@ import torch
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.flow import KnownRows
-from adamoe_ros.policy.engines import EngineSettings, linears, make_engine
+from adamoe_ros.policy.engines import EngineSettings, layouts, linears, make_engine
 from adamoe_ros.policy.engines.packed import PackedEngine
 from adamoe_ros.policy.engines.shapes import exact_shape, small_inputs
 from adamoe_ros.policy.guidance import ChunkGuidance
@@ -21,6 +21,18 @@ from adamoe_ros.policy.processing import stack_inputs
 @pytest.fixture(autouse=True)
 def _small_weights_are_packed(monkeypatch):
     monkeypatch.setattr(linears, "_WORTH_PACKING", 0)
+
+
+@pytest.fixture
+def _as_on_intel(monkeypatch):
+    """MKL's forms for every layer that they exist for, on any processor."""
+    if not torch.backends.mkl.is_available():
+        pytest.skip("a torch without MKL")
+    monkeypatch.setattr(linears, "_MKL_ROWS", (1, 1000))
+    monkeypatch.setattr(linears, "mkl_packing_works", lambda: True)
+    monkeypatch.setattr(layouts, "mkl_is_at_home", lambda: True)
+    monkeypatch.setattr(layouts, "_CHUNKED_ROWS", 1)
+    monkeypatch.setattr(layouts, "_CHUNK", 8)
 
 
 def packed(**changes):
@@ -34,6 +46,18 @@ def test_same_numbers_and_choices(name, batch):
     given = engine_cases.inputs(config, *engine_cases.BATCHES[batch])
     for mixture in ("wide", "sparse"):
         eager, engine = engine_cases.pair(config, packed(mixture=mixture))
+        assert engine_cases.compare(eager, engine, given) < 1e-5
+
+
+@pytest.mark.parametrize("name", engine_cases.CONFIGS)
+def test_same_numbers_and_choices_by_mkl(name, _as_on_intel):
+    """Three observations: rows are cut to one's, and a state token's are filled up."""
+    config = engine_cases.CONFIGS[name]()
+    eager, engine = engine_cases.pair(config, packed(mixture="sparse"))
+    laid = (engine.flow.blocks[0].qkv, engine.prefix.blocks[0].ffn.layer)
+    assert [type(form).__name__ for form in laid] == ["MklProduct", "ChunkedGated"]
+    for batch in ("all cameras", "different masks"):
+        given = engine_cases.inputs(config, *engine_cases.BATCHES[batch])
         assert engine_cases.compare(eager, engine, given) < 1e-5
 
 
