@@ -4,8 +4,9 @@
 Runs in this process, many episodes in step, without ROS and in simulated time; --ros runs the real
 nodes in real processes instead. Every task is run on the seeds --seed ... --seed + --episodes - 1.
 --control adds a run on the same scenes: 'wrong-sentence' tells the policy alone another wish, 'changed'
-tells it another one first and the scene's own while its arms move, 'blind' blacks its pictures. Writes results.json, report.html (with what the experts are used for), films of
-failures, and episodes.jsonl, from which a stopped run goes on.
+tells it another one first and the scene's own while its arms move, 'blind' blacks its pictures. Writes
+results.json, report.html (with what the experts are used for), films of failures, and episodes.jsonl,
+from which a stopped run goes on.
 """
 
 from __future__ import annotations

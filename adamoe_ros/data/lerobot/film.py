@@ -7,7 +7,7 @@ Imports: av.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 
@@ -29,16 +29,10 @@ def frames_from(container: Any, first: int, fps: float) -> Iterator[Any]:
         head = next(frames, None)
         place = None if head is None else _place(head, stream, fps)
         if place is not None and place <= first:
-            yield from _later(chain([head], frames), first - place)
+            yield from islice(chain([head], frames), first - place, None)
             return
         container.seek(_begin(stream), stream=stream)
-    yield from _later(container.decode(stream), first)
-
-
-def _later(frames: Iterator[Any], skipped: int) -> Iterator[Any]:
-    for number, frame in enumerate(frames):
-        if number >= skipped:
-            yield frame
+    yield from islice(container.decode(stream), first, None)
 
 
 def _begin(stream: Any) -> int:

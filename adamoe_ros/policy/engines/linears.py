@@ -9,7 +9,8 @@
     int8     8-bit weights, one scale per output (weight-only): half of the bytes of bfloat16
 
 The packed forms use private operators of torch; ``packing_works`` and ``mkl_packing_works`` try them,
-and where they fail the next form stands in. Shapes: x (..., I), weight (O, I), bias (O,). May import: torch.
+and where they fail the next form stands in. Shapes: x (..., I), weight (O, I), bias (O,).
+May import: torch.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _WORTH_PACKING = 1 << 17  # weights; below, the call itself costs more than the packing saves
+# what torch says of a private operator that is gone, takes other arguments, or not this processor
+_NO_OPERATOR = (AttributeError, RuntimeError, TypeError, NotImplementedError)
 _MKL_ROWS = (16, 128)  # fewer cost as much as so many; with more, oneDNN is as fast
 
 
@@ -189,7 +192,7 @@ def packing_works(dtype: torch.dtype) -> bool:
                 (packed.gelu(x), plain.gelu(x)),
                 (packed.plus(x, other), plain.plus(x, other)),
             ]
-    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+    except _NO_OPERATOR:
         return False
     close = 1e-4 if dtype == torch.float32 else 0.1
     return all(torch.allclose(a.float(), b.float(), rtol=close, atol=close) for a, b in pairs)
@@ -218,7 +221,7 @@ def mkl_packing_works() -> bool:
     try:
         with torch.inference_mode():
             found = MklProduct(weight, bias, 3)(x)
-    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+    except _NO_OPERATOR:
         return False
     return torch.allclose(found, PlainProduct(weight, bias)(x), rtol=1e-4, atol=1e-4)
 
