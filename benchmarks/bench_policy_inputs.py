@@ -162,12 +162,12 @@ def measure(
         client = Client()
         processes = [
             start(
-                node_command("adamoe_ros.ros.policy_node", "PolicyNode", policy, threads=4),
+                node_command("adamoe_ros.ros.policy.policy_node", "PolicyNode", policy, threads=4),
                 folder / "policy.log",
                 package,
             ),
             start(
-                node_command("adamoe_ros.ros.loopback_node", "LoopbackNode", loopback),
+                node_command("adamoe_ros.ros.sim.loopback_node", "LoopbackNode", loopback),
                 folder / "loopback.log",
                 ROOT,
             ),

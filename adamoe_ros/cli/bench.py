@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latency of the engines by stage, beside the device's roofline and other codes' pi0.
 
-Weights are random: latency needs no training. Candidates take turns in one process. May import:
-evaluation, contract; torch inside functions only.
+Weights are random: latency needs no training. Candidates take turns in one process.
 """
 
 from __future__ import annotations

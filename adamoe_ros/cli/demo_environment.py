@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be there before a demo starts: ROS, overlay, DDS profile, the checkpoint's files.
-
-Imports the standard library and contract only; rclpy is tried, not kept.
-"""
+"""What must be there before a demo starts: ROS, overlay, DDS profile, the checkpoint's files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's node processes: started together, ended together, nothing left behind.
 
-Imports the standard library only. Linux: uses process groups, ``PR_SET_PDEATHSIG`` and ``/proc``.
+Linux: uses process groups, ``PR_SET_PDEATHSIG`` and ``/proc``.
 """
 
 from __future__ import annotations

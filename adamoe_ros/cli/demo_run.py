@@ -24,7 +24,7 @@ from adamoe_ros.contract.resources import robots_dir, share_dir
 from adamoe_ros.data.recording import Episode, Recording
 
 if TYPE_CHECKING:
-    from adamoe_ros.ros.demo_director import DemoDirector
+    from adamoe_ros.ros.sim.demo_director import DemoDirector
 
 _STATUS = 30.0  # s until the policy must have told its device
 _MODES = ("inactive", "holding", "running", "stopped")  # ControlStatus.mode
@@ -43,7 +43,7 @@ class DemoRun:
     def __init__(
         self, settings: DemoSettings, profile: RobotProfile, view: View, nodes: NodeProcesses
     ) -> None:
-        from adamoe_ros.ros.demo_director import DemoDirector
+        from adamoe_ros.ros.sim.demo_director import DemoDirector
 
         self._settings = settings
         self._view = view
@@ -173,7 +173,7 @@ def run_demo(options: argparse.Namespace) -> int:
     profile = load_profile(profile_path(settings.robot, robots_dir()))
     check_checkpoint(settings.checkpoint)
     environment = prepare_environment({"ROS_DOMAIN_ID": str(settings.domain)})
-    from adamoe_ros.ros.demo_director import DemoFailed
+    from adamoe_ros.ros.sim.demo_director import DemoFailed
 
     settings.out.mkdir(parents=True, exist_ok=True)
     view = make_view()

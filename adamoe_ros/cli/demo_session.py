@@ -24,7 +24,7 @@ Values = Mapping[str, object]
 @contextlib.contextmanager
 def node_session(environment: Mapping[str, str], logs: Path) -> Iterator[NodeProcesses]:
     """rclpy and a place for node processes; both end with the block, SIGTERM ends it as Ctrl-C does."""
-    from adamoe_ros.ros.demo_director import ros_session
+    from adamoe_ros.ros.sim.demo_director import ros_session
 
     old = signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a demo was asked to do, checked before anything is started. Imports no ROS and no torch."""
+"""What a demo was asked to do, checked before anything is started."""
 
 from __future__ import annotations
 

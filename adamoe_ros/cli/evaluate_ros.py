@@ -31,7 +31,7 @@ from adamoe_ros.evaluation.stage import Stage
 from adamoe_ros.evaluation.usage.record import UNKNOWN, Label, RoutingLog, RoutingRecord
 
 if TYPE_CHECKING:
-    from adamoe_ros.ros.demo_director import DemoDirector
+    from adamoe_ros.ros.sim.demo_director import DemoDirector
 
 _STATES = "sim"  # folder of sim_node's states while it runs
 
@@ -52,7 +52,7 @@ def run_over_ros(blocks: Blocks, report: Report) -> None:
     job = blocks.job
     check_checkpoint(job.checkpoint)
     environment = prepare_environment({"ROS_DOMAIN_ID": str(free_domain())})
-    from adamoe_ros.ros.demo_director import DemoFailed
+    from adamoe_ros.ros.sim.demo_director import DemoFailed
 
     try:
         with node_session(environment, blocks.folder / "log") as nodes:
@@ -71,7 +71,7 @@ class _RosRun:
     """Nodes that are up, and a director that tells them what to do."""
 
     def __init__(self, blocks: Blocks, nodes: NodeProcesses) -> None:
-        from adamoe_ros.ros.demo_director import DemoDirector
+        from adamoe_ros.ros.sim.demo_director import DemoDirector
 
         self._blocks, self._nodes = blocks, nodes
         self._traces = blocks.folder / _STATES

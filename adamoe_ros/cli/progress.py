@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress of long work: a bar in a terminal, plain lines where there is none. Imports rich."""
+"""Progress of long work: a bar in a terminal, plain lines where there is none."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         line = problem("--duration", "0 ... 86400 s", options.duration, "choose one inside")
         raise ContractError(line)
     require_overlay()
-    from adamoe_ros.ros.record_session import record
+    from adamoe_ros.ros.recorder.record_session import record
 
     parameters: dict[str, object] = {
         "robot": options.robot,

@@ -269,6 +269,6 @@ def _live(bags: list[Path], profile: RobotProfile, options: argparse.Namespace) 
     if len(bags) != 1:
         raise ContractError(problem("--live", "one bag", f"{len(bags)}", "name one"))
     require_overlay()
-    from adamoe_ros.ros.bag_player import play
+    from adamoe_ros.ros.sim.bag_player import play
 
     return play(bags[0], profile, options.rate, options.loop, options.namespace)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The environment in which nodes and the simulator run, computed instead of sourced.
 
-Imports the standard library and contract only. ``make setup`` leaves ``adamoe_env.json`` in the
+``make setup`` leaves ``adamoe_env.json`` in the
 environment's prefix (GL backend, the ROS it was built with); this module adds the overlay in
 ``install/``, the Fast DDS profile and the search path of shared libraries. The loader reads that path
 only at the start of a process, hence ``enter``, which starts this command once more.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small files that are whole at any moment. May import: nothing."""
+"""Small files that are whole at any moment."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a chunk fit to be followed at all? Imports: numpy, contract. Refusals are of whole chunks."""
+"""Is a chunk fit to be followed at all? Refusals are of whole chunks."""
 
 from __future__ import annotations
 

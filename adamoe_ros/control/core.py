@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control core: everything ``control_node`` decides, without ROS. Imports: numpy, contract.
+"""The control core: everything ``control_node`` decides, without ROS.
 
 Called from one thread, with the time in ns of one clock (ROS time). ``tick``, once per control
 period, gives exactly one command. Two ways of stopping (doc/decisions/010-control-stops.md):

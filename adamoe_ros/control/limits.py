@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A profile's limits as vectors in command units. Imports: numpy, contract."""
+"""A profile's limits as vectors in command units."""
 
 from __future__ import annotations
 

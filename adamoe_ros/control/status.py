@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one tick gave and what the control core knows, as plain data. Imports: numpy."""
+"""What one tick gave and what the control core knows, as plain data."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named doubts: inputs that went missing, and arms that do not follow. Imports: numpy, contract.
+"""Named doubts: inputs that went missing, and arms that do not follow.
 
 Each has a name that appears as ``hold_cause``; the arms brake and hold while it lasts.
 """

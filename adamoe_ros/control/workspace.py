@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optional workspace box: forward kinematics of a URDF, one tool frame per arm. Imports: numpy.
+"""Optional workspace box: forward kinematics of a URDF, one tool frame per arm.
 
 Only what a box needs: fixed, revolute, continuous and prismatic joints in a chain from the root
 link to the child link of each arm's last joint. Joint values are the driver's command units, so the

@@ -4,7 +4,6 @@
 Frames are taken on a grid of 1 / fps from the first complete moment on; each takes the observation
 whose stamp is nearest, whole: its joint state is of its pictures' time, as the policy sees it. The
 action of a frame is the command in force at the frame's time, or the state one frame later.
-Imports: numpy, contract, streams.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """Many bags -> one dataset: a process per core, continued where it stopped, bad bags by name.
 
 Staged episodes lie in a folder beside the dataset until it is complete. A staged episode is used
-again when its bag and the settings are the same. Imports: numpy, contract.
+again when its bag and the settings are the same.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """``episode.json`` beside a bag: what is needed to reproduce and to sort an episode.
 
 Written at the recording's begin and replaced at its end, so that a killed recorder leaves one, too;
-the same facts are in the bag's own metadata when it was ended in order. May import: contract.
+the same facts are in the bag's own metadata when it was ended in order.
 """
 
 from __future__ import annotations

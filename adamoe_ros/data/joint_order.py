@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Action columns that follow another joint than their own: an order that was mixed up. Imports: numpy.
+"""Action columns that follow another joint than their own: an order that was mixed up.
 
 Values are compared, not correlations: a scripted arm moves all of its joints in the same rhythm, and
 then every joint is alike to every other one.

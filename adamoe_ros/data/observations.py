@@ -2,8 +2,7 @@
 """A bag as the policy would have seen it: messages through ``streams`` in the order of arrival.
 
 Decoding and alignment are those of ``policy_node``: a picture is checked when it arrives and decoded
-when an observation that has it is loaded, so that pictures nobody asks for cost nothing. Imports: numpy,
-contract, streams.
+when an observation that has it is loaded, so that pictures nobody asks for cost nothing.
 """
 
 from __future__ import annotations

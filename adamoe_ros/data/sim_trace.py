@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """States of the simulator over an episode, so that pictures can be made of it afterwards.
 
-One ``.npz`` per episode. Imports numpy only.
+One ``.npz`` per episode.
 """
 
 from __future__ import annotations

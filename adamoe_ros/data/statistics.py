@@ -4,7 +4,7 @@
 Quantiles come from a histogram whose bin width is a power of two times ``FINEST``: bins of a
 coarser width are unions of finer ones, so widening and merging lose nothing and the result does not
 depend on the order. A quantile is off by at most one bin width, which is at most 1/2048 of the
-column's range (or ``FINEST``). Imports: numpy.
+column's range (or ``FINEST``).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of one input over a whole bag: rates, gaps, delays, stamps. Imports: numpy."""
+"""What can be said of one input over a whole bag: rates, gaps, delays, stamps."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joint vectors over time, with a bounded memory: held or interpolated. Imports: numpy.
+"""Joint vectors over time, with a bounded memory: held or interpolated.
 
 Arms report on topics of their own, each with its own stamps: a look at a time joins them.
 """

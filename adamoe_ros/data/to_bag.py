@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An episode of a dataset -> a bag with the topics of a robot, to play it back or to look at it.
-
-Imports: numpy, contract, rosbags.
-"""
+"""An episode of a dataset -> a bag with the topics of a robot, to play it back or to look at it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which order and units a recording's joints are written: the checkpoint's, or the driver's.
-
-Imports: numpy, contract.
-"""
+"""In which order and units a recording's joints are written: the checkpoint's, or the driver's."""
 
 from __future__ import annotations
 

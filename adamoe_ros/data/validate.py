@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a dataset: numbers, times, pictures, joint order. Imports: numpy, contract."""
+"""What is wrong with a dataset: numbers, times, pictures, joint order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOVED = 0.02  # rad or m; less is standing still
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnostic:
     """One thing that is wrong.
 
     Attributes:
@@ -44,7 +44,7 @@ def validate(
     gripper: str = "",
     pictures: bool = True,
     tell: Callable[[int], None] = lambda episode: None,
-) -> list[Finding]:
+) -> list[Diagnostic]:
     """Every finding, episode by episode.
 
     Args:
@@ -88,18 +88,18 @@ def dataset_units(dataset: Dataset, profile: RobotProfile, gripper: str) -> Unit
     return units_for(profile, None, gripper)
 
 
-def _error(where: str, expected: str, got: object, do: str) -> Finding:
-    return Finding("error", problem(where, expected, got, do))
+def _error(where: str, expected: str, got: object, do: str) -> Diagnostic:
+    return Diagnostic("error", problem(where, expected, got, do))
 
 
-def _warning(where: str, expected: str, got: object, do: str) -> Finding:
-    return Finding("warning", problem(where, expected, got, do))
+def _warning(where: str, expected: str, got: object, do: str) -> Diagnostic:
+    return Diagnostic("warning", problem(where, expected, got, do))
 
 
 # --- whole dataset ------------------------------------------------------------------------------
 
 
-def _columns(dataset: Dataset) -> Iterator[Finding]:
+def _columns(dataset: Dataset) -> Iterator[Diagnostic]:
     for key in (STATE, ACTION):
         if key not in dataset.features:
             yield _error("features", key, ", ".join(dataset.features), "it is needed for training")
@@ -118,7 +118,7 @@ def _columns(dataset: Dataset) -> Iterator[Finding]:
             yield _error(f"info.json: {name}", str(found), said, "make the dataset again")
 
 
-def _order(dataset: Dataset, profile: RobotProfile) -> Iterator[Finding]:
+def _order(dataset: Dataset, profile: RobotProfile) -> Iterator[Diagnostic]:
     from adamoe_ros.contract.joint_map import profile_roles
 
     roles = list(profile_roles(profile))
@@ -157,7 +157,7 @@ def _bounds(profile: RobotProfile, units: Units) -> tuple[Rows, Rows]:
 
 def _episode(
     dataset: Dataset, entry: EpisodeEntry, bounds: tuple[Rows, Rows] | None
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     where = f"episode {entry.index}"
     try:
         state, action = (dataset.column(entry, key) for key in (STATE, ACTION))
@@ -165,7 +165,7 @@ def _episode(
         times = dataset.column(entry, "timestamp")
         sentences = dataset.sentences(entry)
     except (ContractError, KeyError) as error:
-        yield Finding("error", f"{where}: {error}")
+        yield Diagnostic("error", f"{where}: {error}")
         return
     if not np.array_equal(places, np.arange(entry.length)):
         yield _error(where, f"frames 0 ... {entry.length - 1}", "another count", "make it again")
@@ -184,7 +184,7 @@ def _episode(
 
 def _numbers(
     where: str, rows: Rows, names: list[str], bounds: tuple[Rows, Rows] | None, which: int
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     names = names or [str(number) for number in range(rows.shape[1])]
     finite = np.isfinite(rows)
     if not finite.all():
@@ -206,7 +206,7 @@ def _numbers(
 
 def _swapped(
     where: str, rows: tuple[Rows, Rows], dataset: Dataset, bounds: tuple[Rows, Rows] | None
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """Columns of the action that follow another joint of the state than their own."""
     names = dataset.names(ACTION)
     width = rows[1].shape[1]
@@ -221,7 +221,7 @@ def _swapped(
         )
 
 
-def _stamps(where: str, stamps: NDArray[Any], fps: int) -> Iterator[Finding]:
+def _stamps(where: str, stamps: NDArray[Any], fps: int) -> Iterator[Diagnostic]:
     spacing = np.diff(stamps) / 1e9
     if (spacing < 0).any():
         yield _error(where, "stamps that go forward", "one that goes back", "cut the episode there")
@@ -235,7 +235,7 @@ def _stamps(where: str, stamps: NDArray[Any], fps: int) -> Iterator[Finding]:
         yield _warning(where, "a new observation in every frame", got, "choose a smaller --fps")
 
 
-def _pictures(dataset: Dataset, entry: EpisodeEntry) -> Iterator[Finding]:
+def _pictures(dataset: Dataset, entry: EpisodeEntry) -> Iterator[Diagnostic]:
     state = dataset.column(entry, STATE)
     for slot, key in dataset.cameras.items():
         where = f"episode {entry.index}: {slot}"

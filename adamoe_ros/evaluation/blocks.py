@@ -6,7 +6,6 @@
     <folder>/traces/<n>-<i>.npz  states of the episodes that are to be filmed
 
 A run that was stopped goes on with the blocks that are missing; with other settings it is refused.
-May import: contract, sim, policy, data, numpy.
 """
 
 from __future__ import annotations

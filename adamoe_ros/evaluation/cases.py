@@ -2,7 +2,6 @@
 """Which episodes an evaluation runs, and what the policy is told in each.
 
 A seed draws the scene and what is asked for; the control decides what the policy sees and hears.
-May import: contract, control, sim, numpy.
 """
 
 from __future__ import annotations

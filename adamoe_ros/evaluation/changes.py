@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another sentence while the arms move. May import: control."""
+"""Another sentence while the arms move."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chunks for a ``ClosedLoop``: from a checkpoint, or from a motion that is known beforehand.
-
-May import: contract, control, policy, torch, numpy.
-"""
+"""Chunks for a ``ClosedLoop``: from a checkpoint, or from a motion that is known beforehand."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes of ``ClosedLoop``s to their end: alone, or many in step so that they are inferred together.
-
-May import: contract, control, numpy.
-"""
+"""Episodes of ``ClosedLoop``s to their end: alone, or many in step so that they are inferred together."""
 
 from __future__ import annotations
 

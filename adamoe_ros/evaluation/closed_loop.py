@@ -3,7 +3,7 @@
 
 No threads and no clock: a tick is a control period, and a chunk arrives a given delay after its
 observation. So every figure of it is that of ``control/``, and a run is a function of its seed.
-Times are ns of simulated time. May import: contract, control, numpy.
+Times are ns of simulated time.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """A checkpoint in the embedded simulator: blocks of episodes in step, inferred together.
 
 Each episode is a ``ClosedLoop``, so chunks are scheduled, steered, spliced and limited by the
-product's own lines, in simulated time. May import: contract, control, policy, sim, torch, numpy.
+product's own lines, in simulated time.
 """
 
 from __future__ import annotations

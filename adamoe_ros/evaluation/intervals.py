@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Confidence intervals for success counts. May import: the standard library."""
+"""Confidence intervals for success counts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of an episode: the scene's own task, and the one that the policy was told.
-
-May import: mujoco, numpy, sim, data.
-"""
+"""What became of an episode: the scene's own task, and the one that the policy was told."""
 
 from __future__ import annotations
 

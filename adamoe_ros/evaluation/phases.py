@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far an episode has come, told from the simulator's state alone: the same for every task.
 
-    reach     no hand is at its goal
-    contact   a hand is at its goal, or holds something that still lies on the table
-    carry     something is held in the air
-    done      the task's judgement says so
-
-May import: mujoco, numpy, sim.
+reach     no hand is at its goal
+contact   a hand is at its goal, or holds something that still lies on the table
+carry     something is held in the air
+done      the task's judgement says so
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few episodes of a checkpoint without anything written: the roll-outs of a training run.
-
-May import: evaluation.
-"""
+"""A few episodes of a checkpoint without anything written: the roll-outs of a training run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation leaves: ``results.json``, ``report.html`` and films of failures.
-
-May import: contract, data, sim, numpy.
-"""
+"""What an evaluation leaves: ``results.json``, ``report.html`` and films of failures."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 """Scenes of one task side by side, and the one camera that takes all their pictures.
 
 A GL context per scene would cost memory and start-up time; but a scene's colours, lights and cameras
-are its model's own, so they are lent to the camera's model for each picture. May import: mujoco,
-numpy, sim.
+are its model's own, so they are lent to the camera's model for each picture.
 """
 
 from __future__ import annotations

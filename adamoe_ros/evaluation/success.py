@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes counted per control and task, with intervals, as JSON and as lines for a person.
-
-May import: the standard library.
-"""
+"""Episodes counted per control and task, with intervals, as JSON and as lines for a person."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sizes and variant of a policy, validated as a whole when built; the presets.
 
-May import: contract. The defaults are pi0's (openpi's ``pi0`` with gemma_2b and gemma_300m).
+The defaults are pi0's (openpi's ``pi0`` with gemma_2b and gemma_300m).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """Flow matching: time embedding, training pair, Euler integration.
 
 Time runs from t = 1 (noise) to t = 0 (data), as in openpi and opposite to the pi0 paper.
-Shapes: B batch, H rows, A action width. May import: torch.
+Shapes: B batch, H rows, A action width.
 """
 
 from __future__ import annotations

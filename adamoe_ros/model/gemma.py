@@ -4,7 +4,6 @@
 Each has its own weights; the expert's tokens attend to the prefix's keys and values as well as to
 their own, which is pi0's joint attention: the prefix never sees the expert's tokens.
 Shapes: B batch, T tokens, S keys, D width, K key heads, G query heads per key head, C head width.
-May import: torch, model.moe.
 """
 
 from __future__ import annotations

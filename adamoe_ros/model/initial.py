@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First weights of a policy that is trained from scratch. May import: torch, model."""
+"""First weights of a policy that is trained from scratch."""
 
 from __future__ import annotations
 

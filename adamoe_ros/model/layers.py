@@ -2,7 +2,7 @@
 """torch's layers without their random first weights, which a policy never keeps.
 
 ``initial.initialise`` or a checkpoint fills them. Besides the time, this keeps the layout of a
-network on the meta device from importing torch's compiler (2 s). May import: torch.
+network on the meta device from importing torch's compiler (2 s).
 """
 
 from __future__ import annotations

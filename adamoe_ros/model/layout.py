@@ -5,7 +5,6 @@ Dropping a token and masking it give the same numbers, because positions count v
 Samples of a batch may differ: then each keeps its own tokens, in order, and shorter ones are padded
 to the longest. Made on the host from the masks, so masks on the CPU cost no synchronisation.
 Shapes: B batch, V views, I tokens per view, L prompt tokens, P prefix tokens after packing.
-May import: torch.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     y = w FFN_shared(x) + (1 - w) sum over e in T of s_e FFN_e(x),   w = 0.5
 
 Shapes: N tokens, D width, F hidden, E routed experts, k chosen per token.
-Source: arXiv 2510.14300 and the authors' code as of 15 Nov 2025. May import: torch, model.config.
+Source: arXiv 2510.14300 and the authors' code as of 15 Nov 2025.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@
 So the prefix and the state token are computed once per chunk, and each flow step runs the action
 tokens only. Training runs the whole suffix at once under a mask; both give the same velocities.
 Shapes: B batch, V views, L prompt tokens, H rows, A action width, S state width, T action tokens.
-May import: torch, model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SigLIP image encoder and the projection of its tokens into the prefix's width.
 
-Shapes: N images, T tokens per image, W encoder width. May import: torch, model.config, model.stem.
+Shapes: N images, T tokens per image, W encoder width.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the routers of one pass did, by name and layer, and the auxiliary losses made of it.
 
-Shapes: M layers, E experts, N tokens, k chosen per token. May import: torch, model.moe.
+Shapes: M layers, E experts, N tokens, k chosen per token.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 """Convolutional image stem, prompt reader and object-position head of small policies.
 
 They are trained from scratch. Patches of a few thousand demonstrations do not teach a transformer
-where things are; expected coordinates of feature maps (spatial softmax) do. May import: torch,
-model.config.
+where things are; expected coordinates of feature maps (spatial softmax) do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A dense pi0 becomes AdaMoE: every expert starts as the dense feed-forward layer.
 
-Layer by layer, so that a converter can stream. May import: torch, contract, model.
+Layer by layer, so that a converter can stream.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """A network from named tensors, wherever they come from, with every tensor accounted for.
 
 The network is laid out without memory and takes the tensors over one by one, so that loading needs
-the space of the weights once. May import: torch, contract, model.
+the space of the weights once.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 pi0 was trained on arms whose shoulder and elbow turn the other way and whose grippers are angles.
 Vectors: (..., 14), six joints and a gripper per arm; grippers 0 closed ... 1 open outside.
-Source: openpi's ALOHA policy (reference: pi0-adamoe.md §1.9). May import: numpy.
+Source: openpi's ALOHA policy (reference: pi0-adamoe.md §1.9).
 """
 
 from __future__ import annotations

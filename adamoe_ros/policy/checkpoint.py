@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint folder: sizes, meaning, statistics, tokenizer and weights, read and written whole.
 
-    config.json  manifest.json  model.safetensors  norm_stats.json  <tokenizer>
-
-May import: contract, model, policy, torch.
+config.json  manifest.json  model.safetensors  norm_stats.json  <tokenizer>
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 """What runs the network on a device: the interface, and the eager form that defines the numbers.
 
 Faster engines (``policy.engines``) are wrapped around the same network and tested against this one.
-May import: torch, model, policy.
 """
 
 from __future__ import annotations

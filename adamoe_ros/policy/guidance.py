@@ -8,7 +8,7 @@ e = W (Y - X) and the weight w = min(beta, (tau^2 + (1 - tau)^2) / (tau (1 - tau
     v <- v - w e                 identity: as if v did not depend on x; one evaluation, no gradient
     v <- v - w e^T dX / dx       vjp: the paper's, back through the network
 
-Shapes: B batch, H rows, A action width. May import: torch, numpy, model, contract.
+Shapes: B batch, H rows, A action width.
 """
 
 from __future__ import annotations

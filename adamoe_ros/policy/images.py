@@ -2,7 +2,7 @@
 """Camera pictures to the model's size and range, as the training data was made.
 
 openpi's rule: shrink or enlarge by one factor (sizes cut to whole pixels), bilinear with
-antialiasing as PIL does it, centred on black. May import: torch, numpy.
+antialiasing as PIL does it, centred on black.
 """
 
 from __future__ import annotations

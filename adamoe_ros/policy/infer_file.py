@@ -4,7 +4,6 @@
 The numbers go the way of the robot's (same processor, same engine); in raw mode state and actions
 are the padded model vectors, without statistics or joint mapping.
 Shapes: V camera slots, L prompt tokens, D joints, S state width, H rows, A action width.
-May import: contract, model, policy, numpy, torch.
 """
 
 from __future__ import annotations

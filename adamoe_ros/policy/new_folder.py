@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder that appears only when it is complete. May import: contract."""
+"""A folder that appears only when it is complete."""
 
 from __future__ import annotations
 

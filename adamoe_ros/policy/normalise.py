@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Normalisation statistics of a checkpoint (``norm_stats.json``) and the two normalisations.
 
-Training and inference use the same lines. May import: contract, numpy, pydantic.
+Training and inference use the same lines.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 
 Pictures stay as the cameras delivered them: they are resized where the engine runs.
 Shapes: B batch, V camera slots, L prompt tokens, S state width, H rows, A action width, D joints.
-May import: contract, numpy, policy.
 """
 
 from __future__ import annotations

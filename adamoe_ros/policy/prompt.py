@@ -2,8 +2,7 @@
 """Sentence -> prompt tokens, in the form that the checkpoint was trained with.
 
 Styles: ``openpi`` (begin-of-sequence, cleaned sentence, newline tokenised apart), ``lerobot`` (the
-same without cleaning, tokenised once), ``plain`` (the sentence's tokens). May import: contract,
-tokenizers or sentencepiece (inside functions), numpy.
+same without cleaning, tokenised once), ``plain`` (the sentence's tokens).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint ready to act: observation in, action chunk out, on one device.
 
-The one path of nodes, replay, evaluation and ``adamoe infer``. May import: contract, model, policy,
-torch.
+The one path of nodes, replay, evaluation and ``adamoe infer``.
 """
 
 from __future__ import annotations

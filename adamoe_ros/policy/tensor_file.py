@@ -2,7 +2,7 @@
 """A safetensors file as a mapping: tensors are memory-mapped when asked for, never copied.
 
 A second thread reads the file from front to back meanwhile, because page faults alone do not reach
-the disk's speed. May import: contract, torch (through safetensors).
+the disk's speed.
 """
 
 from __future__ import annotations

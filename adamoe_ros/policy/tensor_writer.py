@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A safetensors file written tensor by tensor, so that its size is no matter of memory.
-
-May import: torch.
-"""
+"""A safetensors file written tensor by tensor, so that its size is no matter of memory."""
 
 from __future__ import annotations
 

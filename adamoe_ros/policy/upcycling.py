@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dense checkpoint folder becomes an AdaMoE folder, layer by layer.
-
-May import: contract, model, policy, torch.
-"""
+"""A dense checkpoint folder becomes an AdaMoE folder, layer by layer."""
 
 from __future__ import annotations
 

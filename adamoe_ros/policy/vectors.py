@@ -3,7 +3,7 @@
 
 In: pi0's ALOHA convention where the checkpoint has it, actions relative to the chunk's state where
 its manifest says so, normalisation, padding. Out: the same backwards. Training and inference use
-one object. May import: contract, numpy.
+one object.
 """
 
 from __future__ import annotations

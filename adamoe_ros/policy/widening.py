@@ -2,7 +2,6 @@
 """A dense checkpoint with wider feed-forward layers in its action expert, computing the same.
 
 What a mixture has to be compared with: a dense network of as many active parameters.
-May import: contract, model, policy, torch.
 """
 
 from __future__ import annotations

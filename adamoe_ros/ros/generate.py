@@ -2,7 +2,6 @@
 """Writes what is derived from declarations: params files, the parameter tables, the profile's schema.
 
 ``python -m adamoe_ros.ros.generate`` writes, ``... --check`` compares and exits 1 on a difference.
-Imports neither rclpy nor torch.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from adamoe_ros.contract.parameters import Parameters, markdown_table, yaml_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.resources import share_dir
-from adamoe_ros.ros.params import Parameters, markdown_table, yaml_text
 
 # node -> (module of the declaration, class)
 NODES: dict[str, tuple[str, str]] = {
-    "control_node": ("adamoe_ros.ros.control_params", "ControlParams"),
-    "policy_node": ("adamoe_ros.ros.policy_params", "PolicyParams"),
-    "loopback_node": ("adamoe_ros.ros.loopback_params", "LoopbackParams"),
-    "recorder_node": ("adamoe_ros.ros.recorder_params", "RecorderParams"),
-    "sim_node": ("adamoe_ros.ros.sim_params", "SimParams"),
+    "control_node": ("adamoe_ros.ros.control.control_parameters", "ControlParameters"),
+    "policy_node": ("adamoe_ros.ros.policy.policy_parameters", "PolicyParameters"),
+    "loopback_node": ("adamoe_ros.ros.sim.loopback_parameters", "LoopbackParameters"),
+    "recorder_node": ("adamoe_ros.ros.recorder.recorder_parameters", "RecorderParameters"),
+    "sim_node": ("adamoe_ros.ros.sim.sim_parameters", "SimParameters"),
 }
 
 _BLOCK = re.compile(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the launch files share: arguments, environment, and the two nodes of a robot.
 
-Imports launch and launch_ros; only ``launch/*.launch.py`` imports this. Arguments carry what differs
+Arguments carry what differs
 per deployment; every other value keeps the default of its declaration.
 """
 

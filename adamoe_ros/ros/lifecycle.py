@@ -2,7 +2,7 @@
 """Base of the lifecycle nodes: transitions, errors as lines, a shutdown that leaves nothing behind.
 
 A node fills in ``setup``, ``start``, ``stop`` and ``teardown``; a ``ContractError`` in the first two
-fails the transition and every line of it is logged. Imports rclpy.
+fails the transition and every line of it is logged.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.ros.parameters import LiveParameters
-from adamoe_ros.ros.params import ManagedParameters
+from adamoe_ros.contract.parameters import ManagedParameters
+from adamoe_ros.ros.live_parameters import LiveParameters
 
 P = TypeVar("P", bound=ManagedParameters)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of service of every topic, each decided once. Imports rclpy."""
+"""Quality of service of every topic, each decided once."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def _linger(spinner: Executor, seconds: float) -> None:
 
 
 def main(module: str, attribute: str, threads: int = 1) -> int:
-    """Entry of a node script: ``main("adamoe_ros.ros.control_node", "ControlNode")``.
+    """Entry of a node script: ``main("adamoe_ros.ros.control.control_node", "ControlNode")``.
 
     The node's module is imported only after the overlay was found, so a missing overlay is one
     line and not a traceback.

@@ -3,8 +3,7 @@
 
 An rclpy executor builds its wait set over everything the node has before every single callback: with
 services, timers and an action server that costs more than a joint state is worth. This thread waits
-for a few subscriptions only, and takes all that has arrived. Imports rclpy; wait set and taking are as
-in ``rclpy.wait_for_message``, the same from Humble to Kilted.
+for a few subscriptions only, and takes all that has arrived.
 """
 
 from __future__ import annotations

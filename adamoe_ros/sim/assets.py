@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the robot's meshes and MJCF are: in gym-aloha's wheel, which is never imported.
-
-May import: contract.
-"""
+"""Where the robot's meshes and MJCF are: in gym-aloha's wheel, which is never imported."""
 
 from __future__ import annotations
 

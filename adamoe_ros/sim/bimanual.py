@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated robot with one task: set targets, advance, measure, judge, copy the state.
 
-Vectors are (14,) in the order and units of config/robots/aloha_sim.yaml. May import: mujoco,
-numpy, sim, contract.
+Vectors are (14,) in the order and units of config/robots/aloha_sim.yaml.
 """
 
 from __future__ import annotations

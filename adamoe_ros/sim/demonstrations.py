@@ -3,8 +3,6 @@
 
 An episode can begin in the middle of another wish: a policy has to know what to do when the sentence
 changes while the arms are on their way.
-
-May import: numpy, sim.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damped least squares inverse kinematics of one arm. May import: mujoco, numpy."""
+"""Damped least squares inverse kinematics of one arm."""
 
 from __future__ import annotations
 

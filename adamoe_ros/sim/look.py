@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random lights and slightly misplaced cameras, so that a policy learns not to rely on either.
-
-May import: mujoco, numpy, sim.
-"""
+"""Random lights and slightly misplaced cameras, so that a policy learns not to rely on either."""
 
 from __future__ import annotations
 

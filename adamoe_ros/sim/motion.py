@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joint trajectories through way points, smooth at each. May import: numpy."""
+"""Joint trajectories through way points, smooth at each."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a scene; one GL context per object, used from the thread that made it.
-
-May import: mujoco, numpy, sim.
-"""
+"""Pictures of a scene; one GL context per object, used from the thread that made it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joints of the two simulated arms in the profile's order: six joints and a gripper, left first.
 
-Values are rad, and m of the left finger (0.021 closed, 0.057 open). May import: mujoco, numpy.
+Values are rad, and m of the left finger (0.021 closed, 0.057 open).
 """
 
 from __future__ import annotations

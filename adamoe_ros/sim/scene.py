@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two-arm scene as a MuJoCo specification: gym-aloha's arms and table, our wrist cameras.
-
-May import: mujoco, numpy, contract.
-"""
+"""The two-arm scene as a MuJoCo specification: gym-aloha's arms and table, our wrist cameras."""
 
 from __future__ import annotations
 

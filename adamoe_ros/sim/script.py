@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An expert's way points for both arms, timed so that speed and acceleration stay gentle.
-
-May import: mujoco, numpy, sim.
-"""
+"""An expert's way points for both arms, timed so that speed and acceleration stay gentle."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Newest consistent set of cameras and joint state, by header stamp. Imports: numpy, contract.
+"""Newest consistent set of cameras and joint state, by header stamp.
 
 The reference time is the newest image of the camera that is furthest behind: by then every camera
 has delivered, so the others' nearest images are really the nearest. The joint state is interpolated

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stamped stream: a short buffer and what can be said of its stamps. Imports: numpy.
+"""One stamped stream: a short buffer and what can be said of its stamps.
 
 Stamps and arrivals are ns of one clock (ROS time). A stamp that is no use is never buffered:
 duplicate, out of order, or so far from the arrival that it must come from another clock.

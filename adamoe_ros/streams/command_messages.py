@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command messages -> vectors in the profile's order: the inverse of ``commands``, for recordings.
 
-Imports: numpy, contract. Messages are duck-typed.
+Messages are duck-typed.
 """
 
 from __future__ import annotations

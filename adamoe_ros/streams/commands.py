@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command vector -> what each command topic carries, as plain data. Imports: numpy, contract.
+"""Command vector -> what each command topic carries, as plain data.
 
 The node turns these into messages field by field; nothing here knows ROS.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that were checked when they arrived and are decoded when somebody looks. Imports: numpy.
+"""Pictures that were checked when they arrived and are decoded when somebody looks.
 
 Most pictures are never part of an observation, because a newer one comes before the next inference.
 """

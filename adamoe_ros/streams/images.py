@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages -> (H, W, 3) uint8 RGB, checked against the profile. Imports: numpy, contract.
+"""Image messages -> (H, W, 3) uint8 RGB, checked against the profile.
 
 Raw images follow here, compressed ones in ``compressed``; ``image_decoder`` and ``image_checker`` pick
 by profile. What can be wrong with a message is found by the check, which costs microseconds.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages in, observations out: what live topics and bags have in common. Imports: numpy, contract.
+"""Messages in, observations out: what live topics and bags have in common.
 
 ``policy_node`` calls it from subscriptions, bags from their messages; everything between a message
 and an observation is here and below. ``accept`` and ``decode`` share nothing between topics, so they

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JointState messages -> vectors in the profile's order, by name. Imports: numpy, contract."""
+"""JointState messages -> vectors in the profile's order, by name."""
 
 from __future__ import annotations
 

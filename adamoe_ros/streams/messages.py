@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of ROS messages that are read here, as structural types. Imports: numpy, nothing of ROS."""
+"""The parts of ROS messages that are read here, as structural types."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """Random changes of images and states, independent per sample, cheap enough for a CPU.
 
 Crop, rotation and colours are openpi's, per sample as its JAX form has them (its hue is left out, as
-in its PyTorch form). May import: numpy, torch.
+in its PyTorch form).
 """
 
 from __future__ import annotations

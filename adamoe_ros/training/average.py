@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exponential moving average of the weights: what is evaluated and shipped.
-
-May import: torch, training.
-"""
+"""Exponential moving average of the weights: what is evaluated and shipped."""
 
 from __future__ import annotations
 

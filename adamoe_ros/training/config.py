@@ -2,7 +2,7 @@
 """Settings of a training run: one YAML file, overrides as ``a.b=value``, everything validated.
 
 Defaults are openpi's and the AdaMoE authors' (reference/pi0-adamoe.md §1.10, §2.5) where they have
-one. May import: contract, pydantic, yaml.
+one.
 """
 
 from __future__ import annotations

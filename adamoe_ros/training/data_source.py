@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstrations that the settings ask for: LeRobot datasets, bags, or the simulator's.
-
-May import: contract, data, policy, training.
-"""
+"""The demonstrations that the settings ask for: LeRobot datasets, bags, or the simulator's."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations of one or several tasks: made where missing, one folder a task, read as one set.
-
-May import: contract, training.
-"""
+"""Demonstrations of one or several tasks: made where missing, one folder a task, read as one set."""
 
 from __future__ import annotations
 

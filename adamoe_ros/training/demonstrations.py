@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations in memory: kept frames of many episodes, chunks cut from each episode's actions.
-
-May import: contract, numpy.
-"""
+"""Demonstrations in memory: kept frames of many episodes, chunks cut from each episode's actions."""
 
 from __future__ import annotations
 

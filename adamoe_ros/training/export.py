@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a trained policy's numbers mean: the manifest of a run on dual-arm demonstrations.
-
-May import: contract.
-"""
+"""What a trained policy's numbers mean: the manifest of a run on dual-arm demonstrations."""
 
 from __future__ import annotations
 

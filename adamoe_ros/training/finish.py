@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a run: its averaged weights as a checkpoint folder, its settings and curve beside it.
-
-May import: contract, policy, torch, matplotlib (inside a function).
-"""
+"""The end of a run: its averaged weights as a checkpoint folder, its settings and curve beside it."""
 
 from __future__ import annotations
 

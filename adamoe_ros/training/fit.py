@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Do the data mean what the checkpoint means: joints, cameras, rate, and the range of the numbers.
 
-Nothing is converted here: what differs is named. May import: contract, policy, numpy.
+Nothing is converted here: what differs is named.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 """Demonstrations of the scripted expert, in the policy's units and image size.
 
 Pictures are taken as the robot's cameras deliver them and made small as the policy does it.
-May import: contract, sim, policy, numpy.
 """
 
 from __future__ import annotations

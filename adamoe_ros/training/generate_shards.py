@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of demonstrations, made by one process per core; a stopped run goes on where it was.
-
-May import: contract, numpy, torch, training.
-"""
+"""A folder of demonstrations, made by one process per core; a stopped run goes on where it was."""
 
 from __future__ import annotations
 

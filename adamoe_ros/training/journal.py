@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run says while it goes on: a line for the person, JSON lines, TensorBoard's event files.
-
-May import: contract, torch (inside functions), training.
-"""
+"""What a run says while it goes on: a line for the person, JSON lines, TensorBoard's event files."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """A LeRobot dataset, ours or anyone's, as demonstrations: pictures decoded once, chunks at its rate.
 
 Only frames with an observation of their own become samples; actions keep every row, so that chunks
-are cut at the dataset's rate. May import: contract, data, policy, numpy.
+are cut at the dataset's rate.
 """
 
 from __future__ import annotations

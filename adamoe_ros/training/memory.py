@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradient checkpointing: a layer keeps its input only and is computed again for the gradients.
-
-May import: torch, model.
-"""
+"""Gradient checkpointing: a layer keeps its input only and is computed again for the gradients."""
 
 from __future__ import annotations
 

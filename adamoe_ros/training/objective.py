@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loss of a batch: flow matching, load balance, optional z-loss, auxiliary object positions.
-
-May import: torch, numpy, policy, model.
-"""
+"""Loss of a batch: flow matching, load balance, optional z-loss, auxiliary object positions."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """AdamW over three parameter groups that are told apart by module: base, experts, router.
 
 Source: the AdaMoE authors' groups (reference/pi0-adamoe.md §2.5); the shared expert is base, the
-scale adapter trains with the router. May import: torch, model.
+scale adapter trains with the router.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a policy by name: what is frozen, and what gets low-rank changes instead of new weights.
-
-May import: contract, torch, model, training.config.
-"""
+"""Parts of a policy by name: what is frozen, and what gets low-rank changes instead of new weights."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 
 A file of plain numbers an episode, mapped into memory: a step reads the frames that it shows and
 decodes nothing, and a data set may be larger than the memory. The name tells what it was made of,
-so that a changed dataset is decoded anew. May import: contract, data, policy, numpy.
+so that a changed dataset is decoded anew.
 """
 
 from __future__ import annotations

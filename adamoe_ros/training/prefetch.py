@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The next step's samples are fetched while this step computes; which they are does not change.
-
-May import: the standard library, training.samples.
-"""
+"""The next step's samples are fetched while this step computes; which they are does not change."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """One or several training processes (torchrun): who is first, which samples are mine, sums over all.
 
 Parameters are sharded by FSDP2 layer by layer; each process sees its share of the batch. States are
-stored whole, so that a run goes on with any number of processes. May import: contract, torch, model.
+stored whole, so that a run goes on with any number of processes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The line a person watches while a run goes on. May import: the standard library."""
+"""The line a person watches while a run goes on."""
 
 from __future__ import annotations
 

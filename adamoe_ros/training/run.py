@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole run: data, network, loop. ``cli`` adds the evaluation and the checkpoint folder.
-
-May import: contract, model, sim, policy, torch.
-"""
+"""A whole run: data, network, loop. ``cli`` adds the evaluation and the checkpoint folder."""
 
 from __future__ import annotations
 

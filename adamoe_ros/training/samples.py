@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a trainer needs of a data set, and the batch it makes of it. May import: numpy."""
+"""What a trainer needs of a data set, and the batch it makes of it."""
 
 from __future__ import annotations
 

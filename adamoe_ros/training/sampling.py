@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which samples a step sees and which random numbers it draws: functions of (seed, step) alone.
 
-So a resumed run continues exactly, with nothing but the step stored. May import: numpy, torch.
+So a resumed run continues exactly, with nothing but the step stored.
 """
 
 from __future__ import annotations

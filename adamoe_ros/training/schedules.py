@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What changes with the step: learning rates, loss coefficients, the average's decay.
 
-Plain functions of the step, so that a resumed run needs no scheduler state. May import: contract.
+Plain functions of the step, so that a resumed run needs no scheduler state.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations on disk as ``.npz`` shards of whole episodes, written by ``training.generate``.
-
-May import: contract, numpy.
-"""
+"""Demonstrations on disk as ``.npz`` shards of whole episodes, written by ``training.generate``."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """What a run starts from: fresh weights of a preset, or a checkpoint that goes on learning.
 
 A checkpoint may be upcycled on the way, and may give its meaning and statistics or only its weights
-and tokenizer. May import: contract, model, policy, torch, training.
+and tokenizer.
 """
 
 from __future__ import annotations

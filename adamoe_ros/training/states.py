@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights, averaged weights and optimiser as one state that knows nothing of processes.
 
-Stored by any number of processes, it continues with any other. May import: torch, training.
+Stored by any number of processes, it continues with any other.
 """
 
 from __future__ import annotations

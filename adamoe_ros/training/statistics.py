@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalisation statistics of a data set's vectors. May import: numpy, policy, training."""
+"""Normalisation statistics of a data set's vectors."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a run that survive a kill at any point: written beside, flushed, then renamed.
-
-May import: contract, torch.
-"""
+"""Files of a run that survive a kill at any point: written beside, flushed, then renamed."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 
 Each episode is first tried without pictures, which costs a twentieth, so that nothing is rendered
 of one that fails. Staged episodes wait beside the dataset; a stopped run goes on with them.
-May import: contract, sim, data, numpy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From settings to a checkpoint folder: demonstrations, training, roll-outs in between, weights.
-
-May import: contract, training.
-"""
+"""From settings to a checkpoint folder: demonstrations, training, roll-outs in between, weights."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 
 Everything random in a step follows from (seed, step); a saved state therefore holds weights,
 averaged weights, optimiser and the step, nothing else. Several processes share each batch and give
-the losses of one. May import: torch, contract.
+the losses of one.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small word-level tokenizer for policies trained from scratch. May import: tokenizers.
+"""A small word-level tokenizer for policies trained from scratch.
 
 Lower case, words and punctuation apart; a word outside the vocabulary becomes ``<unk>``. Special
 tokens have PaliGemma's numbers, so that both kinds of tokenizer mask and start alike.

@@ -36,8 +36,8 @@ from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import CommandTopic, command_topics
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
-from adamoe_ros.ros.command_outputs import message_type
-from adamoe_ros.ros.loopback_node import READERS
+from adamoe_ros.ros.control.command_outputs import message_type
+from adamoe_ros.ros.sim.loopback_node import READERS
 from adamoe_ros.streams.messages import stamp_ns
 
 START = 60.0  # s for a process to answer; generous, because the machine may be busy
@@ -352,13 +352,16 @@ class Rig:
         shared = {"robot": robot, "autostart": True}
         self._commands = {
             "loopback": node_command(
-                "adamoe_ros.ros.loopback_node",
+                "adamoe_ros.ros.sim.loopback_node",
                 "LoopbackNode",
                 {**shared, **(loopback or {})},
                 namespace,
             ),
             "control": node_command(
-                "adamoe_ros.ros.control_node", "ControlNode", {**shared, **control}, namespace
+                "adamoe_ros.ros.control.control_node",
+                "ControlNode",
+                {**shared, **control},
+                namespace,
             ),
         }
         self._folder, self._sim_probe, self._namespace = folder, sim_probe, namespace

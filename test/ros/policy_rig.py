@@ -143,7 +143,7 @@ class PolicyRig(Rig):
         parameters = {**shared, "device": "cpu", "threads": 1, "seed": 1}
         parameters |= {"max_observation_age": MAX_AGE, "input_timeout": 20.0, **policy}
         self.policy_command = node_command(
-            "adamoe_ros.ros.policy_node", "PolicyNode", parameters, threads=4
+            "adamoe_ros.ros.policy.policy_node", "PolicyNode", parameters, threads=4
         )
         self._commands["policy"] = self.policy_command
         self.policy_statuses: list[PolicyStatus] = []

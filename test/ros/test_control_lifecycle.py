@@ -29,7 +29,7 @@ ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEA
 
 def test_unknown_and_wrong_parameters_end_it_with_all_lines(tmp_path: Path) -> None:
     wrong = {"robot": "aloha_sim", "spead": 1.0, "max_speed_scale": 7.0, "strategy": "hope"}
-    command = node_command("adamoe_ros.ros.control_node", "ControlNode", wrong)
+    command = node_command("adamoe_ros.ros.control.control_node", "ControlNode", wrong)
     process = Process(command, tmp_path / "log")
     assert process.child.wait(START) == 2
     lines = [line for line in process.text.splitlines() if line.startswith("parameter ")]
@@ -89,7 +89,7 @@ def test_a_wrong_profile_fails_configure_with_all_lines(
     (tmp_path / "broken.yaml").write_text(BROKEN)
     given = tmp_path / robot if robot.endswith("yaml") else robot
     parameters = {"robot": given, "autostart": True}
-    command = node_command("adamoe_ros.ros.control_node", "ControlNode", parameters)
+    command = node_command("adamoe_ros.ros.control.control_node", "ControlNode", parameters)
     process = Process(command, tmp_path / "log")
     try:
         wait_until(lambda: all(text in process.text for text in expected), "the lines")

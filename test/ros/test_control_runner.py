@@ -12,8 +12,8 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.parameters import ManagedParameters, param
 from adamoe_ros.ros.lifecycle import ManagedNode
-from adamoe_ros.ros.params import ManagedParameters, param
 from adamoe_ros.ros.runner import _turn
 
 

@@ -18,7 +18,11 @@ from adamoe_ros.cli.demo_scenes import TOUR
 from adamoe_ros.data.recording import read_recording
 
 DEMO = [sys.executable, "-m", "adamoe_ros.cli.entry", "demo"]
-NODES = ("adamoe_ros.ros.sim_node", "adamoe_ros.ros.policy_node", "adamoe_ros.ros.control_node")
+NODES = (
+    "adamoe_ros.ros.sim.sim_node",
+    "adamoe_ros.ros.policy.policy_node",
+    "adamoe_ros.ros.control.control_node",
+)
 
 
 def left_behind(out: Path) -> list[str]:

@@ -50,7 +50,7 @@ def robot(
     """A loopback robot in a namespace, and a probe there that plays no policy."""
     parameters = {"robot": profile, "autostart": True, "cameras": cameras}
     command = node_command(
-        "adamoe_ros.ros.loopback_node", "LoopbackNode", parameters, namespace=namespace
+        "adamoe_ros.ros.sim.loopback_node", "LoopbackNode", parameters, namespace=namespace
     )
     loopback = Process(command, folder / "loopback.log")
     probe = Probe(load_profile(profile_path(profile, robots_dir())), namespace=namespace)

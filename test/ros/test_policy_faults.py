@@ -127,7 +127,7 @@ def test_a_camera_fails(rig: PolicyRig, fault: str) -> None:
     rig.running().cancel()
 
 
-def newest_findings(rig: PolicyRig) -> dict[str, DiagnosticStatus]:
+def newest_diagnostics(rig: PolicyRig) -> dict[str, DiagnosticStatus]:
     """The policy's part of /diagnostics, by name."""
     return {
         status.name.split(": ")[1]: status
@@ -138,8 +138,8 @@ def newest_findings(rig: PolicyRig) -> dict[str, DiagnosticStatus]:
 
 def test_diagnostics_have_levels_figures_and_what_to_do(rig: PolicyRig) -> None:
     def level(name: str, wanted: bytes, text: str) -> bool:
-        finding = newest_findings(rig).get(name)
-        return finding is not None and finding.level == wanted and text in finding.message
+        diagnostic = newest_diagnostics(rig).get(name)
+        return diagnostic is not None and diagnostic.level == wanted and text in diagnostic.message
 
     rig.probe.diagnostics.clear()
     goal = rig.running()
@@ -151,7 +151,7 @@ def test_diagnostics_have_levels_figures_and_what_to_do(rig: PolicyRig) -> None:
     assert goal.result().code == Result.INPUT_LOST
     failed = "the last goal failed: inputs: expected all live, got nothing from cam_high"
     rig.probe.wait(lambda: level("goal", DiagnosticStatus.WARN, failed), "the failed goal")
-    found = newest_findings(rig)
+    found = newest_diagnostics(rig)
     assert set(found) == {"goal", "inputs", "inference", "device"}
     assert {status.hardware_id for status in found.values()} == {"rig"}
     figures = {item.key: item.value for item in found["inputs"].values}

@@ -76,7 +76,7 @@ def check_messages(rig: Rig) -> None:
 @pytest.mark.parametrize("robot", OTHERS)
 def test_without_the_drivers_messages_configure_says_what_to_do(robot: str, tmp_path: Path) -> None:
     parameters = {"robot": robot, "autostart": True}
-    command = node_command("adamoe_ros.ros.control_node", "ControlNode", parameters)
+    command = node_command("adamoe_ros.ros.control.control_node", "ControlNode", parameters)
     process = Process(command, tmp_path / "log")
     try:
         wait_until(lambda: "source the Interbotix workspace" in process.text, "the line")

@@ -36,7 +36,7 @@ from adamoe_ros.data.episode_info import read_info
 from adamoe_ros.data.lerobot.reader import Dataset
 from adamoe_ros.data.units import units_for
 from adamoe_ros.ros import qos
-from adamoe_ros.ros.policy_messages import to_time
+from adamoe_ros.ros.policy.policy_messages import to_time
 from adamoe_ros.srv import ControlRecording
 
 Request = ControlRecording.Request
@@ -151,7 +151,9 @@ def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robot]:
 
 def command(robot: Robot, folder: Path, namespace: str = "") -> list[str]:
     parameters = {"robot": robot.file, "folder": folder, "min_free": 0.01}
-    return node_command("adamoe_ros.ros.recorder_node", "RecorderNode", parameters, namespace)
+    return node_command(
+        "adamoe_ros.ros.recorder.recorder_node", "RecorderNode", parameters, namespace
+    )
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def live_chunks(
         "use_sim_time": True,
         "max_observation_age": 5.0,
     }
-    words = node_command("adamoe_ros.ros.policy_node", "PolicyNode", parameters, threads=4)
+    words = node_command("adamoe_ros.ros.policy.policy_node", "PolicyNode", parameters, threads=4)
     process, listener, player = Process(words, logs / "policy.log"), Listener(), None
     try:
         wait_until(lambda: "chunks of" in process.text, lambda: process.text, 60)

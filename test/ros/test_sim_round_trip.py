@@ -34,8 +34,8 @@ from adamoe_ros.data.sim_trace import Trace, read_trace, trace_path
 from adamoe_ros.data.units import units_for
 from adamoe_ros.msg import TaskStatus
 from adamoe_ros.ros import names, qos
-from adamoe_ros.ros.policy_messages import to_time
-from adamoe_ros.ros.sim_world import SimWorld, Snapshot
+from adamoe_ros.ros.policy.policy_messages import to_time
+from adamoe_ros.ros.sim.sim_world import SimWorld, Snapshot
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.srv import ControlRecording, ResetTask
 from adamoe_ros.streams.messages import stamp_ns
@@ -164,8 +164,8 @@ def flight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flight]:
     sim |= {"camera_rate": float(CAMERA_HZ)}
     recorder = {"robot": "aloha_sim", "folder": folder / "bags", "min_free": 0.01}
     recorder |= {"use_sim_time": True}
-    words = {"sim": ("adamoe_ros.ros.sim_node", "SimNode", sim)}
-    words |= {"recorder": ("adamoe_ros.ros.recorder_node", "RecorderNode", recorder)}
+    words = {"sim": ("adamoe_ros.ros.sim.sim_node", "SimNode", sim)}
+    words |= {"recorder": ("adamoe_ros.ros.recorder.recorder_node", "RecorderNode", recorder)}
     processes = {
         name: Process(node_command(*entry), folder / f"{name}.log") for name, entry in words.items()
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chunk execution strategy decides, on both sides. Imports: numpy, contract.
+"""What a chunk execution strategy decides, on both sides.
 
 Control side: which chunks are followed at a time, and with what weight. Policy side: a declaration
 that ``scheduling`` and the policy node read; nothing there is executed here.

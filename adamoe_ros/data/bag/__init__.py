@@ -3,5 +3,4 @@
 
 ``files`` finds what belongs to a bag, ``storage`` opens one file (``mcap_scan`` and ``sqlite_scan``
 where it is damaged), ``types`` knows the message types, ``reader`` joins them, ``writer`` writes.
-May import: rosbags, numpy, contract.
 """

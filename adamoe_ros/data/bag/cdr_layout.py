@@ -3,7 +3,7 @@
 
 Joint states and commands repeat their names in every message, and reading these is most of the work.
 A layout is learnt from a message that rosbags has read, and used only if reading that message by it
-gives the same. Imports: numpy.
+gives the same.
 """
 
 from __future__ import annotations

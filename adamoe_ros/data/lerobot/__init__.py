@@ -3,5 +3,4 @@
 
 ``layout`` has names and columns, ``video`` and ``episode_writer`` write one staged episode,
 ``assemble`` makes a dataset of staged episodes, ``reader`` reads a dataset of either version.
-May import: pyarrow, av, numpy, contract.
 """

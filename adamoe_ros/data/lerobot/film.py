@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames out of the middle of a film that many episodes share, without decoding what is before.
-
-Imports: av.
-"""
+"""Frames out of the middle of a film that many episodes share, without decoding what is before."""
 
 from __future__ import annotations
 

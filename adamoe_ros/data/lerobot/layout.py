@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names, columns and info.json of LeRobot datasets. Imports the standard library only.
+"""Names, columns and info.json of LeRobot datasets.
 
 One file per episode in both versions: episodes can be made in parallel and a stopped run continues.
 Version 3.0 allows that, as every episode names its files.

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads LeRobot datasets of version 3.0 and 2.1, ours and others', episode by episode.
-
-Imports: pyarrow, av, numpy.
-"""
+"""Reads LeRobot datasets of version 3.0 and 2.1, ours and others', episode by episode."""
 
 from __future__ import annotations
 

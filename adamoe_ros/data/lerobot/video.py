@@ -2,7 +2,6 @@
 """Pictures to H.264 and back, one thread per camera; the loss is measured and stated.
 
 Every second frame is a key frame, as LeRobot's own videos have it: training reads single frames.
-Imports: av, numpy.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """Interleaved timing: every candidate once per round, so that the machine's moods hit all alike.
 
 On a CPU the process's CPU time counts, which other processes disturb least; on CUDA the wall time
-of a call that ends with a synchronisation. May import: torch.
+of a call that ends with a synchronisation.
 """
 
 from __future__ import annotations

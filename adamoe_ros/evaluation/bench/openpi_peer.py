@@ -4,7 +4,7 @@
 Both are the same class in two versions. It is built without memory, cut to the network's depth and
 given the network's tensors; a precision that it insists on (LeRobot keeps the picture encoder and
 the norms in float32) is kept, since that is what its users run. Stages are separated as its own
-``sample_actions`` runs them. May import: torch, lerobot and openpi (inside), model, policy.layouts.
+``sample_actions`` runs them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 Stages are separated as its own ``sample_actions`` runs them; nothing of it is changed, except that
 the AdaMoE layers, which it does not have, are put in as the authors compute them: every expert for
-every token. May import: torch, transformers (inside), model.
+every token.
 """
 
 from __future__ import annotations

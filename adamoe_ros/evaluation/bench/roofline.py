@@ -3,7 +3,7 @@
 
 The floor of a stage is the larger of its arithmetic at the device's matrix ceiling and its bytes
 at the device's copy ceiling. Weights are counted once per stage and step: one layer's experts are
-larger than any cache. May import: torch, model, policy.engines, evaluation.bench.
+larger than any cache.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``adamoe bench``: candidates, stages, roofline, as one dictionary for JSON.
-
-May import: torch, contract, model, policy, evaluation.bench.
-"""
+"""``adamoe bench``: candidates, stages, roofline, as one dictionary for JSON."""
 
 from __future__ import annotations
 

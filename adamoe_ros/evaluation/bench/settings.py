@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``adamoe bench`` measures. May import: contract, model.config; no torch."""
+"""What ``adamoe bench`` measures."""
 
 from __future__ import annotations
 

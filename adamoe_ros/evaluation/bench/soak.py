@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many inferences in a row: does memory grow, how long is the tail. May import: torch, policy."""
+"""Many inferences in a row: does memory grow, how long is the tail."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bench result as text for people. May import nothing."""
+"""A bench result as text for people."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One made-up policy and observation, and the stages of everything that can run them.
 
-    vision   pictures to tokens
-    encode   vision, prompt and prefix, up to the keys and values that the flow reads
-    step     one evaluation of the velocity
-    whole    frames in host memory to actions in host memory
-
-May import: torch, numpy, model, policy, evaluation.bench.
+vision   pictures to tokens
+encode   vision, prompt and prefix, up to the keys and values that the flow reads
+step     one evaluation of the velocity
+whole    frames in host memory to actions in host memory
 """
 
 from __future__ import annotations

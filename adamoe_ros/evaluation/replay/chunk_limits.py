@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far chunks as predicted go beyond a robot's limits, before anything smooths them.
-
-Imports: control (limits), contract, numpy.
-"""
+"""How far chunks as predicted go beyond a robot's limits, before anything smooths them."""
 
 from __future__ import annotations
 

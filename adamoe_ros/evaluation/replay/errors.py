@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open-loop error: predicted rows against what was commanded (or reached) at their times.
 
-Sums only, so that memory does not grow and bags can be joined. Imports: numpy, contract.
+Sums only, so that memory does not grow and bags can be joined.
 """
 
 from __future__ import annotations

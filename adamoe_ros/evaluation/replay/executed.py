@@ -3,7 +3,6 @@
 
 The arms of a recording do not answer to commands, so control sees arms that follow exactly, from
 the first recorded pose on. How far chunks are from the recorded pose is in ``chunk_limits``.
-Imports: control, numpy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small films of what the policies saw, one picture per inference, to stand beside the charts.
-
-Imports: numpy, Pillow; PyAV through the report's video module.
-"""
+"""Small films of what the policies saw, one picture per inference, to stand beside the charts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One checkpoint as replay uses it: the runtime of the nodes, noise fixed by seed and stamp.
-
-May import: contract, policy, numpy; torch inside of the policy's modules.
-"""
+"""One checkpoint as replay uses it: the runtime of the nodes, noise fixed by seed and stamp."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""results.json: every figure of a replay, by bag and over all bags. Imports: numpy."""
+"""results.json: every figure of a replay, by bag and over all bags."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was predicted beside what was recorded, joint by joint over time, for a person to look at.
 
-Chunks that do not overlap, from a bag's begin on, few enough for a page. May import: numpy, report.
+Chunks that do not overlap, from a bag's begin on, few enough for a page.
 """
 
 from __future__ import annotations

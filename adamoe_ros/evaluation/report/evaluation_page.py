@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``report.html`` of ``adamoe evaluate``: success, controls, failures, experts, settings.
 
-Films lie beside the page; everything else is in it. Imports numpy only.
+Films lie beside the page; everything else is in it.
 """
 
 from __future__ import annotations

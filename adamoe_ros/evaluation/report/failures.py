@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Films of evaluated episodes, from the states that were kept of them.
-
-May import: data, numpy.
-"""
+"""Films of evaluated episodes, from the states that were kept of them."""
 
 from __future__ import annotations
 

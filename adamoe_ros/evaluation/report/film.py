@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's film from the simulator's own states: rendered afterwards, so the run is not slowed.
-
-May import: data, numpy.
-"""
+"""The demo's film from the simulator's own states: rendered afterwards, so the run is not slowed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages, small pieces of HTML, and numbers as people read them. Imports the standard library only."""
+"""Pages, small pieces of HTML, and numbers as people read them."""
 
 from __future__ import annotations
 

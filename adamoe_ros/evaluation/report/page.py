@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``report.html``: one file that needs nothing beside it.
-
-Imports nothing from ROS or torch; the video comes in as the bytes of an MP4.
-"""
+"""``report.html``: one file that needs nothing beside it."""
 
 from __future__ import annotations
 

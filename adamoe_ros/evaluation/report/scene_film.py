@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a film, rendered from the simulator's states that were kept of an episode.
-
-May import: data, sim, numpy.
-"""
+"""Frames of a film, rendered from the simulator's states that were kept of an episode."""
 
 from __future__ import annotations
 

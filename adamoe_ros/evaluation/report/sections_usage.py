@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report's part about what the experts are used for; input is ``usage.figures.usage``.
-
-Imports numpy only.
-"""
+"""The report's part about what the experts are used for; input is ``usage.figures.usage``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a run: the numbers that ``results.json`` and the report's tables share.
-
-Imports: numpy, control, data.
-"""
+"""Figures of a run: the numbers that ``results.json`` and the report's tables share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inline SVG charts whose colours come from the page's CSS variables (light and dark alike).
 
-Imports numpy only. Every function returns one ``<svg>`` element as text.
+Every function returns one ``<svg>`` element as text.
 """
 
 from __future__ import annotations

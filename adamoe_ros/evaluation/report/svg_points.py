@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """More inline SVG charts: shares with their intervals, and two-dimensional counts.
 
-Imports numpy only. Every function returns one ``<svg>`` element as text.
+Every function returns one ``<svg>`` element as text.
 """
 
 from __future__ import annotations

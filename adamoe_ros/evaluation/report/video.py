@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's film: the scene, what the policy sees beside it, and a caption.
-
-Imports numpy, Pillow and PyAV; pictures come in from the caller.
-"""
+"""The demo's film: the scene, what the policy sees beside it, and a caption."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Expert usage as figures: by layer, flow step, phase and task; weights against probabilities.
 
-Shapes: N inferences, S flow steps, L mixture layers, E routed experts. May import: numpy.
+Shapes: N inferences, S flow steps, L mixture layers, E routed experts.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Counted information is never 0, even where nothing depends on anything, and the tokens of one episode
 are not independent draws. Chance is therefore measured, not assumed: labels are exchanged among the
 units (episodes, inferences) that carry them, which keeps each unit's tokens together, and the mean of
-what is then found is taken off. May import: numpy.
+what is then found is taken off.
 """
 
 from __future__ import annotations

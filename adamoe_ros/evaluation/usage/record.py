@@ -2,7 +2,6 @@
 """The routers' decisions of an evaluation, one row per inference, small enough to keep them all.
 
 Shapes: N inferences, S flow steps, L mixture layers, T action tokens, E routed experts, k chosen.
-May import: numpy.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines by name; a new one is a file here and a line in ``ENGINES``. May import: policy, torch.
+"""Engines by name; a new one is a file here and a line in ``ENGINES``.
 
 eager      the definition: one operation after another, everywhere
 packed     CPU: prepacked weights, sparse experts

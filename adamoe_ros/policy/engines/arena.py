@@ -2,7 +2,7 @@
 """Named tensors in one buffer, on the host and on the device, so that one copy moves them all.
 
 Host memory is pinned: the copy then needs no staging and returns at once. On a CPU both sides are
-the same memory. May import: torch.
+the same memory.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ torch's fused kernel everywhere, except in bfloat16 on a CPU: there two products
 take less time, because it does not use the processor's bfloat16 dot products (half of its time on an
 EPYC, a fifth less on a Xeon); scores are then rounded to bfloat16, as in transformers' eager form.
 Shapes: B batch, K key heads, R query rows, S keys, C head width; N pictures, H heads, T tokens.
-May import: torch.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 Every shape is captured when the engine is made. A batch runs in the cheapest captured shape that
 holds it; one that none holds is refused. On a CPU the same static-shape program runs without
-capture, which is how it is tested without a GPU. May import: torch, numpy, contract, model, policy.
+capture, which is how it is tested without a GPU.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buffers and graphs of one shape. May import: torch, model, policy.engines."""
+"""Buffers and graphs of one shape."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@
     per step           the action tokens
 
 Shapes: B batch, H rows, A action width, T action tokens, D width, S keys.
-May import: torch, model, policy.guidance, policy.engines.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gemma's gated feed-forward layer in the forms that devices are fast with.
-
-May import: torch, policy.engines.
-"""
+"""Gemma's gated feed-forward layer in the forms that devices are fast with."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 
 Everything that differs between two calls is a tensor of fixed shape, so a graph can be captured.
 Shapes: B batch, T tokens, S keys, D width, K key heads, G query heads per key head, C head width.
-May import: torch, model, policy.engines.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A function of fixed shapes as one captured CUDA graph. May import: torch."""
+"""A function of fixed shapes as one captured CUDA graph."""
 
 from __future__ import annotations
 

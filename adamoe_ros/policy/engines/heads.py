@@ -8,7 +8,6 @@
              leaves their scores as they are; keys in the buffers are then in this order
 
 Shapes: B batch, T tokens, K key heads, G query heads per key head, C head width.
-May import: torch, model.
 """
 
 from __future__ import annotations

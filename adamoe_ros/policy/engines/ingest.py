@@ -2,7 +2,7 @@
 """Camera frames to model pixels: on the host for the CPU, by two small products on a device.
 
 Both follow openpi's rule (``policy.images``): bilinear with antialiasing as PIL does it, each pass
-rounded to whole grey levels, centred on black. May import: torch, numpy, policy.images.
+rounded to whole grey levels, centred on black.
 """
 
 from __future__ import annotations

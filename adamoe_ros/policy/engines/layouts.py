@@ -3,7 +3,7 @@
 
 A layout turns weights into products and mixture layers into one of their forms. With ``consume``
 the network gives its tensors away layer by layer, so that the weights exist once; the network is
-then of no further use. May import: torch, model, policy.engines.
+then of no further use.
 """
 
 from __future__ import annotations

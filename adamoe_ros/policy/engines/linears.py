@@ -10,7 +10,6 @@
 
 The packed forms use private operators of torch; ``packing_works`` and ``mkl_packing_works`` try them,
 and where they fail the next form stands in. Shapes: x (..., I), weight (O, I), bias (O,).
-May import: torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a network fits into a device's memory, said before anything is loaded.
-
-May import: torch, contract, model, policy.engines.
-"""
+"""Whether a network fits into a device's memory, said before anything is loaded."""
 
 from __future__ import annotations
 

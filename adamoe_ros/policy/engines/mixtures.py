@@ -8,7 +8,7 @@
     triton    ``triton_moe``: own kernels that skip experts without tokens
 
 The shared expert is one more expert that every token goes to.
-Shapes: N tokens, D width, F hidden, E routed experts, k chosen. May import: torch, policy.engines.
+Shapes: N tokens, D width, F hidden, E routed experts, k chosen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine of CPUs: weights laid out once for oneDNN, experts compute only their tokens.
 
-No graph is captured, so every batch runs in its exact shape. May import: torch, model, policy.
+No graph is captured, so every batch runs in its exact shape.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """Images and prompt, once per chunk: their keys and values into buffers.
 
 Shapes: B batch, V pictures per observation, L prompt tokens, P prefix tokens, S keys (P, the state
-token, T action tokens), K key heads, C head width. May import: torch, model, policy.engines.
+token, T action tokens), K key heads, C head width.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 The rank of an expert is the number of those more probable, or equally probable with a lower
 number: the same choice as a stable sort, made of element-wise operations that a compiler fuses.
-Shapes: N tokens, D width, E experts, k chosen. May import: torch, model.
+Shapes: N tokens, D width, E experts, k chosen.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an engine is configured with, and what it refuses. May import: contract, model, policy."""
+"""What an engine is configured with, and what it refuses."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ Present cameras are moved to the front, prompts are cut to the longest, and what
 is masked: dropping a token and masking it give the same numbers, because positions count valid
 tokens only. A device with captured graphs rounds the shape up to the next one it has a graph for.
 Shapes: B batch, V cameras, I tokens per picture, L prompt tokens, P prefix tokens.
-May import: numpy, contract, model, policy.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latency by stage, from device events between captured stages. May import: torch."""
+"""Latency by stage, from device events between captured stages."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ Tokens are laid out by expert, every expert's rows starting at a multiple of BM,
 rows belongs to one expert; the shared expert's blocks follow. The grid is the most blocks that any
 routing needs. Imported only where the triton form is chosen; with TRITON_INTERPRET=1 it runs on a
 CPU. Letters: N tokens, K choices per token, E routed experts, D width, F hidden; B* block edges.
-May import: triton.
 """
 # mypy: ignore-errors
 

@@ -2,7 +2,7 @@
 """The mixture layer by own kernels: four launches, static grid, routing never leaves the device.
 
 Compared with ``grouped`` it runs on every architecture, needs no sort and can read 8-bit weights.
-Shapes: N tokens, D width, F hidden, E routed experts, k chosen. May import: torch, policy.engines.
+Shapes: N tokens, D width, F hidden, E routed experts, k chosen.
 """
 
 from __future__ import annotations

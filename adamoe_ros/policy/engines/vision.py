@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image encoder with fused weights, all pictures in one batch.
 
-Shapes: N pictures, T tokens per picture, W width. May import: torch, model, policy.engines.
+Shapes: N pictures, T tokens per picture, W width.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 """Checkpoints of AdaMoE's official code: openpi's JAX layout and the experts' tensors.
 
 The number of chosen experts is in no tensor; the variant shows in the scale adapter's shape.
-May import: contract, model, policy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dense checkpoint of ours in another code base's layout, tensor by tensor.
-
-May import: contract, model, policy, torch.
-"""
+"""A dense checkpoint of ours in another code base's layout, tensor by tensor."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint's numbers mean, and who said so; nothing is made up where nobody says it.
-
-May import: contract, policy.
-"""
+"""What a checkpoint's numbers mean, and who said so; nothing is made up where nobody says it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 
 Everything is checked before the first byte is written, but for the numbers themselves: those are
 checked while they are copied, and a folder appears only if all of them are sound.
-May import: contract, model, policy, torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names and axis orders of openpi's JAX parameters, dense and with AdaMoE's experts.
 
-Layers are stacked on the first axis; a suffix ``_1`` marks the action expert. May import: policy.
+Layers are stacked on the first axis; a suffix ``_1`` marks the action expert.
 """
 
 from __future__ import annotations

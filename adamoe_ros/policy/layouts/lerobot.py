@@ -2,7 +2,7 @@
 """LeRobot's pi0 (0.4 and later): weights, ``config.json``, processor files and statistics.
 
 The processors say what happens around the network: which statistics, whether actions are relative.
-A step that is not known here may do anything, so it is refused. May import: contract, policy.
+A step that is not known here may do anything, so it is refused.
 """
 
 from __future__ import annotations

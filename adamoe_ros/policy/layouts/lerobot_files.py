@@ -3,7 +3,6 @@
 
 LeRobot adds 1e-8 to a spread on the way in and nothing on the way out; another checkpoint's eps is
 therefore added to the spread itself, which gives its numbers to a part in 1e8 or better.
-May import: contract, policy, torch, safetensors.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A numpy ``.npz`` of flat names, each array read along its first axis.
-
-May import: contract, numpy, policy, torch.
-"""
+"""A numpy ``.npz`` of flat names, each array read along its first axis."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 """Where the values of an OCDBT database lie in its files, so that they can be read piece by piece.
 
 tensorstore gives a value only as a whole and in three copies; it does tell the tree's nodes.
-May import: tensorstore (inside functions).
 """
 
 from __future__ import annotations

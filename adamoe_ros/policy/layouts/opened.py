@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A foreign checkpoint before its numbers are read: names, shapes, table, facts, all checked.
-
-May import: contract, model, policy, torch.
-"""
+"""A foreign checkpoint before its numbers are read: names, shapes, table, facts, all checked."""
 
 from __future__ import annotations
 

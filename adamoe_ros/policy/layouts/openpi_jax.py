@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""openpi's JAX checkpoints: an Orbax folder with ``assets`` beside it, or an ``.npz``.
-
-May import: contract, policy.
-"""
+"""openpi's JAX checkpoints: an Orbax folder with ``assets`` beside it, or an ``.npz``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""openpi's PyTorch checkpoints: ``model.safetensors``, ``config.json``, ``assets``.
-
-May import: contract, policy.
-"""
+"""openpi's PyTorch checkpoints: ``model.safetensors``, ``config.json``, ``assets``."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ A leaf's name is its path joined by dots; openpi puts ``params`` in front, and i
 parameter of gigabytes: the usual chunks (zarr 2, zstd) are therefore unpacked layer
 by layer straight from the file. tensorstore itself would hold such a chunk twice; it reads
 everything else.
-May import: contract, numpy, policy, torch; tensorstore and pyarrow inside functions.
 """
 
 from __future__ import annotations

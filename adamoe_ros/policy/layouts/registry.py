@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layouts that can be read and written, by the names of the command line.
-
-May import: policy.
-"""
+"""The layouts that can be read and written, by the names of the command line."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ A rule names one foreign tensor. Each of its parts is an index, an order of axes
 one of our parameters; going back is the same read from the other end. A rule may be *stacked* (the
 first axis counts layers) or *repeated* (one tensor per layer, ``{i}`` in both names). Shapes are
 symbols, which the tensors at hand vote on: a single wrong tensor does not move a size.
-May import: contract, torch.
 """
 
 from __future__ import annotations

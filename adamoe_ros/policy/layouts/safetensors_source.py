@@ -2,7 +2,7 @@
 """Safetensors files, whole or in shards, read with plain reads.
 
 Not memory-mapped: pages of a map count as this process's memory until it ends, so a conversion
-would seem to need the whole file. May import: contract, policy, torch.
+would seem to need the whole file.
 """
 
 from __future__ import annotations

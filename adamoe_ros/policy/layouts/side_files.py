@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files beside foreign weights: settings, openpi's statistics, tokenizers.
-
-May import: contract, policy.
-"""
+"""Files beside foreign weights: settings, openpi's statistics, tokenizers."""
 
 from __future__ import annotations
 

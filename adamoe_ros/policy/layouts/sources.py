@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors of a foreign file, read when asked for and never all at once: the interface.
-
-May import: contract, torch.
-"""
+"""Tensors of a foreign file, read when asked for and never all at once: the interface."""
 
 from __future__ import annotations
 

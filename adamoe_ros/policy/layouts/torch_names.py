@@ -3,7 +3,7 @@
 
 All three are spellings of one list; ``canonical`` turns them into openpi's. Two tensors are never
 used by pi0 and left out: the action expert's LM head (transformers: its token embedding), and the
-language model's LM head where the embedding itself is stored, too. May import: policy.
+language model's LM head where the embedding itself is stored, too.
 """
 
 from __future__ import annotations

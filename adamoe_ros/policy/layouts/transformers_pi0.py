@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hugging Face transformers' PI0 (5.4 and later): weights and ``config.json``, both ways.
 
-Its own names and those it writes for other code are read. May import: contract, model, policy.
+Its own names and those it writes for other code are read.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.ros.doctor.report import Report
-from adamoe_ros.ros.policy_checks import mismatches
-from adamoe_ros.ros.policy_params import PolicyParams
+from adamoe_ros.ros.policy.policy_checks import mismatches
+from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 
 _FILES = ("config.json", "model.safetensors", "norm_stats.json", "manifest.json")
 _MATCH = "match"
@@ -124,7 +124,7 @@ def _device_memory() -> int | None:
 
 def check_match(report: Report, profile: RobotProfile, manifest: CheckpointManifest) -> None:
     """Checkpoint against profile, by the checks of policy_node; and what is worth knowing beside."""
-    lines = mismatches(profile, manifest, _ANY_HORIZON, PolicyParams())
+    lines = mismatches(profile, manifest, _ANY_HORIZON, PolicyParameters())
     for line in lines:
         report.add(_MATCH, profile.name, "fail", line)
     if not lines:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a joint-state message says, judged against the profile. Imports numpy; no ROS.
+"""What a joint-state message says, judged against the profile.
 
 Messages are duck-typed: ``name`` and ``position`` are enough.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The running system against the profile: topics, types, QoS, rates, stamps, contents. Imports rclpy.
+"""The running system against the profile: topics, types, QoS, rates, stamps, contents.
 
 Listens for some seconds to every topic the profile names; publishes nothing and commands nothing.
 """

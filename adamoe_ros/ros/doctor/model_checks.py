@@ -18,8 +18,8 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import StateTopic
 from adamoe_ros.ros.doctor.joint_checks import JointMessage, joint_values
 from adamoe_ros.ros.doctor.report import Check, Report
-from adamoe_ros.ros.policy_checks import state_out_of_range
-from adamoe_ros.ros.policy_params import PolicyParams
+from adamoe_ros.ros.policy.policy_checks import state_out_of_range
+from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 
 if TYPE_CHECKING:
     from adamoe_ros.policy.checkpoint import Checkpoint
@@ -70,7 +70,9 @@ def check_pose(
         yield Check("robot", _NAME, "unchecked", "checkpoint and profile do not fit: see above")
         return
     low, high = checkpoint.state_range()
-    lines = state_out_of_range(mapping.joint_ids, trained, low, high, PolicyParams().state_margin)
+    lines = state_out_of_range(
+        mapping.joint_ids, trained, low, high, PolicyParameters().state_margin
+    )
     for line in lines:
         yield Check("robot", _NAME, "fail", line)
     if not lines:

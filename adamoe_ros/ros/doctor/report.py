@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings of the doctor, for people and for machines. Imports the standard library only."""
+"""Findings of the doctor, for people and for machines."""
 
 from __future__ import annotations
 

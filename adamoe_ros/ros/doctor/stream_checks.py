@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of one live topic, judged: rate, gaps, stamps. Imports numpy; no ROS."""
+"""Figures of one live topic, judged: rate, gaps, stamps."""
 
 from __future__ import annotations
 

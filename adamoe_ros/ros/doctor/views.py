@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what each camera slot shows, by the lines that feed the policy. Imports no ROS.
+"""Writes what each camera slot shows, by the lines that feed the policy.
 
 As it was decoded, and, with a checkpoint, as the model gets it: scaled and padded to its size. A
 swapped camera, a wrong colour order or a cropped picture is seen at a glance.

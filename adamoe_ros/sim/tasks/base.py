@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a task is: objects, their random placement, sentences, judgement, and an expert's plan.
-
-May import: mujoco, numpy, sim.
-"""
+"""What a task is: objects, their random placement, sentences, judgement, and an expert's plan."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tasks with one red, one green and one blue cube share. May import: mujoco, numpy, sim."""
+"""What the tasks with one red, one green and one blue cube share."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where grippers take things, and which of them hold something now. May import: mujoco, numpy, sim."""
+"""Where grippers take things, and which of them hold something now."""
 
 from __future__ import annotations
 

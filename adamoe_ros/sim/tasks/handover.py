@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand the cube of the named colour over from the named arm to the other one.
-
-May import: mujoco, numpy, sim.
-"""
+"""Hand the cube of the named colour over from the named arm to the other one."""
 
 from __future__ import annotations
 

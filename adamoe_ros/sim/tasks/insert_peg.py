@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Insert the peg of the named colour into the socket, in the air: one arm holds each.
-
-May import: mujoco, numpy, sim.
-"""
+"""Insert the peg of the named colour into the socket, in the air: one arm holds each."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences of a task and what they mean: templates whose slots are filled by the words of a meaning.
-
-Imports nothing.
-"""
+"""Sentences of a task and what they mean: templates whose slots are filled by the words of a meaning."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lift the yellow bar with both arms: it lies across, each hand takes one end.
-
-May import: mujoco, numpy, sim.
-"""
+"""Lift the yellow bar with both arms: it lies across, each hand takes one end."""
 
 from __future__ import annotations
 

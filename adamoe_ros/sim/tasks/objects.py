@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things on the table: coloured cubes, painted marks, distractors, and where they may lie.
-
-May import: mujoco, numpy, sim.
-"""
+"""Things on the table: coloured cubes, painted marks, distractors, and where they may lie."""
 
 from __future__ import annotations
 

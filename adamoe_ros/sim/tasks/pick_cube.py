@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pick up the cube of the named colour with the named arm. May import: mujoco, numpy, sim."""
+"""Pick up the cube of the named colour with the named arm."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both arms pick up one named cube each: who takes which follows from where they lie.
-
-May import: mujoco, numpy, sim.
-"""
+"""Both arms pick up one named cube each: who takes which follows from where they lie."""
 
 from __future__ import annotations
 

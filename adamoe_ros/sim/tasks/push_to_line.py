@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Push the cube of the named colour to the white line; lifting it does not count.
-
-May import: mujoco, numpy, sim.
-"""
+"""Push the cube of the named colour to the white line; lifting it does not count."""
 
 from __future__ import annotations
 

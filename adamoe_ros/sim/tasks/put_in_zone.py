@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put the cube in the zone of the named colour. May import: mujoco, numpy, sim."""
+"""Put the cube in the zone of the named colour."""
 
 from __future__ import annotations
 

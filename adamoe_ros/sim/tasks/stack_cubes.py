@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stack one named cube on another. May import: mujoco, numpy, sim."""
+"""Stack one named cube on another."""
 
 from __future__ import annotations
 

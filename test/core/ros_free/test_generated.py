@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from adamoe_ros.contract.parameters import Parameters
 from adamoe_ros.ros import generate
-from adamoe_ros.ros.params import Parameters
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +28,7 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
 
 
 def test_every_declaration_in_the_folder_is_generated() -> None:
-    modules = {path.stem for path in (ROOT / "adamoe_ros" / "ros").glob("*_params.py")}
+    modules = {path.stem for path in (ROOT / "adamoe_ros" / "ros").glob("*/*_parameters.py")}
     assert modules == {module.rsplit(".", 1)[1] for module, _ in generate.NODES.values()}
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import pytest
 
-from adamoe_ros.ros import gpu
-from adamoe_ros.ros.finding import Level
+from adamoe_ros.ros.diagnostics import Level
+from adamoe_ros.ros.policy import gpu
 
 GIB = 2**30
 
 
 def test_a_cpu_reports_the_process() -> None:
-    finding = gpu.device_finding("cpu")
-    assert finding.level == Level.OK
-    assert 10 < float(str(finding.values["peak host memory (MiB)"])) < 2**20
+    diagnostic = gpu.device_diagnostic("cpu")
+    assert diagnostic.level == Level.OK
+    assert 10 < float(str(diagnostic.values["peak host memory (MiB)"])) < 2**20
 
 
 @pytest.mark.parametrize(
@@ -27,11 +27,11 @@ def test_a_cpu_reports_the_process() -> None:
     ],
 )
 def test_levels(free: int, degrees: float | None, level: Level, says: str) -> None:
-    finding = gpu.judge("cuda:0", free, 80 * GIB, 20 * GIB, degrees)
-    assert finding.level == level
-    assert says in finding.message
-    assert ("temperature (C)" in finding.values) == (degrees is not None)
-    assert finding.values["memory of this node (MiB)"] == 20 * 1024
+    diagnostic = gpu.judge("cuda:0", free, 80 * GIB, 20 * GIB, degrees)
+    assert diagnostic.level == level
+    assert says in diagnostic.message
+    assert ("temperature (C)" in diagnostic.values) == (degrees is not None)
+    assert diagnostic.values["memory of this node (MiB)"] == 20 * 1024
 
 
 def test_a_real_gpu() -> None:
@@ -39,7 +39,7 @@ def test_a_real_gpu() -> None:
     if not torch.cuda.is_available():
         assert gpu.temperature("GPU-none") is None
         return
-    finding = gpu.device_finding("cuda:0 (x)")
-    assert float(str(finding.values["memory total (MiB)"])) > 0
-    degrees = finding.values.get("temperature (C)")
+    diagnostic = gpu.device_diagnostic("cuda:0 (x)")
+    assert float(str(diagnostic.values["memory total (MiB)"])) > 0
+    degrees = diagnostic.values.get("temperature (C)")
     assert degrees is None or 0 < float(str(degrees)) < 120

@@ -57,7 +57,7 @@ def test_executables_are_nodes_of_this_package() -> None:
     named = {literal(call.args[0]) for path in [*FILES, SHARED] for call in calls(path, "node")}
     assert named == {"policy_node", "control_node", "sim_node"}
     for name in named:
-        assert (ROOT / "adamoe_ros" / "ros" / f"{name}.py").is_file()
+        assert len(list((ROOT / "adamoe_ros" / "ros").glob(f"*/{name}.py"))) == 1
 
 
 def test_default_robots_exist() -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.ros.params import Parameters, markdown_table, param, yaml_text
+from adamoe_ros.contract.parameters import Parameters, markdown_table, param, yaml_text
 
 
 @dataclass(frozen=True)

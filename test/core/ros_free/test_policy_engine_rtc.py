@@ -12,8 +12,8 @@ from policy_support import make_checkpoint, observation
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.ros.policy_engine import PolicyEngine
-from adamoe_ros.ros.policy_params import PolicyParams
+from adamoe_ros.ros.policy.policy_engine import PolicyEngine
+from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 
 MS = 1_000_000
 ROW = 20 * MS
@@ -26,7 +26,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def engine(checkpoint: Path, strategy: str, **changes: Any) -> PolicyEngine:
     settings = {"robot": "aloha_sim", "checkpoint": str(checkpoint), "device": "cpu", "seed": 5}
-    return PolicyEngine(PolicyParams(strategy=strategy, **(settings | changes)))
+    return PolicyEngine(PolicyParameters(strategy=strategy, **(settings | changes)))
 
 
 def seen(stamp_ns: int) -> Observation:

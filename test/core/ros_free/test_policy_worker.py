@@ -16,7 +16,7 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.control.delays import DelayWindow
 from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, SchedulerSettings
 from adamoe_ros.control.strategies import STRATEGIES
-from adamoe_ros.ros.policy_worker import Assignment, Inference, PolicyWorker, Work
+from adamoe_ros.ros.policy.policy_worker import Assignment, Inference, PolicyWorker, Work
 
 JOINTS = ("left/waist", "left/gripper")
 

@@ -20,7 +20,7 @@ print(lock_memory())
 
 def test_what_is_refused_is_said_and_names_the_remedy() -> None:
     """In a child without privileges: this process keeps its own."""
-    code = f"from adamoe_ros.ros.realtime import lock_memory, use_fifo\n{SCRIPT}"
+    code = f"from adamoe_ros.ros.control.realtime import lock_memory, use_fifo\n{SCRIPT}"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

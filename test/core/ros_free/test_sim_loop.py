@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adamoe_ros.ros.sim_loop import Events, Every, Rates, SimLoop
+from adamoe_ros.ros.sim.sim_loop import Events, Every, Rates, SimLoop
 
 RATES = Rates(clock=100.0, control=50.0, camera=25.0, status=10.0)
 START = 5_000_000_000

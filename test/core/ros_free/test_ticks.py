@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adamoe_ros.ros.ticks import TickMonitor
+from adamoe_ros.ros.control.ticks import TickMonitor
 
 
 def test_regular_ticks_have_no_jitter() -> None:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What control_node listens to, converted and handed to the control core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.msg import ActionChunk, MotionCommand, PolicyStatus
+from adamoe_ros.ros import names, qos
+from adamoe_ros.streams.joint_states import JointSample, JointStateReader
+
+
+class Listener(Protocol):
+    """Who takes the inputs; called in the node's only thread."""
+
+    def on_state(self, sample: JointSample) -> None:
+        """A whole joint state."""
+
+    def on_bad_state(self, error: ContractError) -> None:
+        """A joint-state message that does not fit."""
+
+    def on_chunk(self, message: ActionChunk) -> None:
+        """A chunk of the policy."""
+
+    def on_motion(self, message: MotionCommand) -> None:
+        """Whether chunks may move the arms."""
+
+    def on_policy_status(self, message: PolicyStatus) -> None:
+        """The policy's heartbeat."""
+
+    def on_emergency_stop(self, message: Bool) -> None:
+        """True latches."""
+
+
+class ControlInputs:
+    """Subscriptions of control_node.
+
+    Args:
+        node: subscriptions are made on it; its clock gives arrival times.
+        profile: the robot.
+        listener: takes what arrives.
+    """
+
+    def __init__(self, node: Node, profile: RobotProfile, listener: Listener) -> None:
+        self._node = node
+        self._listener = listener
+        self.reader = JointStateReader(profile)
+        make = node.create_subscription
+        self._subscriptions: list[Subscription[Any]] = [
+            make(
+                JointState,
+                topic.source.topic,
+                self._state_callback(topic.source.topic),
+                qos.sensor(topic.source.reliable),
+            )
+            for topic in self.reader.topics
+        ]
+        others: list[tuple[Any, str, Callable[[Any], None], Any]] = [
+            (Bool, names.EMERGENCY_STOP, listener.on_emergency_stop, qos.EMERGENCY_STOP),
+            (MotionCommand, names.MOTION, listener.on_motion, qos.MOTION),
+            (PolicyStatus, names.POLICY_STATUS, listener.on_policy_status, qos.POLICY_STATUS),
+            # last: what arrives together is served in this order, and a chunk needs its RUN
+            (ActionChunk, names.ACTION_CHUNK, listener.on_chunk, qos.CHUNK),
+        ]
+        self._subscriptions += [make(*arguments) for arguments in others]
+
+    def _state_callback(self, topic: str) -> Callable[[JointState], None]:
+        def received(message: JointState) -> None:
+            arrival = self._node.get_clock().now().nanoseconds
+            try:
+                sample = self.reader.push(topic, message, arrival)
+            except ContractError as error:
+                self._listener.on_bad_state(error)
+                return
+            if sample is not None:
+                self._listener.on_state(sample)
+
+        return received
+
+    def close(self) -> None:
+        """Destroy the subscriptions."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []

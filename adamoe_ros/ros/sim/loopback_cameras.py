@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Test pictures on the camera topics of a profile, each at its camera's rate.
+
+One picture per camera: a ramp from left to right that ends at another brightness for each slot, so that
+swapped cameras are seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+
+from adamoe_ros.contract.profile import Camera, RobotProfile
+from adamoe_ros.ros import qos
+from adamoe_ros.ros.doctor.views import png
+from adamoe_ros.streams.encodings import ENCODINGS
+
+_SHARE = 8  # of the rows that a truncated image keeps: one in so many
+
+
+class LoopbackCameras:
+    """The cameras.
+
+    Args:
+        node: publishers and timers are made on it.
+        profile: topics, types, encodings, sizes, rates.
+        fault: what the first camera does wrong at this moment, see ``loopback_parameters``.
+        active: whether to publish at all.
+
+    Attributes:
+        sent: pictures so far.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        profile: RobotProfile,
+        fault: Callable[[], str],
+        active: Callable[[], bool],
+    ) -> None:
+        self._node, self._fault, self._active = node, fault, active
+        self.sent = 0
+        self._publishers: list[Any] = []
+        self._timers: list[Any] = []
+        for place, camera in enumerate(profile.present_cameras.values()):
+            message = picture(camera, 255 - 60 * (place % 4))
+            publisher = node.create_publisher(type(message), camera.topic or "", qos.COMMAND)
+            send = partial(self._publish, publisher, message, place == 0)
+            self._publishers.append(publisher)
+            self._timers.append(node.create_timer(1.0 / camera.rate, send))
+
+    def destroy(self) -> None:
+        """Take everything off the node."""
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
+        for publisher in self._publishers:
+            self._node.destroy_publisher(publisher)
+
+    def _publish(self, publisher: Any, message: Any, first: bool) -> None:
+        fault = self._fault() if first else "none"
+        if not self._active() or fault == "silent":
+            return
+        sent = message if fault == "none" else broken(message, fault)
+        sent.header.stamp = self._node.get_clock().now().to_msg()
+        publisher.publish(sent)
+        self.sent += 1
+
+
+def picture(camera: Camera, brightness: int) -> Image | CompressedImage:
+    """A ramp from black to a brightness, in the camera's type, encoding and size."""
+    ramp = np.linspace(0, brightness, camera.width).astype(np.uint8)
+    if camera.type == "compressed":
+        shape = (camera.height, camera.width, 3)
+        message = CompressedImage(format=f"{camera.encoding}; png compressed {camera.encoding}")
+        message.data.frombytes(png(np.broadcast_to(ramp[None, :, None], shape)))
+        return message
+    size = ENCODINGS[camera.encoding].bytes_per_pixel
+    rows = np.broadcast_to(np.repeat(ramp, size), (camera.height, camera.width * size))
+    raw = Image(height=camera.height, width=camera.width, encoding=camera.encoding)
+    raw.step = camera.width * size
+    raw.data.frombytes(np.ascontiguousarray(rows))
+    return raw
+
+
+def broken(message: Image | CompressedImage, fault: str) -> Image | CompressedImage:
+    """A copy that has lost most of its bytes, or that names another encoding.
+
+    Args:
+        fault: "truncated" or "wrong_encoding".
+    """
+    if isinstance(message, CompressedImage):
+        made = CompressedImage(format=message.format)
+        kept = message.data[: len(message.data) // _SHARE] if fault == "truncated" else b"no image"
+        made.data.frombytes(bytes(kept))
+        return made
+    other = Image(height=message.height, width=message.width, step=message.step)
+    other.encoding = message.encoding
+    other.data.frombytes(memoryview(message.data))
+    if fault == "truncated":
+        del other.data[len(other.data) // _SHARE :]
+    else:
+        other.encoding = "mono8" if message.encoding != "mono8" else "rgb8"
+    return other
