@@ -23,6 +23,7 @@ from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.stream_account import StreamAccount
 from adamoe_ros.data.timeline import JointTimeline
+from adamoe_ros.streams.align import AlignSettings
 from adamoe_ros.streams.buffer import Verdict
 from adamoe_ros.streams.command_messages import CommandReader
 from adamoe_ros.streams.frames import Frame
@@ -31,9 +32,9 @@ from adamoe_ros.streams.messages import stamp_ns
 
 Vector = NDArray[np.float64]
 ClockChoice = Literal["auto", "log", "clock", "stamps"]
-_OTHER_CLOCK_S = 2.0  # as AlignSettings.clock_tolerance_s
+_OTHER_CLOCK_S = AlignSettings.clock_tolerance_s
 LAG_NS = 250_000_000  # by which pictures may arrive before the joint state of their moment
-_JUMP_NS = 500_000_000  # as AlignSettings.jump_s
+_JUMP_NS = round(AlignSettings.jump_s * 1e9)
 _LOOK = 200  # messages that the choice of the clock looks at
 
 

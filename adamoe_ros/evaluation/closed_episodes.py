@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.control.metrics import SeamSummary
-from adamoe_ros.evaluation.closed_loop import ClosedLoop, Request
+from adamoe_ros.control.scheduling import InferenceRequest
+from adamoe_ros.evaluation.closed_loop import ClosedLoop
 
-Rows = NDArray[np.float64]
-InferTogether = Callable[[Sequence[int], Sequence[Request]], Sequence[Rows]]
-"""(numbers of the loops that ask, what they ask) -> (H, J) command rows for each."""
+InferTogether = Callable[[Sequence[int], Sequence[InferenceRequest]], Sequence[Inference]]
+"""(numbers of the loops that ask, what they ask) -> a chunk for each."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +94,14 @@ def run_together(
         running = [number for number, episode in enumerate(episodes) if not episode.over]
         if not running:
             return [episode.outcome() for episode in episodes]
-        asked: dict[int, Request] = {}
+        asked: dict[int, InferenceRequest] = {}
         for number in running:
             request = loops[number].begin_step()
             if request is not None:
                 asked[number] = request
         if asked:
-            rows = infer(list(asked), list(asked.values()))
-            for number, own in zip(asked, rows, strict=True):
+            made = infer(list(asked), list(asked.values()))
+            for number, own in zip(asked, made, strict=True):
                 loops[number].answer(own)
         for number in running:
             episodes[number].end_step()

@@ -15,13 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.chunk import ActionChunk
+from adamoe_ros.contract.chunk import ActionChunk, Inference
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.delays import DelayWindow
 from adamoe_ros.control.scheduling import (
     InferencePlan,
+    InferenceRequest,
     InferenceScheduler,
     InstructionChange,
     SchedulerSettings,
@@ -66,8 +67,8 @@ class ChunkSource(Protocol):
     def restart(self) -> None:
         """Nothing of the chunks before counts."""
 
-    def infer(self, observation: Observation, plan: InferencePlan) -> Vector:
-        """(H, J) rows in command units."""
+    def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
+        """One chunk."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +93,12 @@ class LoopSettings:
 
 
 @dataclass(frozen=True)
-class Request:
-    """An inference that is due."""
-
-    observation: Observation
-    plan: InferencePlan
-
-
-@dataclass(frozen=True)
 class _Flight:
     """An inference that is done and whose chunk is on its way."""
 
     ready_ns: int
     plan: InferencePlan
-    rows: Vector
+    inference: Inference
     instruction: str
 
 
@@ -161,7 +154,7 @@ class ClosedLoop:
         self._frame_ns = round(1e9 / settings.camera_rate_hz)
         self._next_frame_ns = START_NS + self._period_ns
         self._moment: tuple[int, Any, Vector] | None = None
-        self._asked: Request | None = None
+        self._asked: InferenceRequest | None = None
         self._flight: _Flight | None = None
         self._generation, self._chunk_id = 1, 0
         source.restart()
@@ -186,7 +179,7 @@ class ClosedLoop:
             self.answer(self._source.infer(request.observation, request.plan))
         return self.end_step()
 
-    def begin_step(self) -> Request | None:
+    def begin_step(self) -> InferenceRequest | None:
         """The first half of a step: inputs, and what is to be inferred now, if anything."""
         self.now_ns += self._period_ns
         self._change_when_due()
@@ -204,11 +197,11 @@ class ClosedLoop:
             return None
         pictures = self._robot.pictures(moment)
         observation = Observation(stamp, pictures, self._to_model(measured), self.instruction)
-        self._asked = Request(observation, self.scheduler.start(stamp))
+        self._asked = InferenceRequest(observation, self.scheduler.start(stamp))
         return self._asked
 
-    def answer(self, rows: Vector) -> None:
-        """(H, J) rows for what ``begin_step`` asked; they arrive after the delay."""
+    def answer(self, inference: Inference) -> None:
+        """What ``begin_step`` asked for; it arrives after the delay."""
         request = self._asked
         if request is None:
             raise ValueError("nothing was asked")
@@ -216,7 +209,7 @@ class ClosedLoop:
         self.inferences += 1
         # it begins now, with a picture that may be a tick old
         ready = self.now_ns + self._delay_ns
-        self._flight = _Flight(ready, request.plan, rows, request.observation.instruction)
+        self._flight = _Flight(ready, request.plan, inference, request.observation.instruction)
 
     def end_step(self) -> TickResult:
         """The second half: what has arrived, the tick, the robot."""
@@ -246,7 +239,8 @@ class ClosedLoop:
             generation=self._generation,
             joint_names=self.core.joint_ids,
             dt_s=self._source.dt_s,
-            positions=flight.rows[: flight.plan.publish_rows],
+            positions=flight.inference.positions[: flight.plan.publish_rows],
+            committed_rows=flight.inference.committed_rows,
             instruction=flight.instruction,
         )
         verdict = self.core.on_chunk(chunk, self.now_ns)

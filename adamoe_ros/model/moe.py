@@ -59,6 +59,13 @@ class Routing:
     scales: Tensor
 
 
+class RoutingTrace(list[Routing]):
+    """Receives each layer's decisions in a pass that FSDP may see.
+
+    FSDP copies the lists with tensors that go into a layer; a type of its own is passed as it is.
+    """
+
+
 class Experts(nn.Module):
     """E routed feed-forward networks: gate and up (E, F, D), down (E, D, F)."""
 

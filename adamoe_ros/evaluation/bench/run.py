@@ -25,6 +25,7 @@ from adamoe_ros.evaluation.bench.workload import (
     made_up_problem,
     peer_stages,
 )
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
@@ -187,7 +188,7 @@ def _measure(
 def _deviation(engines: dict[str, Engine], problem: Problem) -> dict[str, float]:
     """Largest difference of an action from the first engine's, relative to its largest action."""
     actions = [
-        engine.sample(problem.inputs, problem.noise, problem.steps).sample.actions
+        engine.sample(problem.inputs, problem.noise, SamplingOptions(problem.steps)).sample.actions
         for engine in engines.values()
     ]
     largest = float(actions[0].abs().max())
@@ -247,7 +248,8 @@ def _device_stages(engines: dict[str, Engine], problem: Problem) -> dict[str, An
     out = {}
     for name, engine in engines.items():
         rows = [
-            engine.sample(problem.inputs, problem.noise, problem.steps).stages for _ in range(10)
+            engine.sample(problem.inputs, problem.noise, SamplingOptions(problem.steps)).stages
+            for _ in range(10)
         ]
         out[name] = {k: sorted(row[k] for row in rows)[5] * 1e3 for k in rows[0]}
     return out

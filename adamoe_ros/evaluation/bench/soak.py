@@ -12,6 +12,7 @@ import torch
 
 from adamoe_ros.evaluation.bench.measure import summary
 from adamoe_ros.evaluation.bench.workload import Problem
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.policy.engines.eager import Engine
 
 
@@ -27,7 +28,7 @@ def soak(engine: Engine, problem: Problem, count: int) -> dict[str, Any]:
     times, early = [], (0, 0)
     for number in range(count):
         begun = time.perf_counter()
-        engine.sample(problem.inputs, problem.noise, problem.steps)
+        engine.sample(problem.inputs, problem.noise, SamplingOptions(problem.steps))
         times.append(time.perf_counter() - begun)
         if number == count // 10:
             early = (resident_bytes(), _device_bytes(engine.device) if cuda else 0)

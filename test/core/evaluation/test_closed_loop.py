@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from control_support import HOME, HOME_COMMAND, LIMITS, ROBOT, SECOND, Judge
 
+from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
@@ -70,12 +71,13 @@ class Reacher:
     def restart(self) -> None:
         self.restarts += 1
 
-    def infer(self, observation: Observation, plan: InferencePlan) -> np.ndarray:
+    def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
         self.seen.append(observation)
         self.plans.append(plan)
         target = TARGETS[observation.instruction]
         left = np.exp(-np.arange(H) * DT / 0.5)[:, None]
-        return np.asarray(target + left * (observation.state - target))
+        rows = np.asarray(target + left * (observation.state - target))
+        return Inference(rows, rows)
 
 
 class Run:

@@ -19,6 +19,7 @@ from transformers import PI0Config, PI0ForConditionalGeneration
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.contract.errors import Problems
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig, MoEConfig, VisionConfig, pi0, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
@@ -88,7 +89,7 @@ def test_transformers_reads_what_we_write(tmp_path: Path, model: AdaMoEPolicy) -
     inputs = samples.inputs(model.config, [[1, 0, 1]], [4])
     noise = samples.chunk(model.config, 1)
     expected = found.eval().sample_actions(**oracle.arguments(model, inputs), noise=noise)
-    actual = model.sample(**inputs, noise=noise, steps=10).actions
+    actual = model.sample(**inputs, noise=noise, options=SamplingOptions(10)).actions
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
     assert convert("--from", "transformers", tmp_path / "theirs", tmp_path / "b", *CAMERAS) == 0
     assert_weights(tmp_path / "b", model)
