@@ -306,7 +306,7 @@ def _info(options: argparse.Namespace) -> int:
     with Bag(options.path) as bag:
         for name, entry in sorted(bag.topics.items()):
             flag = "" if entry.count else "  <- no message"
-            print(f"{entry.count:>9}  {name}  {entry.type}{flag}")
+            print(f"{entry.count:>9}  {name}  {entry.type or 'no type'}{flag}")
         info = read_info(options.path, bag.files.custom)
         if info is not None:
             judged = {True: "success", False: "failed", None: "not judged"}[info.success]
