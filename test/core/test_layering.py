@@ -117,7 +117,7 @@ def test_imports_point_down() -> None:
         ("adamoe_ros.contract.x", "from ..model import config"),
         ("adamoe_ros.contract.x", "from .. import model"),
         ("adamoe_ros.control.strategies.x", "from ...streams import align"),
-        ("adamoe_ros.control.x", "def f():\n    import adamoe_ros.policy.engine"),
+        ("adamoe_ros.control.x", "def f():\n    import adamoe_ros.policy.engines.eager"),
         ("adamoe_ros.control.x", "import torch.nn"),
         ("adamoe_ros.streams.x", "def f():\n    from sensor_msgs.msg import Image"),
         ("adamoe_ros.training.x", "import adamoe_ros.evaluation.rollout"),

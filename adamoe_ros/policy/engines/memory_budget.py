@@ -12,7 +12,7 @@ import torch
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.weights import parameter_shapes
-from adamoe_ros.policy.engines.settings import EngineSettings
+from adamoe_ros.policy.engines.engine_settings import EngineSettings
 from adamoe_ros.policy.engines.shapes import Shape
 
 _WORKSPACE = 256 << 20  # bytes: CUDA context's libraries, cuBLAS workspaces

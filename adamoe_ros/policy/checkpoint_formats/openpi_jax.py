@@ -6,38 +6,42 @@ from __future__ import annotations
 from pathlib import Path
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.policy.layouts import jax_names
-from adamoe_ros.policy.layouts.facts import Facts
-from adamoe_ros.policy.layouts.npz_source import open_npz
-from adamoe_ros.policy.layouts.opened import Opened
-from adamoe_ros.policy.layouts.orbax_source import is_orbax, open_orbax
-from adamoe_ros.policy.layouts.rules import vote
-from adamoe_ros.policy.layouts.side_files import tell_assets, tell_openpi, tell_tokenizer
-from adamoe_ros.policy.layouts.sources import TensorSource
+from adamoe_ros.policy.checkpoint_formats import jax_names
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
+from adamoe_ros.policy.checkpoint_formats.metadata_files import (
+    read_assets,
+    read_tokenizer,
+    set_openpi,
+)
+from adamoe_ros.policy.checkpoint_formats.npz_source import open_npz
+from adamoe_ros.policy.checkpoint_formats.orbax_source import is_orbax, open_orbax
+from adamoe_ros.policy.checkpoint_formats.rules import vote
+from adamoe_ros.policy.checkpoint_formats.sources import TensorSource
 
 _LANDMARK = "PaliGemma/"
 
 
-def open_source(source: Path, asset: str | None) -> Opened:
+def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
     """Open a dense pi0.
 
     Raises:
         ContractError: missing or damaged files.
     """
-    tensors, facts = open_jax(source, asset)
+    tensors, metadata = open_jax(source, asset)
     rules = jax_names.dense_rules()
     sizes = vote(rules, {name: tensor.shape for name, tensor in tensors.items()})
-    return Opened(str(source), tensors, rules, sizes, frozenset(), "dense", facts, {})
+    return ForeignCheckpoint(str(source), tensors, rules, sizes, frozenset(), "dense", metadata, {})
 
 
-def open_jax(source: Path, asset: str | None) -> tuple[TensorSource, Facts]:
+def open_jax(source: Path, asset: str | None) -> tuple[TensorSource, CheckpointMetadata]:
     """Leaves by openpi's names, and what lies beside them.
 
     Args:
         source: checkpoint folder, its ``params`` folder, or an ``.npz``.
     """
-    facts = Facts()
-    tell_openpi(facts)
+    metadata = CheckpointMetadata()
+    set_openpi(metadata)
     if source.suffix == ".npz":
         folder, tensors = source.parent, open_npz(source)
     else:
@@ -48,9 +52,9 @@ def open_jax(source: Path, asset: str | None) -> tuple[TensorSource, Facts]:
             raise ContractError(problem(str(source), "an Orbax folder or an .npz", got, do))
         folder = source if params != source else source.parent
         tensors = open_orbax(params)
-    tell_assets(facts, folder, asset)
-    tell_tokenizer(facts, folder)
-    return _rooted(tensors), facts
+    read_assets(metadata, folder, asset)
+    read_tokenizer(metadata, folder)
+    return _rooted(tensors), metadata
 
 
 def _rooted(tensors: TensorSource) -> TensorSource:

@@ -38,7 +38,7 @@ NAMES = {
     "tokenizer": "--tokenizer FILE",
     "state_source": "--state-source measured|last_command",
 }
-"""Fact -> the option that tells it."""
+"""Name -> the option that sets it."""
 
 _NEEDED_TO_ACT = (
     "joints", "relative", "control_rate_hz", "embodiment", "statistics", "normalization",
@@ -47,33 +47,33 @@ _NEEDED_TO_ACT = (
 
 
 @dataclass(frozen=True)
-class Told:
-    """One fact and its origin, as a person reads it."""
+class Entry:
+    """One value and its origin, as a person reads it."""
 
     value: Any
-    by: str
+    origin: str
 
 
 @dataclass
-class Facts:
-    """Facts by name; a later ``tell`` of the same fact replaces an earlier one."""
+class CheckpointMetadata:
+    """Values by name; a later ``set`` of the same name replaces an earlier one."""
 
-    known: dict[str, Told] = field(default_factory=dict)
+    known: dict[str, Entry] = field(default_factory=dict)
 
-    def tell(self, by: str, **values: Any) -> None:
-        """Note facts; None says nothing."""
+    def set(self, origin: str, **values: Any) -> None:
+        """Note metadata; None says nothing."""
         for name, value in values.items():
             if name not in NAMES:
-                raise ValueError(f"no such fact: {name}")
+                raise ValueError(f"no such name: {name}")
             if value is not None:
-                self.known[name] = Told(value, by)
+                self.known[name] = Entry(value, origin)
 
     def __getitem__(self, name: str) -> Any:
-        told = self.known.get(name)
-        return None if told is None else told.value
+        entry = self.known.get(name)
+        return None if entry is None else entry.value
 
     def require(self, names: tuple[str, ...], problems: Problems) -> None:
-        """Facts without which there is no network."""
+        """Values without which there is no network."""
         for name in names:
             if self[name] is None:
                 problems.add(
@@ -81,16 +81,16 @@ class Facts:
                 )
 
     def lines(self) -> Iterator[str]:
-        """Fact, value and origin, for a person."""
+        """Name, value and origin, for a person."""
         for name in NAMES:
-            told = self.known.get(name)
-            if told is not None:
-                yield f"{name}: {_shown(told.value)}  ({told.by})"
+            entry = self.known.get(name)
+            if entry is not None:
+                yield f"{name}: {_shown(entry.value)}  ({entry.origin})"
             elif name != "top_k":
                 yield f"{name}: unknown  ({NAMES[name]} tells it)"
 
     def unknown(self) -> list[str]:
-        """What a robot needs and nobody told."""
+        """What a robot needs and nobody set."""
         names = [name for name in _NEEDED_TO_ACT if self[name] is None]
         roles: tuple[str, ...] = self["joints"] or ()
         if any(_is_gripper(role) for role in roles) and self["gripper"] is None:
@@ -124,17 +124,19 @@ def relative_roles(roles: tuple[str, ...], word: str) -> tuple[bool, ...]:
     return tuple(word == "all" or (word == "joints" and not _is_gripper(r)) for r in roles)
 
 
-def make_manifest(facts: Facts, source: str, raw_only: bool, problems: Problems) -> Any:
-    """The manifest; ``raw_only`` where asked for or where a fact is missing.
+def make_manifest(
+    metadata: CheckpointMetadata, source: str, raw_only: bool, problems: Problems
+) -> Any:
+    """The manifest; ``raw_only`` where asked for or where a value is missing.
 
     Args:
-        source: layout and name of the source, for the provenance.
+        source: format and name of the source, for the provenance.
 
     Returns:
         ``CheckpointManifest``; None where ``problems`` were found.
     """
-    roles: tuple[str, ...] = facts["joints"] or ()
-    relative = facts["relative"]
+    roles: tuple[str, ...] = metadata["joints"] or ()
+    relative = metadata["relative"]
     if isinstance(relative, str):
         relative = relative_roles(roles, relative)
     if relative is not None and roles and len(relative) != len(roles):
@@ -142,29 +144,29 @@ def make_manifest(facts: Facts, source: str, raw_only: bool, problems: Problems)
         problems.add("relative", "one flag for each joint", got, f"give {NAMES['relative']}")
     if len(set(roles)) != len(roles):
         problems.add("joints", "every role once", ", ".join(roles), "correct --joints")
-    slots: tuple[str, ...] = facts["camera_slots"] or ()
+    slots: tuple[str, ...] = metadata["camera_slots"] or ()
     if len(set(slots)) != len(slots) or not all(slots):
         problems.add("camera_slots", "different names", ", ".join(slots), "correct --cameras")
-    missing = facts.unknown()
+    missing = metadata.unknown()
     if problems.lines:
         return None
     raw_only = raw_only or bool(missing)
     flags = relative if roles and relative is not None else ()
-    gripper = facts["gripper"]
+    gripper = metadata["gripper"]
     notes = f"unknown: {', '.join(missing)}" if missing else ""
     return CheckpointManifest(
         raw_only=raw_only,
-        embodiment=facts["embodiment"],
+        embodiment=metadata["embodiment"],
         joints=tuple(_joint(role, flag) for role, flag in zip(roles, flags, strict=False)),
         gripper=None if gripper is None else GripperConvention(open=gripper[0], closed=gripper[1]),
-        control_rate_hz=facts["control_rate_hz"],
-        camera_slots=tuple(facts["camera_slots"]),
-        normalization=facts["normalization"],
-        normalization_eps=facts["normalization_eps"],
-        adapt_to_pi=facts["adapt_to_pi"],
-        prompt_style=facts["prompt_style"],
-        tokenizer=None if facts["tokenizer"] is None else facts["tokenizer"].name,
-        state_source=facts["state_source"],
+        control_rate_hz=metadata["control_rate_hz"],
+        camera_slots=tuple(metadata["camera_slots"]),
+        normalization=metadata["normalization"],
+        normalization_eps=metadata["normalization_eps"],
+        adapt_to_pi=metadata["adapt_to_pi"],
+        prompt_style=metadata["prompt_style"],
+        tokenizer=None if metadata["tokenizer"] is None else metadata["tokenizer"].name,
+        state_source=metadata["state_source"],
         provenance=Provenance(
             source=source,
             created_by=f"adamoe_ros {__version__}",
@@ -179,9 +181,9 @@ def _joint(role: str, relative: bool) -> JointRole:
     return JointRole(role=role, kind=kind, representation="relative" if relative else "absolute")
 
 
-def fitted_statistics(statistics: NormStats, facts: Facts) -> NormStats:
+def fitted_statistics(statistics: NormStats, metadata: CheckpointMetadata) -> NormStats:
     """Statistics of the real joints: cut to their number, else without padding's zeros."""
-    joints = len(facts["joints"] or ())
+    joints = len(metadata["joints"] or ())
     return NormStats(
         state=_fitted(statistics.state, joints),
         actions=_fitted(statistics.actions, joints),

@@ -22,12 +22,12 @@ from adamoe_ros.contract.errors import Problems
 from adamoe_ros.model.config import ModelConfig, MoEConfig, VisionConfig, pi0, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.policy.layouts import torch_names
-from adamoe_ros.policy.layouts.facts import Facts
-from adamoe_ros.policy.layouts.opened import model_config
-from adamoe_ros.policy.layouts.safetensors_source import open_safetensors
-from adamoe_ros.policy.layouts.sources import whole
-from adamoe_ros.policy.layouts.torch_names import EMBED, EXPERT_HEAD, LM_HEAD
+from adamoe_ros.policy.checkpoint_formats import torch_names
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import model_config
+from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
+from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
+from adamoe_ros.policy.checkpoint_formats.sources import whole
+from adamoe_ros.policy.checkpoint_formats.torch_names import EMBED, EXPERT_HEAD, LM_HEAD
 
 SLOTS = ("base_0_rgb", "left_wrist_0_rgb", "right_wrist_0_rgb")
 CAMERAS = ["--cameras", ",".join(SLOTS)]
@@ -269,12 +269,12 @@ def test_from_one_to_another(tmp_path: Path, model: AdaMoEPolicy) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"ours", "a", "b", "c"}
 
 
-def opened(shapes: dict[str, tuple[int, ...]], facts: Facts) -> Any:
+def opened(shapes: dict[str, tuple[int, ...]], metadata: CheckpointMetadata) -> Any:
     def unread() -> torch.Tensor:
         raise AssertionError("read")
 
     tensors = {name: whole(shape, torch.bfloat16, unread) for name, shape in shapes.items()}
-    return torch_names.open_torch(Path("full"), tensors, facts, {})
+    return torch_names.open_torch(Path("full"), tensors, metadata, {})
 
 
 def full_size_names() -> dict[str, tuple[int, ...]]:
@@ -300,9 +300,9 @@ def test_names_at_full_size(form: str) -> None:
         "transformers": theirs,
     }[form]
     assert len(shapes) == int(form.split()[0] if form != "transformers" else 777)
-    facts, problems = Facts(), Problems()
-    facts.tell("test", horizon=50, prompt_length=48, flow_steps=10, camera_slots=SLOTS)
-    found = opened(shapes, facts)
+    metadata, problems = CheckpointMetadata(), Problems()
+    metadata.set("test", horizon=50, prompt_length=48, flow_steps=10, camera_slots=SLOTS)
+    found = opened(shapes, metadata)
     found.check(problems)
     assert problems.lines == []
     assert model_config(found, "float32", 0.5, problems) == pi0()

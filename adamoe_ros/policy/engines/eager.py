@@ -17,8 +17,8 @@ from torch import Tensor
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.flow import Guidance, KnownRows
 from adamoe_ros.model.policy_model import AdaMoEPolicy, Sample
-from adamoe_ros.policy.images import planes, resize_with_pad, to_unit
 from adamoe_ros.policy.processing import ModelInputs
+from adamoe_ros.policy.resizing import planes, resize_with_pad, to_unit
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dense checkpoint of ours in another code base's layout, tensor by tensor."""
+"""A dense checkpoint of ours in another code base's format, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -15,13 +15,30 @@ from adamoe_ros.contract.errors import Problems
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.weights import is_finite, parameter_shapes
 from adamoe_ros.policy.checkpoint import WEIGHTS, Checkpoint, read_checkpoint
-from adamoe_ros.policy.layouts import lerobot_files, transformers_pi0
-from adamoe_ros.policy.layouts.importing import narrowed
-from adamoe_ros.policy.layouts.opened import Advance, Begin, not_finite, unwatched
-from adamoe_ros.policy.layouts.rules import Rule, Sizes, assembled, expanded, wanted_shape
-from adamoe_ros.policy.layouts.safetensors_source import open_safetensors
-from adamoe_ros.policy.layouts.sources import SourceTensor
-from adamoe_ros.policy.layouts.torch_names import EMBED, EXPERT_HEAD, LM_HEAD, torch_rules
+from adamoe_ros.policy.checkpoint_formats import lerobot_export as lerobot_files
+from adamoe_ros.policy.checkpoint_formats import transformers_pi0
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
+    Advance,
+    Begin,
+    not_finite,
+    unwatched,
+)
+from adamoe_ros.policy.checkpoint_formats.importing import narrowed
+from adamoe_ros.policy.checkpoint_formats.rules import (
+    Rule,
+    Sizes,
+    assembled,
+    expanded,
+    wanted_shape,
+)
+from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor
+from adamoe_ros.policy.checkpoint_formats.torch_names import (
+    EMBED,
+    EXPERT_HEAD,
+    LM_HEAD,
+    torch_rules,
+)
 from adamoe_ros.policy.new_folder import new_folder
 from adamoe_ros.policy.tensor_writer import TensorSpec, write_tensors
 
@@ -30,7 +47,7 @@ Files = Callable[[Checkpoint, torch.dtype], Mapping[str, bytes]]
 
 def export_checkpoint(
     folder: Path,
-    layout: str,
+    format: str,
     out: Path,
     dtype: torch.dtype | None = None,
     overwrite: bool = False,
@@ -39,9 +56,9 @@ def export_checkpoint(
     """Convert.
 
     Args:
-        layout: ``lerobot``, ``openpi-torch`` or ``transformers``.
+        format: ``lerobot``, ``openpi-torch`` or ``transformers``.
         dtype: of the weights; None: as they are stored.
-        begin: told the bytes that will be read; returns what is told of each tensor.
+        begin: gets the bytes that will be read; returns what gets those of each tensor.
 
     Raises:
         ContractError: everything that does not fit; nothing is written then.
@@ -53,15 +70,15 @@ def export_checkpoint(
     for name in sorted(wanted.keys() ^ tensors.keys()):
         expected, got = ("a tensor", "none") if name in wanted else ("no such tensor", "one")
         problems.add(f"{folder / WEIGHTS}: {name}", expected, got, "take a whole checkpoint")
-    if layout == "lerobot":
+    if format == "lerobot":
         lerobot_files.check(checkpoint, problems)
     problems.raise_if_any()
     stored = next(iter(tensors.values())).dtype
-    files = _FILES[layout](checkpoint, dtype or stored)
+    files = _FILES[format](checkpoint, dtype or stored)
     with new_folder(out, overwrite) as beside:
         for name, content in files.items():
             (beside / name).write_bytes(content)
-        rules, sizes = _table(layout, checkpoint.config)
+        rules, sizes = _table(format, checkpoint.config)
         advance = begin(sum(tensor.nbytes for tensor in tensors.values()))
         specs = _specs(rules, sizes, tensors, dtype)
         write_tensors(beside / WEIGHTS, specs, _stream(rules, sizes, tensors, specs, advance))
@@ -77,7 +94,7 @@ def check_dense(config: ModelConfig, problems: Problems) -> None:
         problems.add("config", "pi0's image encoder and action tokens", "a small policy's", do)
 
 
-def _table(layout: str, config: ModelConfig) -> tuple[list[Rule], Sizes]:
+def _table(format: str, config: ModelConfig) -> tuple[list[Rule], Sizes]:
     vision, prefix, expert = config.vision, config.prefix, config.expert
     sizes = {
         "patch": vision.patch, "tokens": vision.tokens, "vision": vision.width,
@@ -89,7 +106,7 @@ def _table(layout: str, config: ModelConfig) -> tuple[list[Rule], Sizes]:
     }  # fmt: skip
     rules = expanded(torch_rules(LM_HEAD), sizes)
     rules.append(Rule(EXPERT_HEAD, ("vocab", "expert"), ()))
-    if layout == "lerobot":  # its files hold both
+    if format == "lerobot":  # its files hold both
         rules += [rule for rule in torch_rules(EMBED) if rule.source == EMBED]
         rules = [Rule(f"model.{rule.source}", rule.shape, rule.parts) for rule in rules]
     return rules, sizes

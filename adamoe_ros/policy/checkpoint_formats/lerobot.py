@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.policy.layouts.facts import Facts
-from adamoe_ros.policy.layouts.opened import Opened
-from adamoe_ros.policy.layouts.safetensors_source import open_safetensors
-from adamoe_ros.policy.layouts.side_files import PERIODS, expect, read_json, tell_tokenizer
-from adamoe_ros.policy.layouts.torch_names import open_torch
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
+from adamoe_ros.policy.checkpoint_formats.metadata_files import (
+    PERIODS,
+    expect,
+    read_json,
+    read_tokenizer,
+)
+from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
+from adamoe_ros.policy.checkpoint_formats.torch_names import open_torch
 from adamoe_ros.policy.normalise import FeatureStats, NormStats
 
 CAMERAS, STATE, ACTION = "observation.images.", "observation.state", "action"
@@ -30,7 +35,7 @@ _METHODS = {"MEAN_STD": "mean_std", "QUANTILES": "quantile"}
 _STATISTICS = ("mean", "std", "q01", "q99")
 
 
-def open_source(source: Path, asset: str | None) -> Opened:
+def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
     """Open a dense pi0 with what its processors say.
 
     Raises:
@@ -42,21 +47,21 @@ def open_source(source: Path, asset: str | None) -> Opened:
         do = "check the path and --from"
         raise ContractError(problem(f"{source}/config.json", "type 'pi0'", got, do))
     expect(f"{source}/config.json", settings, PERIODS)
-    facts = Facts()
-    _tell_settings(facts, settings)
-    _tell_processors(facts, source, settings)
-    tell_tokenizer(facts, source)
-    return open_torch(source, open_safetensors(source), facts, {})
+    metadata = CheckpointMetadata()
+    _read_settings(metadata, settings)
+    _read_processors(metadata, source, settings)
+    read_tokenizer(metadata, source)
+    return open_torch(source, open_safetensors(source), metadata, {})
 
 
-def _tell_settings(facts: Facts, settings: dict[str, Any]) -> None:
+def _read_settings(metadata: CheckpointMetadata, settings: dict[str, Any]) -> None:
     names = [
         name.removeprefix(CAMERAS)
         for name, feature in (settings.get("input_features") or {}).items()
         if feature.get("type") == "VISUAL"
     ]
     slots = tuple(name for name in names if not name.startswith(EMPTY_CAMERA))
-    facts.tell(
+    metadata.set(
         "config.json",
         horizon=settings.get("chunk_size"),
         flow_steps=settings.get("num_inference_steps"),
@@ -64,10 +69,10 @@ def _tell_settings(facts: Facts, settings: dict[str, Any]) -> None:
         camera_slots=slots or None,
     )
     if settings.get("adapt_to_pi_aloha") is False:
-        facts.tell("config.json", adapt_to_pi="none")
+        metadata.set("config.json", adapt_to_pi="none")
 
 
-def _tell_processors(facts: Facts, source: Path, settings: dict[str, Any]) -> None:
+def _read_processors(metadata: CheckpointMetadata, source: Path, settings: dict[str, Any]) -> None:
     """What happens around the network; nothing where there are no processor files."""
     before = _steps(source, PREPROCESSOR)
     after = _steps(source, POSTPROCESSOR)
@@ -82,12 +87,12 @@ def _tell_processors(facts: Facts, source: Path, settings: dict[str, Any]) -> No
     problems.raise_if_any()
     file = f"{PREPROCESSOR}.json"
     if settings.get("adapt_to_pi_aloha") in (None, False):
-        facts.tell(f"{file}: no such step", adapt_to_pi="none")
+        metadata.set(f"{file}: no such step", adapt_to_pi="none")
     if "pi0_new_line_processor" in before:
-        facts.tell(file, prompt_style="lerobot")
+        metadata.set(file, prompt_style="lerobot")
     relative = (before.get("relative_actions_processor") or {}).get("config") or {}
-    facts.tell(file, relative=_relative(relative, settings))
-    _tell_statistics(facts, source, before, after)
+    metadata.set(file, relative=_relative(relative, settings))
+    _read_statistics(metadata, source, before, after)
 
 
 def _steps(source: Path, name: str) -> dict[str, dict[str, Any]]:
@@ -115,8 +120,8 @@ def relative_flags(names: list[Any], excluded: list[str]) -> tuple[bool, ...]:
     return tuple(not any(word in str(name).lower() for word in excluded) for name in names)
 
 
-def _tell_statistics(
-    facts: Facts, source: Path, before: dict[str, Any], after: dict[str, Any]
+def _read_statistics(
+    metadata: CheckpointMetadata, source: Path, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     steps = (before.get("normalizer_processor"), after.get("unnormalizer_processor"))
     if steps[0] is None or steps[1] is None:
@@ -132,11 +137,11 @@ def _tell_statistics(
         raise ContractError(problem(f"{source / file}: norm_map", expected, got, do))
     # quantiles are used as they are; with mean and spread LeRobot adds eps on the way in only
     eps = 0.0 if method == "quantile" else settings.get("eps", 1e-8)
-    facts.tell(file, normalization=method, normalization_eps=eps)
+    metadata.set(file, normalization=method, normalization_eps=eps)
     vectors = [_vector(source, steps[0], STATE), _vector(source, steps[1], ACTION)]
     if vectors[0] is not None and vectors[1] is not None:
         stats = NormStats(state=vectors[0], actions=vectors[1])
-        facts.tell("statistics of the processors", statistics=stats)
+        metadata.set("statistics of the processors", statistics=stats)
 
 
 def _vector(source: Path, step: dict[str, Any], feature: str) -> FeatureStats | None:

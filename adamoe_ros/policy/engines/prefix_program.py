@@ -15,17 +15,17 @@ from torch import Tensor
 
 from adamoe_ros.model.gemma import GemmaLayer, blocked
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.engines.gemma import (
+from adamoe_ros.policy.engines.heads import Heads
+from adamoe_ros.policy.engines.image_encoder import make_encoder
+from adamoe_ros.policy.engines.shapes import Shape
+from adamoe_ros.policy.engines.transformer_block import (
     Block,
     BlockRunner,
     make_block,
     make_last_block,
     run_block,
 )
-from adamoe_ros.policy.engines.heads import Heads
-from adamoe_ros.policy.engines.layouts import WeightLayout
-from adamoe_ros.policy.engines.shapes import Shape
-from adamoe_ros.policy.engines.vision import make_encoder
+from adamoe_ros.policy.engines.weight_forms import WeightForms
 
 Buffers = list[tuple[Tensor, Tensor]]  # per layer keys and values, each (B, K, S, C)
 
@@ -45,18 +45,18 @@ class Prefix:
     objects: Tensor | None
 
 
-def heads_of(network: AdaMoEPolicy, layout: WeightLayout) -> Heads:
+def heads_of(network: AdaMoEPolicy, forms: WeightForms) -> Heads:
     """Geometry that prefix and action expert share."""
     sizes = network.config.prefix
     groups = sizes.heads // sizes.kv_heads
-    return Heads(sizes.kv_heads, groups, sizes.head_dim, paired=layout.packed)
+    return Heads(sizes.kv_heads, groups, sizes.head_dim, paired=forms.packed)
 
 
 class PrefixProgram:
     """Images, prompt and state -> keys and values; fixed shapes, no synchronisation.
 
     Args:
-        network: taken over as the layout says.
+        network: taken over as ``forms`` says.
         usual: shape that weights are laid out for.
         run_block: of ``gemma.block_runner``.
     """
@@ -64,22 +64,22 @@ class PrefixProgram:
     def __init__(
         self,
         network: AdaMoEPolicy,
-        layout: WeightLayout,
+        forms: WeightForms,
         usual: Shape,
         run_block: BlockRunner = run_block,
     ) -> None:
         self.run_block = run_block
         self.config = network.config
         self.dtype = network.dtype
-        self.heads = heads = heads_of(network, layout)
+        self.heads = heads = heads_of(network, forms)
         rows = usual.batch * usual.prefix_tokens(self.config)
-        self.encoder = make_encoder(network.vision, layout, usual.batch * usual.views)
+        self.encoder = make_encoder(network.vision, forms, usual.batch * usual.views)
         self.embed = network.embed.weight.detach()
         self.aux = network.aux if self.config.aux_positions else None
         self.reader = network.reader
         layers = [layer for layer in network.prefix.layers if isinstance(layer, GemmaLayer)]
-        self.blocks: list[Block] = [make_block(x, layout, rows, heads) for x in layers[:-1]]
-        self.last = make_last_block(layers[-1], layout, rows, heads)
+        self.blocks: list[Block] = [make_block(x, forms, rows, heads) for x in layers[:-1]]
+        self.last = make_last_block(layers[-1], forms, rows, heads)
 
     def buffers(self, shape: Shape, device: torch.device) -> Buffers:
         """Room for all keys and values of one shape."""

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.policy.layouts.npz_source import DTYPES
-from adamoe_ros.policy.layouts.ocdbt_index import Place, ocdbt_places
-from adamoe_ros.policy.layouts.safetensors_source import fill
-from adamoe_ros.policy.layouts.sources import SourceTensor, damaged, first_line
+from adamoe_ros.policy.checkpoint_formats.npz_source import DTYPES
+from adamoe_ros.policy.checkpoint_formats.ocdbt_index import Place, ocdbt_places
+from adamoe_ros.policy.checkpoint_formats.safetensors_source import fill
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor, damaged, first_line
 
 _DTYPES = {**DTYPES, "bfloat16": torch.bfloat16}
 _MANIFEST = "manifest.ocdbt"
@@ -127,8 +127,8 @@ class _Store:
         if place.file is None:
             source = pyarrow.BufferReader(place.inline)
         else:
-            opened = pyarrow.OSFile(str(place.file))
-            source = pyarrow.PythonFile(_Range(opened, place.offset, place.length), mode="r")
+            foreign = pyarrow.OSFile(str(place.file))
+            source = pyarrow.PythonFile(_Range(foreign, place.offset, place.length), mode="r")
         return pyarrow.CompressedInputStream(source, "zstd") if packed else source
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from adamoe_ros.model.gemma import GemmaLayer, RMSNorm
 from adamoe_ros.policy.engines.attention import attend
 from adamoe_ros.policy.engines.heads import Heads, Table
-from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.linears import Product
 from adamoe_ros.policy.engines.mixtures import Mixture, Trace
+from adamoe_ros.policy.engines.weight_forms import WeightForms
 
 
 class Block(NamedTuple):
@@ -103,7 +103,7 @@ def norm_weight(norm: RMSNorm) -> Tensor:
     return 1 + norm.weight.detach().float()
 
 
-def make_block(layer: GemmaLayer, layout: WeightLayout, rows: int, heads: Heads) -> Block:
+def make_block(layer: GemmaLayer, forms: WeightForms, rows: int, heads: Heads) -> Block:
     """A layer with all its parts.
 
     Args:
@@ -112,23 +112,23 @@ def make_block(layer: GemmaLayer, layout: WeightLayout, rows: int, heads: Heads)
     attn = layer.attn
     block = Block(
         norm_weight(layer.attn_norm),
-        layout.product_of(
+        forms.product_of(
             [heads.laid(attn.q.weight), heads.laid(attn.k.weight), attn.v.weight], rows
         ),
-        layout.product([attn.o], rows),
+        forms.product([attn.o], rows),
         norm_weight(layer.ffn_norm),
-        layout.mixture_of(layer.ffn, rows),
+        forms.mixture_of(layer.ffn, rows),
         heads,
     )
-    layout.taken(layer)
+    forms.taken(layer)
     return block
 
 
-def make_last_block(layer: GemmaLayer, layout: WeightLayout, rows: int, heads: Heads) -> Block:
+def make_last_block(layer: GemmaLayer, forms: WeightForms, rows: int, heads: Heads) -> Block:
     """A layer of which keys and values alone are read."""
-    product = layout.product_of([heads.laid(layer.attn.k.weight), layer.attn.v.weight], rows)
+    product = forms.product_of([heads.laid(layer.attn.k.weight), layer.attn.v.weight], rows)
     block = Block(
         norm_weight(layer.attn_norm), product, None, norm_weight(layer.ffn_norm), None, heads
     )
-    layout.taken(layer)
+    forms.taken(layer)
     return block

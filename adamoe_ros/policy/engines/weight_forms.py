@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the weights of a network are laid out for a device, decided in one place.
+"""Which form each weight of a network takes on a device, decided in one place.
 
-A layout turns weights into products and mixture layers into one of their forms. With ``consume``
+Weights become products, mixture layers one of their forms. With ``consume``
 the network gives its tensors away layer by layer, so that the weights exist once; the network is
 then of no further use.
 """
@@ -42,7 +42,7 @@ _CHUNK = 2048  # hidden values: 6.7 MB of float32 at the 816 rows of a full pref
 
 
 @dataclass(frozen=True)
-class WeightLayout:
+class WeightForms:
     """Choices.
 
     Attributes:

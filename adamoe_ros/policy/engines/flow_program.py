@@ -22,7 +22,10 @@ from adamoe_ros.model.flow import time_embedding
 from adamoe_ros.model.gemma import GemmaLayer
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.engines.gemma import (
+from adamoe_ros.policy.engines.heads import Table
+from adamoe_ros.policy.engines.linears import PlainProduct
+from adamoe_ros.policy.engines.prefix_program import Buffers, Prefix, heads_of
+from adamoe_ros.policy.engines.transformer_block import (
     Block,
     BlockRunner,
     make_block,
@@ -30,10 +33,7 @@ from adamoe_ros.policy.engines.gemma import (
     rms_norm,
     run_block,
 )
-from adamoe_ros.policy.engines.heads import Table
-from adamoe_ros.policy.engines.layouts import WeightLayout
-from adamoe_ros.policy.engines.linears import PlainProduct
-from adamoe_ros.policy.engines.prefix import Buffers, Prefix, heads_of
+from adamoe_ros.policy.engines.weight_forms import WeightForms
 from adamoe_ros.policy.guidance import guidance_weight
 
 
@@ -73,7 +73,7 @@ class FlowProgram:
     """Flow steps of fixed shape without synchronisation.
 
     Args:
-        network: taken over as the layout says.
+        network: taken over as ``forms`` says.
         batch: that weights are laid out for.
         run_block: of ``gemma.block_runner``.
     """
@@ -81,26 +81,26 @@ class FlowProgram:
     def __init__(
         self,
         network: AdaMoEPolicy,
-        layout: WeightLayout,
+        forms: WeightForms,
         batch: int = 1,
         run_block: BlockRunner = run_block,
     ) -> None:
         self.run_block = run_block
         self.config = config = network.config
         self.dtype = network.dtype
-        self.heads = heads = heads_of(network, layout)
+        self.heads = heads = heads_of(network, forms)
         self._project_state = PlainProduct(
             network.state_proj.weight.detach(), network.state_proj.bias.detach()
         )
         self._fold_action(network)
         rows = batch * config.action_tokens
-        self.mlp_out = layout.product([network.action_time_mlp_out], rows)
+        self.mlp_out = forms.product([network.action_time_mlp_out], rows)
         self.out_norm = norm_weight(network.expert.norm)
         self.out = PlainProduct(
             network.action_out_proj.weight.detach(), network.action_out_proj.bias.detach()
         )
         self.blocks: list[Block] = [
-            make_block(layer, layout, rows, heads)
+            make_block(layer, forms, rows, heads)
             for layer in network.expert.layers
             if isinstance(layer, GemmaLayer)
         ]

@@ -11,7 +11,7 @@ import torch
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.flow import Guidance
-from adamoe_ros.policy.engines.layouts import MixtureForm
+from adamoe_ros.policy.engines.weight_forms import MixtureForm
 from adamoe_ros.policy.guidance import ChunkGuidance
 
 MixtureChoice = Literal["auto", "sparse", "wide", "grouped", "triton"]

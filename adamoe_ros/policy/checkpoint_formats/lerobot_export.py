@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from adamoe_ros.contract.errors import Problems
 from adamoe_ros.policy.checkpoint import Checkpoint
-from adamoe_ros.policy.layouts.lerobot import (
+from adamoe_ros.policy.checkpoint_formats.lerobot import (
     ACTION,
     CAMERAS,
     POSTPROCESSOR,
@@ -41,15 +41,15 @@ def check(checkpoint: Checkpoint, problems: Problems) -> None:
     if manifest.raw_only:
         return
     if manifest.adapt_to_pi not in (None, "none"):
-        do = "LeRobot has no such step; retrain without it, or keep our layout"
+        do = "LeRobot has no such step; retrain without it, or keep our format"
         problems.add("manifest.json: adapt_to_pi", "none", manifest.adapt_to_pi, do)
     if manifest.prompt_style == "plain":
-        do = "LeRobot tokenises with bos and newline; keep our layout"
+        do = "LeRobot tokenises with bos and newline; keep our format"
         problems.add("manifest.json: prompt_style", "lerobot or openpi", "plain", do)
     flags = tuple(joint.representation == "relative" for joint in manifest.joints)
     if any(flags) and relative_flags(list(manifest.state_roles), _excluded(checkpoint)) != flags:
         got = ", ".join(manifest.state_roles)
-        do = "a role's name contains another's; keep our layout"
+        do = "a role's name contains another's; keep our format"
         problems.add("manifest.json: joints", "roles that LeRobot can tell apart", got, do)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class PrefixLayout:
+class PrefixTokens:
     """Places of the prefix tokens.
 
     Attributes:
@@ -40,10 +40,10 @@ class PrefixLayout:
         return self.token_index is not None and bool((self.length != self.length.max()).any())
 
 
-def prefix_layout(
+def select_prefix_tokens(
     image_mask: Tensor, token_mask: Tensor, view_tokens: int, extra: int
-) -> PrefixLayout:
-    """Lay out a batch.
+) -> PrefixTokens:
+    """Select those of a batch.
 
     Args:
         image_mask: (B, V) bool, True where the camera delivered.
@@ -61,7 +61,7 @@ def prefix_layout(
     in_front = bool((tokens[:, :longest].sum(1) == longest).all())
     if same_views and in_front:
         views = tuple(int(v) for v in images[0].nonzero().squeeze(1))
-        return PrefixLayout(index, None, length, views, longest)
+        return PrefixTokens(index, None, length, views, longest)
     valid = torch.cat(
         [
             images.repeat_interleave(view_tokens, 1),
@@ -71,4 +71,4 @@ def prefix_layout(
         1,
     )
     order = torch.argsort(~valid, dim=1, stable=True)[:, : int(length.max())]
-    return PrefixLayout(index, order, length, None, tokens.shape[1])
+    return PrefixTokens(index, order, length, None, tokens.shape[1])

@@ -6,7 +6,7 @@ Layers are stacked on the first axis; a suffix ``_1`` marks the action expert.
 
 from __future__ import annotations
 
-from adamoe_ros.policy.layouts.rules import Part, Rule, single, stacked
+from adamoe_ros.policy.checkpoint_formats.rules import Part, Rule, single, stacked
 
 _BLOCK = "PaliGemma/img/Transformer/encoderblock"
 _LLM = "PaliGemma/llm"

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adamoe_ros.policy.layouts.safetensors_source import fill
-from adamoe_ros.policy.layouts.sources import SourceTensor, damaged, first_line, whole
+from adamoe_ros.policy.checkpoint_formats.safetensors_source import fill
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor, damaged, first_line, whole
 
 DTYPES = {
     "<f8": torch.float64, "<f4": torch.float32, "<f2": torch.float16,

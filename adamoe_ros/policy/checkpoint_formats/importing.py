@@ -19,17 +19,22 @@ from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.model.config import ModelConfig, RouterDtype
 from adamoe_ros.model.weights import is_finite, parameter_shapes
 from adamoe_ros.policy.checkpoint import write_checkpoint
-from adamoe_ros.policy.layouts.facts import Facts, Told, fitted_statistics, make_manifest
-from adamoe_ros.policy.layouts.opened import (
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
     Advance,
     Begin,
-    Opened,
+    ForeignCheckpoint,
     model_config,
     not_finite,
     unwatched,
 )
-from adamoe_ros.policy.layouts.rules import Rule, pieces, targets
-from adamoe_ros.policy.layouts.sources import SourceTensor
+from adamoe_ros.policy.checkpoint_formats.metadata import (
+    CheckpointMetadata,
+    Entry,
+    fitted_statistics,
+    make_manifest,
+)
+from adamoe_ros.policy.checkpoint_formats.rules import Rule, pieces, targets
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor
 from adamoe_ros.policy.normalise import Normalization, NormStats, load_norm_stats
 from adamoe_ros.policy.prompt import load_tokenizer
 from adamoe_ros.policy.tensor_writer import TensorSpec
@@ -42,7 +47,7 @@ class ImportSettings:
     """What the user decides about an import.
 
     Attributes:
-        facts: options of the command line; they go over what the source tells.
+        metadata: options of the command line; they go over what the source tells.
         statistics: a ``norm_stats.json``, or None: the source's.
         dtype: of the weights; None: as they are stored.
         router_dtype, shared_weight: see ``MoEConfig``.
@@ -50,7 +55,7 @@ class ImportSettings:
         overwrite: replace the target folder.
     """
 
-    facts: dict[str, Told] = field(default_factory=dict)
+    metadata: dict[str, Entry] = field(default_factory=dict)
     statistics: Path | None = None
     dtype: torch.dtype | None = None
     router_dtype: RouterDtype = "float32"
@@ -64,18 +69,18 @@ class Imported:
     """What an import made.
 
     Attributes:
-        facts: with the origin of each.
+        metadata: with the origin of each.
     """
 
     folder: Path
     config: ModelConfig
     manifest: CheckpointManifest
-    facts: Facts
+    metadata: CheckpointMetadata
 
 
 def import_checkpoint(
-    opened: Opened,
-    layout: str,
+    foreign: ForeignCheckpoint,
+    format: str,
     out: Path,
     settings: ImportSettings,
     begin: Begin = unwatched,
@@ -83,72 +88,76 @@ def import_checkpoint(
     """Convert.
 
     Args:
-        layout: its name, for the provenance.
-        begin: told the bytes that will be read; returns what is told of each group.
+        format: its name, for the provenance.
+        begin: gets the bytes that will be read; returns what gets those of each group.
 
     Raises:
         ContractError: everything that does not fit; nothing is written then.
     """
     tensor_problems, problems = Problems(), Problems()
-    opened.check(tensor_problems)
-    facts = opened.facts
-    facts.known.update(settings.facts)
-    statistics = _statistics(opened, settings, problems)
+    foreign.check(tensor_problems)
+    metadata = foreign.metadata
+    metadata.known.update(settings.metadata)
+    statistics = _statistics(foreign, settings, problems)
     needed = ("horizon", "camera_slots", "prompt_length", "flow_steps")
     required = Problems()
-    facts.require(needed + (("top_k",) if opened.variant != "dense" else ()), required)
+    metadata.require(needed + (("top_k",) if foreign.variant != "dense" else ()), required)
     problems.extend(required.lines)
     if out.exists() and not settings.overwrite:
         problems.add(str(out), "a new folder", "one that exists", "choose another or --overwrite")
     config = None
     if not tensor_problems.lines and not required.lines:
-        config = model_config(opened, settings.router_dtype, settings.shared_weight, problems)
-    files = _tokenizer(facts, opened.sizes.get("vocab"), problems)
-    source = f"{layout} {Path(opened.where).name}"
-    manifest = make_manifest(facts, source, settings.raw_only, problems)
+        config = model_config(foreign, settings.router_dtype, settings.shared_weight, problems)
+    files = _tokenizer(metadata, foreign.sizes.get("vocab"), problems)
+    source = f"{format} {Path(foreign.where).name}"
+    manifest = make_manifest(metadata, source, settings.raw_only, problems)
     if config is not None:
-        _check_joints(config, facts, problems)
+        _check_joints(config, metadata, problems)
     if tensor_problems.lines:
-        total = sum(tensor.nbytes for tensor in opened.tensors.values())
-        opened.check_values(tensor_problems, begin(total))
+        total = sum(tensor.nbytes for tensor in foreign.tensors.values())
+        foreign.check_values(tensor_problems, begin(total))
     problems.extend(tensor_problems.lines)
     problems.raise_if_any()
     assert config is not None and manifest is not None
-    groups = list(opened.used())
-    specs = _specs(groups, opened, config, settings.dtype)
+    groups = list(foreign.used())
+    specs = _specs(groups, foreign, config, settings.dtype)
     advance = begin(sum(tensor.nbytes for _, tensor in groups))
-    tensors = _stream(groups, opened, config, settings.dtype, advance)
+    tensors = _stream(groups, foreign, config, settings.dtype, advance)
     write_checkpoint(out, config, manifest, statistics, specs, tensors, files, settings.overwrite)
-    return Imported(out, config, manifest, facts)
+    return Imported(out, config, manifest, metadata)
 
 
-def _statistics(opened: Opened, settings: ImportSettings, problems: Problems) -> NormStats | None:
+def _statistics(
+    foreign: ForeignCheckpoint, settings: ImportSettings, problems: Problems
+) -> NormStats | None:
     """Statistics of the source or the option, without padding, checked."""
-    facts = opened.facts
+    metadata = foreign.metadata
     if settings.statistics is not None:
         try:
             read = load_norm_stats(settings.statistics)
-            facts.tell(f"--statistics {settings.statistics.name}", statistics=read)
+            metadata.set(f"--statistics {settings.statistics.name}", statistics=read)
         except ContractError as error:
             problems.extend(error.problems)
-    stats: NormStats | None = facts["statistics"]
+    stats: NormStats | None = metadata["statistics"]
     if stats is None:
         return None
-    told = facts.known["statistics"]
-    stats = fitted_statistics(stats, facts)
-    facts.tell(told.by, statistics=stats)
-    method: Normalization = facts["normalization"] or "mean_std"
-    roles = facts["joints"] or ()
+    origin = metadata.known["statistics"].origin
+    stats = fitted_statistics(stats, metadata)
+    metadata.set(origin, statistics=stats)
+    method: Normalization = metadata["normalization"] or "mean_std"
+    roles = metadata["joints"] or ()
     widths = {"state": stats.state.width, "actions": stats.actions.width}
     for name, width in widths.items():
-        lines = stats.check(len(roles) or width, method, told.by)
-        problems.extend([line for line in lines if line.startswith(f"{told.by}: {name}")])
+        lines = stats.check(len(roles) or width, method, origin)
+        problems.extend([line for line in lines if line.startswith(f"{origin}: {name}")])
     return stats
 
 
-def _tokenizer(facts: Facts, vocab: int | None, problems: Problems) -> dict[str, bytes]:
+def _tokenizer(
+    metadata: CheckpointMetadata, vocab: int | None, problems: Problems
+) -> dict[str, bytes]:
     """The tokenizer's file, if there is one that fits."""
-    path: Path | None = facts["tokenizer"]
+    path: Path | None = metadata["tokenizer"]
     if path is None:
         return {}
     try:
@@ -162,17 +171,17 @@ def _tokenizer(facts: Facts, vocab: int | None, problems: Problems) -> dict[str,
     return {path.name: path.read_bytes()}
 
 
-def _check_joints(config: ModelConfig, facts: Facts, problems: Problems) -> None:
-    joints, room = len(facts["joints"] or ()), min(config.state_dim, config.action_dim)
+def _check_joints(config: ModelConfig, metadata: CheckpointMetadata, problems: Problems) -> None:
+    joints, room = len(metadata["joints"] or ()), min(config.state_dim, config.action_dim)
     if joints > room:
         problems.add("joints", f"at most {room}, the model's width", joints, "correct --joints")
-    if joints and facts["adapt_to_pi"] not in (None, "none") and joints != 14:
+    if joints and metadata["adapt_to_pi"] not in (None, "none") and joints != 14:
         problems.add("adapt_to_pi", "ALOHA's 14 joints", joints, "set it to none")
 
 
 def _specs(
     groups: list[tuple[Rule, SourceTensor]],
-    opened: Opened,
+    foreign: ForeignCheckpoint,
     config: ModelConfig,
     dtype: torch.dtype | None,
 ) -> dict[str, TensorSpec]:
@@ -181,7 +190,7 @@ def _specs(
     specs = {
         name: TensorSpec(shapes[name], dtype or tensor.dtype)
         for rule, tensor in groups
-        for name in targets(rule, opened.sizes)
+        for name in targets(rule, foreign.sizes)
     }
     if specs.keys() != shapes.keys():
         raise ValueError(f"table does not fit: {sorted(specs.keys() ^ shapes.keys())}")
@@ -190,7 +199,7 @@ def _specs(
 
 def _stream(
     groups: list[tuple[Rule, SourceTensor]],
-    opened: Opened,
+    foreign: ForeignCheckpoint,
     config: ModelConfig,
     dtype: torch.dtype | None,
     advance: Advance,
@@ -203,7 +212,7 @@ def _stream(
     shapes = parameter_shapes(config)
     problems = Problems()
     for rule, tensor in groups:
-        place, sound = opened.place(rule.source), True
+        place, sound = foreign.place(rule.source), True
         try:
             slabs = tensor.slabs() if rule.kind == "stacked" else iter([tensor.read()])
             for name, values in pieces(rule, slabs, shapes):

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from adamoe_ros.model.siglip import VisionBlock, VisionEncoder
 from adamoe_ros.model.stem import ConvStem
 from adamoe_ros.policy.engines.attention import attend_heads
-from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.linears import Product
+from adamoe_ros.policy.engines.weight_forms import WeightForms
 
 
 class Norm(NamedTuple):
@@ -89,7 +89,7 @@ def unfold(images: Tensor, edge: int) -> Tensor:
     return parts.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
-def make_encoder(vision: VisionEncoder, layout: WeightLayout, pictures: int) -> Encoder:
+def make_encoder(vision: VisionEncoder, forms: WeightForms, pictures: int) -> Encoder:
     """Take over the encoder of a network.
 
     Args:
@@ -105,29 +105,29 @@ def make_encoder(vision: VisionEncoder, layout: WeightLayout, pictures: int) -> 
         flat.weight = nn.Parameter(conv.weight.detach().flatten(1).to(dtype), requires_grad=False)
         assert conv.bias is not None
         flat.bias = nn.Parameter(conv.bias.detach().to(dtype), requires_grad=False)
-        patches = layout.product([flat], rows)
+        patches = forms.product([flat], rows)
     else:
         stem = vision.stem
     blocks = []
     for block in vision.blocks:
         assert isinstance(block, VisionBlock)
-        blocks.append(_make_block(block, layout, rows))
-    norm, head = _norm(vision.norm), layout.product([vision.head], rows)
+        blocks.append(_make_block(block, forms, rows))
+    norm, head = _norm(vision.norm), forms.product([vision.head], rows)
     return Encoder(patches, edge, stem, vision.pos_embed.detach(), tuple(blocks), norm, head, dtype)
 
 
-def _make_block(block: VisionBlock, layout: WeightLayout, rows: int) -> EncoderBlock:
+def _make_block(block: VisionBlock, forms: WeightForms, rows: int) -> EncoderBlock:
     attn, mlp = block.attn, block.mlp
     made = EncoderBlock(
         _norm(block.norm1),
-        layout.product([attn.q, attn.k, attn.v], rows),
-        layout.product([attn.out], rows),
+        forms.product([attn.q, attn.k, attn.v], rows),
+        forms.product([attn.out], rows),
         _norm(block.norm2),
-        layout.product([mlp.fc1], rows),
-        layout.product([mlp.fc2], rows),
+        forms.product([mlp.fc1], rows),
+        forms.product([mlp.fc2], rows),
         attn.heads,
     )
-    layout.taken(block)
+    forms.taken(block)
     return made
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from adamoe_ros.contract.errors import Problems
-from adamoe_ros.policy.layouts.facts import Facts
-from adamoe_ros.policy.layouts.opened import Opened
-from adamoe_ros.policy.layouts.rules import Rule, Sizes, repeated, single, vote
-from adamoe_ros.policy.layouts.sources import TensorSource
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
+from adamoe_ros.policy.checkpoint_formats.rules import Rule, Sizes, repeated, single, vote
+from adamoe_ros.policy.checkpoint_formats.sources import TensorSource
 
 JOINT = "paligemma_with_expert"
 _VISION = f"{JOINT}.paligemma.model.vision_tower.vision_model"
@@ -157,8 +157,8 @@ _SIGLIP_HEAD = 72  # So400m: 1152 / 16
 
 
 def open_torch(
-    source: Path, tensors: TensorSource, facts: Facts, known: Mapping[str, int]
-) -> Opened:
+    source: Path, tensors: TensorSource, metadata: CheckpointMetadata, known: Mapping[str, int]
+) -> ForeignCheckpoint:
     """A checkpoint of one of the three code bases.
 
     Args:
@@ -179,6 +179,6 @@ def open_torch(
     rules = torch_rules(embedding_name(found))
     shapes = {name: tensor.shape for name, tensor in found.items()}
     sizes = torch_sizes(rules, shapes) | dict(known)
-    return Opened(
-        str(source), found, rules, sizes, frozenset(unused(found)), "dense", facts, spelled
+    return ForeignCheckpoint(
+        str(source), found, rules, sizes, frozenset(unused(found)), "dense", metadata, spelled
     )

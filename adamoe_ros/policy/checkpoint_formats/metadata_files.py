@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.policy.layouts.facts import Facts
-from adamoe_ros.policy.layouts.sources import first_line
+from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
+from adamoe_ros.policy.checkpoint_formats.sources import first_line
 from adamoe_ros.policy.normalise import load_norm_stats
 
 OPENPI_SLOTS = ("base_0_rgb", "left_wrist_0_rgb", "right_wrist_0_rgb")
@@ -58,9 +58,9 @@ def expect(where: str, settings: Mapping[str, Any], fixed: Mapping[str, Any]) ->
 PERIODS = {"min_period": 0.004, "max_period": 4.0}
 
 
-def tell_openpi(facts: Facts) -> None:
+def set_openpi(metadata: CheckpointMetadata) -> None:
     """What openpi's code fixes for every pi0."""
-    facts.tell(
+    metadata.set(
         "fixed in openpi's pi0",
         camera_slots=OPENPI_SLOTS,
         prompt_length=48,
@@ -71,7 +71,7 @@ def tell_openpi(facts: Facts) -> None:
     )
 
 
-def tell_assets(facts: Facts, folder: Path, asset: str | None) -> None:
+def read_assets(metadata: CheckpointMetadata, folder: Path, asset: str | None) -> None:
     """Statistics in ``assets/<asset id>/norm_stats.json``.
 
     Args:
@@ -93,12 +93,12 @@ def tell_assets(facts: Facts, folder: Path, asset: str | None) -> None:
         raise ContractError(problem(f"{assets}", "one set of statistics", ", ".join(found), do))
     for name, path in found.items():
         if asset in (None, name):
-            facts.tell(f"assets/{name}/{_STATISTICS}", statistics=load_norm_stats(path))
+            metadata.set(f"assets/{name}/{_STATISTICS}", statistics=load_norm_stats(path))
 
 
-def tell_tokenizer(facts: Facts, folder: Path) -> None:
+def read_tokenizer(metadata: CheckpointMetadata, folder: Path) -> None:
     """A tokenizer's file beside the weights."""
     for name in _TOKENIZERS:
         if (folder / name).is_file():
-            facts.tell("beside the weights", tokenizer=folder / name)
+            metadata.set("beside the weights", tokenizer=folder / name)
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A foreign checkpoint before its numbers are read: names, shapes, table, facts, all checked."""
+"""A foreign checkpoint before its numbers are read: names, shapes, table, metadata, all checked."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from adamoe_ros.model.config import (
     VisionConfig,
 )
 from adamoe_ros.model.weights import is_finite
-from adamoe_ros.policy.layouts.facts import Facts
-from adamoe_ros.policy.layouts.rules import Rule, Sizes, expanded, wanted_shape
-from adamoe_ros.policy.layouts.sources import SourceTensor, TensorSource
+from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
+from adamoe_ros.policy.checkpoint_formats.rules import Rule, Sizes, expanded, wanted_shape
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor, TensorSource
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _SIZES = (
@@ -31,24 +31,24 @@ _SIZES = (
 
 
 Advance = Callable[[int], None]
-"""Told how many more bytes of the source have been dealt with."""
+"""Entry how many more bytes of the source have been dealt with."""
 
 Begin = Callable[[int], Advance]
-"""Told how many bytes will be read."""
+"""Entry how many bytes will be read."""
 
 
 @dataclass(frozen=True)
-class Opened:
+class ForeignCheckpoint:
     """A foreign checkpoint.
 
     Attributes:
         where: said in front of each problem, e.g. the folder.
         tensors: by the names that the rules use.
-        rules: table of the layout.
+        rules: table of the format.
         sizes: values of the rules' symbols.
         unused: names that are known and not needed.
         variant: of the mixture, ``dense`` without one.
-        facts: what the source tells.
+        metadata: what the source says.
         spelled: rule's name -> name in the file, where they differ.
     """
 
@@ -58,7 +58,7 @@ class Opened:
     sizes: Sizes
     unused: frozenset[str]
     variant: Variant
-    facts: Facts
+    metadata: CheckpointMetadata
     spelled: Mapping[str, str]
 
     def place(self, name: str) -> str:
@@ -108,7 +108,7 @@ class Opened:
             yield rule, self.tensors[rule.source]
 
 
-_ADVICE = "is it another layout, or a LoRA or pi0.5 checkpoint?"
+_ADVICE = "is it another format, or a LoRA or pi0.5 checkpoint?"
 
 
 def unwatched(total: int) -> Advance:
@@ -133,27 +133,27 @@ def _described(tensor: SourceTensor) -> str:
 
 
 def model_config(
-    opened: Opened, router_dtype: RouterDtype, shared_weight: float, problems: Problems
+    foreign: ForeignCheckpoint, router_dtype: RouterDtype, shared_weight: float, problems: Problems
 ) -> ModelConfig | None:
     """Sizes of the network; None where ``problems`` were found.
 
     Args:
         router_dtype, shared_weight: see ``MoEConfig``.
     """
-    sizes, facts = opened.sizes, opened.facts
+    sizes, metadata = foreign.sizes, foreign.metadata
     if any(symbol not in sizes for symbol in _SIZES):
         return None
     rows = round(sizes["tokens"] ** 0.5)
     if rows * rows != sizes["tokens"]:
         got = f"{sizes['tokens']} image tokens"
-        problems.add(opened.where, "a square grid of image tokens", got, "which model is it?")
+        problems.add(foreign.where, "a square grid of image tokens", got, "which model is it?")
         return None
     moe = MoEConfig()
-    if opened.variant != "dense":
+    if foreign.variant != "dense":
         moe = MoEConfig(
-            opened.variant,
+            foreign.variant,
             sizes["experts"],
-            facts["top_k"],
+            metadata["top_k"],
             shared_weight,
             router_dtype,
         )
@@ -171,9 +171,9 @@ def model_config(
             ),
             expert=ExpertConfig(width=sizes["expert"], mlp=sizes["expert_mlp"]),
             moe=moe,
-            horizon=facts["horizon"], action_dim=sizes["action"], state_dim=sizes["state"],
-            num_views=len(facts["camera_slots"]), prompt_length=facts["prompt_length"],
-            flow_steps=facts["flow_steps"],
+            horizon=metadata["horizon"], action_dim=sizes["action"], state_dim=sizes["state"],
+            num_views=len(metadata["camera_slots"]), prompt_length=metadata["prompt_length"],
+            flow_steps=metadata["flow_steps"],
         )  # fmt: skip
     except ContractError as error:
         problems.extend(error.problems)

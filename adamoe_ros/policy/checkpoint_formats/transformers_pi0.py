@@ -11,11 +11,16 @@ from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.policy.layouts.facts import Facts
-from adamoe_ros.policy.layouts.opened import Opened
-from adamoe_ros.policy.layouts.safetensors_source import open_safetensors
-from adamoe_ros.policy.layouts.side_files import PERIODS, expect, read_json, tell_tokenizer
-from adamoe_ros.policy.layouts.torch_names import open_torch
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
+from adamoe_ros.policy.checkpoint_formats.metadata_files import (
+    PERIODS,
+    expect,
+    read_json,
+    read_tokenizer,
+)
+from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
+from adamoe_ros.policy.checkpoint_formats.torch_names import open_torch
 
 _GEMMA = {
     "hidden_act": "gelu_pytorch_tanh",
@@ -33,7 +38,7 @@ _FIXED: dict[str, Any] = {
 }
 
 
-def open_source(source: Path, asset: str | None) -> Opened:
+def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
     """Open a dense pi0.
 
     Raises:
@@ -46,28 +51,28 @@ def open_source(source: Path, asset: str | None) -> Opened:
         do = "check the path and --from"
         raise ContractError(problem(f"{folder}/config.json", "model_type 'pi0'", got, do))
     expect(f"{folder}/config.json", settings, _FIXED)
-    facts = Facts()
-    facts.tell("transformers' processor for PI0", prompt_length=48)
-    facts.tell(
+    metadata = CheckpointMetadata()
+    metadata.set("transformers' processor for PI0", prompt_length=48)
+    metadata.set(
         "config.json",
         horizon=settings.get("chunk_size"),
         flow_steps=settings.get("num_inference_steps"),
     )
-    tell_tokenizer(facts, folder)
-    return open_torch(source, open_safetensors(source), facts, _known(settings))
+    read_tokenizer(metadata, folder)
+    return open_torch(source, open_safetensors(source), metadata, _known(settings))
 
 
 def _known(settings: dict[str, Any]) -> dict[str, int]:
     """Sizes that no shape tells."""
     vlm = settings.get("vlm_config") or {}
     text, vision = vlm.get("text_config") or {}, vlm.get("vision_config") or {}
-    told = {
+    found = {
         "heads": text.get("num_attention_heads"),
         "kv_heads": text.get("num_key_value_heads"),
         "head": text.get("head_dim"),
         "vision_heads": vision.get("num_attention_heads"),
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def settings_of(config: ModelConfig) -> dict[str, Any]:

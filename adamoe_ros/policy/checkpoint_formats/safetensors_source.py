@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.policy.layouts.sources import SourceTensor, damaged, first_line
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor, damaged, first_line
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _DTYPES = {
