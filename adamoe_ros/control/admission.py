@@ -1,16 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a chunk fit to be followed at all? Refusals are of whole chunks."""
+"""What may move the arms: the pose at activation, a chunk as it comes, the first row of a motion.
+
+Refusals are of whole chunks. Every number of a chunk has its bound here, and only here.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adamoe_ros.contract.chunk import ActionChunk
+from adamoe_ros.contract.errors import Problems
 from adamoe_ros.control.limits import JointLimits
 
+Vector = NDArray[np.float64]
+
+TOO_FAR = (
+    "starts too far from the measured pose: {}; move the arms there, "
+    "raise gate.max_start_distance, or set start_ramp"
+)
+OUTSIDE_SHARE = 0.05  # of the position range by which a start pose may be outside of it
 FUTURE_S = 0.5  # an observation from further ahead than this was stamped by another clock
 
 
@@ -70,3 +83,44 @@ class ChunkCheck:
     def _names(self, wrong: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
         columns = np.flatnonzero(wrong.any(axis=0))
         return ", ".join(self._joint_ids[column] for column in columns)
+
+
+def check_start_pose(
+    joint_ids: tuple[str, ...],
+    limits: JointLimits,
+    pose: Vector,
+    inside: Callable[[Vector], bool] | None,
+) -> None:
+    """Refuse to begin from a pose that the gate could not hold.
+
+    Args:
+        pose: (J,) measured, command units.
+        inside: workspace check; None: no workspace.
+
+    Raises:
+        ContractError: every joint outside of its limits (or not finite); or the workspace.
+    """
+    problems = Problems()
+    margin = OUTSIDE_SHARE * (limits.high - limits.low)
+    fits = (pose >= limits.low - margin) & (pose <= limits.high + margin)
+    for column in np.flatnonzero(~fits):
+        problems.add(
+            f"start pose: {joint_ids[column]}",
+            f"{limits.low[column]:.4g} to {limits.high[column]:.4g}",
+            f"{pose[column]:.4g}",
+            "move the joint inside, or correct the limits in the profile",
+        )
+    if not problems.lines and inside is not None and not inside(pose):
+        problems.add("start pose", "tools inside gate.workspace", "outside", "move the arms inside")
+    problems.raise_if_any()
+
+
+def far_joints(
+    joint_ids: tuple[str, ...], limits: JointLimits, target: Vector, measured: Vector
+) -> str:
+    """Joints whose first target is too far from the measured pose, for people; empty: none."""
+    distance = np.abs(target - measured)
+    return ", ".join(
+        f"{joint_ids[column]} by {distance[column]:.3g}"
+        for column in np.flatnonzero(distance > limits.start)
+    )

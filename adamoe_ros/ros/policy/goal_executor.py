@@ -73,7 +73,7 @@ class PolicyHost(Protocol):
         """Log a goal's begin or end."""
 
 
-class GoalKeeper:
+class GoalExecutor:
     """The running goal, if any.
 
     Args:
