@@ -216,7 +216,9 @@ class PictureNode:
         from rclpy.node import Node
 
         context = Context()
-        context.init([], initialize_logging=False, domain_id=self._main.context.get_domain_id())
+        # this process's own arguments, for the enclave; names and remappings are the main node's
+        domain = self._main.context.get_domain_id()
+        context.init(None, initialize_logging=False, domain_id=domain)
         with _variable(_BUILTIN, _SEND if self._sends else _RECEIVE):
             return Node(
                 f"{self._main.get_name()}_pictures",
