@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "adamoe_ros.cli.bench",
         "latency by stage, beside the roofline and transformers' PI0",
     ),
+    "security": ("adamoe_ros.cli.security", "the SROS 2 policy of a robot"),
 }
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
-from adamoe_ros.policy.engine import EagerEngine
+from adamoe_ros.policy.engines.eager import EagerEngine
 from adamoe_ros.policy.processing import ModelInputs
 from adamoe_ros.policy.runtime import choose_device
 
