@@ -9,6 +9,7 @@ Shapes: V camera slots, L prompt tokens, D joints, S state width, H rows, A acti
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.files import replace_file
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
-from adamoe_ros.policy.engine import EagerEngine
+from adamoe_ros.policy.engines.eager import EagerEngine
 from adamoe_ros.policy.processing import ModelInputs
 from adamoe_ros.policy.runtime import choose_device
 
@@ -91,14 +92,18 @@ def infer_file(folder: Path, inputs: Path, out: Path, settings: InferSettings) -
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                raise ValueError(f"a single array {archive.shape} of {archive.dtype}")
+            with archive:
+                return dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        do = "write it with numpy.savez"
-        raise ContractError(problem(str(path), "an .npz of numbers", line, do)) from error
+        expected = f"an .npz of numbers with {', '.join(sorted(_KEYS))}"
+        raise ContractError(
+            problem(str(path), expected, line, "write it with numpy.savez")
+        ) from error
 
 
 def _check(

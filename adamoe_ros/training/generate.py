@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.joint_map import JointMap, build_joint_map, profile_roles
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.policy.images import resize_picture
+from adamoe_ros.policy.resizing import resize_picture
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import phrasing, run_expert
 from adamoe_ros.sim.render import CameraRenderer

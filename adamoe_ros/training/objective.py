@@ -14,10 +14,10 @@ from torch.nn import functional
 from adamoe_ros.model.flow import noisy_actions
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy, PolicyLoss, PrefixCache
-from adamoe_ros.model.statistics import MoEStatistics, moe_statistics
-from adamoe_ros.policy.images import to_unit
+from adamoe_ros.model.router_losses import MoEStatistics, moe_statistics
 from adamoe_ros.policy.normalise import Normalizer
 from adamoe_ros.policy.prompt import PromptEncoder
+from adamoe_ros.policy.resizing import to_unit
 from adamoe_ros.policy.vectors import VectorSpace
 from adamoe_ros.training.augmentation import (
     OwnDraws,

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
-from adamoe_ros.policy.images import resize_picture
+from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
+from adamoe_ros.policy.resizing import resize_picture
 from adamoe_ros.training.run_state import write_file
 
 Pictures = NDArray[np.uint8]
