@@ -246,7 +246,9 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self._diagnostics.refresh()
 
     def _collect_diagnostics(self) -> list[Diagnostic]:
-        return diagnostics(self._report, self._inputs, self._engine, self._goal_executor, self.state_name)
+        return diagnostics(
+            self._report, self._inputs, self._engine, self._goal_executor, self.state_name
+        )
 
     def _say(self, diagnostic: Diagnostic) -> None:
         """What diagnostics found, for those who read the log; activation tells its own."""
