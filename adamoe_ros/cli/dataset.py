@@ -255,7 +255,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     from adamoe_ros.cli.progress import Steps
-    from adamoe_ros.data.lerobot.reader import Dataset
+    from adamoe_ros.data.lerobot.dataset_reader import Dataset
     from adamoe_ros.data.validate import validate
 
     dataset = Dataset(options.dataset)
@@ -281,7 +281,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _to_bag(options: argparse.Namespace) -> int:
     from adamoe_ros.contract.errors import ContractError, problem
-    from adamoe_ros.data.lerobot.reader import Dataset
+    from adamoe_ros.data.lerobot.dataset_reader import Dataset
     from adamoe_ros.data.to_bag import episode_to_bag
     from adamoe_ros.data.validate import dataset_units
 
@@ -317,7 +317,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _dataset_info(path: Path) -> int:
-    from adamoe_ros.data.lerobot.reader import Dataset
+    from adamoe_ros.data.lerobot.dataset_reader import Dataset
 
     dataset = Dataset(path)
     frames = sum(entry.length for entry in dataset.episodes)

@@ -20,8 +20,8 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.episode_info import read_info
+from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, Schema
 from adamoe_ros.data.lerobot.episode_writer import EpisodeWriter, FrameRow
-from adamoe_ros.data.lerobot.layout import Camera, Schema
 from adamoe_ros.data.observations import (
     BagObservation,
     BagStream,
@@ -68,7 +68,7 @@ def schema_for(profile: RobotProfile, units: Units, settings: ConvertSettings) -
     """
     slots = settings.stream.slots or tuple(profile.cameras)
     present = [(slot, profile.cameras[slot]) for slot in slots if slot in profile.present_cameras]
-    cameras = tuple(Camera(slot, item.height, item.width) for slot, item in present)
+    cameras = tuple(DatasetCamera(slot, item.height, item.width) for slot, item in present)
     odd = [item.slot for item in cameras if item.height % 2 or item.width % 2]
     if odd and not settings.lossless:
         raise ContractError(

@@ -24,9 +24,9 @@ from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.convert import ConvertSettings, convert_bag, fingerprint, schema_for
 from adamoe_ros.data.episode_info import hash_of
-from adamoe_ros.data.lerobot.assemble import DatasetFacts, assemble
+from adamoe_ros.data.lerobot.dataset_schema import Totals, Version
+from adamoe_ros.data.lerobot.dataset_writer import DatasetDetails, assemble
 from adamoe_ros.data.lerobot.episode_writer import FACTS
-from adamoe_ros.data.lerobot.layout import Totals, Version
 from adamoe_ros.data.units import Units
 
 
@@ -143,7 +143,7 @@ def convert_bags(job: ConversionJob, tell: Tell) -> Outcome:
         job.target,
         schema_for(job.profile, job.units, job.settings),
         job.version,
-        DatasetFacts(job.profile.name, _ours(job, outcome)),
+        DatasetDetails(job.profile.name, _ours(job, outcome)),
     )
     shutil.rmtree(job.staging, ignore_errors=True)
     return outcome

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
+from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
 from adamoe_ros.policy.resizing import resize_picture
 from adamoe_ros.training.storage import write_atomic
 

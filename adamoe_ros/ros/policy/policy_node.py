@@ -38,6 +38,7 @@ from adamoe_ros.ros.policy.policy_worker import Inference, PolicyWorker, Work
 from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
 
 _INPUT_POLL = 0.05  # s between looks while activation waits for inputs
+_HEARING_PERIOD = 1.0  # s between looks whether what is published is heard
 
 
 class PolicyNode(ManagedNode[PolicyParameters]):
@@ -74,12 +75,16 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         self._reported: tuple[str, ...] = ()
         self._clock_reader = self._read_clock()
         # steady: the heartbeat must go on when a simulator's clock stands still
-        self.create_timer(
-            1.0 / self.params.status_rate,
-            self._publish_status,
-            callback_group=MutuallyExclusiveCallbackGroup(),
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
+        for period, callback in (
+            (1.0 / self.params.status_rate, self._publish_status),
+            (_HEARING_PERIOD, self._check_hearing),
+        ):
+            self.create_timer(
+                period,
+                callback,
+                callback_group=MutuallyExclusiveCallbackGroup(),
+                clock=Clock(clock_type=ClockType.STEADY_TIME),
+            )
 
     def _read_clock(self) -> TopicReader | None:
         """Simulation time past the executor as well: it comes as often as joint states."""
@@ -204,6 +209,12 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self.get_logger().fatal(f"a topic cannot be read any more: {error!r}")
         else:
             self.executor.create_task(_raise, error)
+
+    def _check_hearing(self) -> None:
+        inputs = self._inputs
+        line = inputs.check_hearing() if inputs is not None else ""
+        if line:
+            self.give_up(line)
 
     # --- topics ---------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.data.lerobot import layout
-from adamoe_ros.data.lerobot.film import frames_from
-from adamoe_ros.data.lerobot.layout import ACTION, STAMPS, STATE
+from adamoe_ros.data.lerobot import dataset_schema
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE
+from adamoe_ros.data.lerobot.video_frames import frames_from
 
 Picture = NDArray[np.uint8]
 
@@ -57,12 +57,12 @@ class Dataset:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.info: dict[str, Any] = _json(folder / layout.INFO, "a LeRobot dataset")
+        self.info: dict[str, Any] = _json(folder / dataset_schema.INFO, "a LeRobot dataset")
         self.version = str(self.info.get("codebase_version"))
-        if self.version not in layout.VERSIONS:
-            known = " or ".join(layout.VERSIONS)
+        if self.version not in dataset_schema.VERSIONS:
+            known = " or ".join(dataset_schema.VERSIONS)
             raise ContractError(problem(str(folder), known, self.version, "convert it first"))
-        path = folder / layout.OURS
+        path = folder / dataset_schema.OURS
         self.ours: dict[str, Any] = _json(path, "") if path.is_file() else {}
         self.tasks = self._read_tasks()
         self.episodes = self._read_episodes()
@@ -84,7 +84,7 @@ class Dataset:
         found = {}
         for key, feature in self.features.items():
             if feature["dtype"] in ("video", "image"):
-                found[key.removeprefix(layout.IMAGES)] = key
+                found[key.removeprefix(dataset_schema.IMAGES)] = key
         return found
 
     def names(self, key: str) -> list[str]:
@@ -99,7 +99,7 @@ class Dataset:
     # --- lists ----------------------------------------------------------------------------------
 
     def _read_tasks(self) -> dict[int, str]:
-        path = self.folder / layout.TASKS[self.version]
+        path = self.folder / dataset_schema.TASKS[self.version]
         if self.version == "v2.1":
             return {row["task_index"]: row["task"] for row in _lines(path)}
         table = _table(path)
@@ -109,7 +109,7 @@ class Dataset:
 
     def _read_episodes(self) -> list[EpisodeEntry]:
         if self.version == "v2.1":
-            rows = _lines(self.folder / layout.EPISODES["v2.1"])
+            rows = _lines(self.folder / dataset_schema.EPISODES["v2.1"])
         else:
             rows = []
             for path in sorted((self.folder / "meta/episodes").glob("*/*.parquet")):
@@ -145,7 +145,7 @@ class Dataset:
     def _path(self, template: str, row: Mapping[str, Any], before: str, key: str = "") -> str:
         number = int(row["episode_index"])
         return str(self.info[template]).format(
-            episode_chunk=number // int(self.info.get("chunks_size", layout.CHUNK)),
+            episode_chunk=number // int(self.info.get("chunks_size", dataset_schema.CHUNK)),
             episode_index=number,
             chunk_index=row.get(f"{before}/chunk_index"),
             file_index=row.get(f"{before}/file_index"),

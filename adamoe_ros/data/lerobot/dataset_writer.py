@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from adamoe_ros.data.lerobot import layout
+from adamoe_ros.data.lerobot import dataset_schema
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE, Schema, Totals, Version
 from adamoe_ros.data.lerobot.episode_writer import FACTS, NUMBERS, read_statistics
-from adamoe_ros.data.lerobot.layout import ACTION, STAMPS, STATE, Schema, Totals, Version
-from adamoe_ros.data.statistics import RunningStatistics
+from adamoe_ros.data.running_statistics import RunningStatistics
 
 
 @dataclass(frozen=True)
-class DatasetFacts:
+class DatasetDetails:
     """What a whole dataset says of itself beyond its episodes.
 
     Attributes:
@@ -74,7 +74,7 @@ class _Assembly:
     def _entry(self, facts: Mapping[str, Any], number: int) -> dict[str, Any]:
         entry = {"episode_index": number, "tasks": facts["tasks"], "length": facts["length"]}
         if self.version == "v3.0":
-            chunk, file = divmod(number, layout.CHUNK)
+            chunk, file = divmod(number, dataset_schema.CHUNK)
             entry |= {
                 "data/chunk_index": chunk,
                 "data/file_index": file,
@@ -86,9 +86,11 @@ class _Assembly:
         return entry
 
     def _videos(self, staged: Path, number: int, entry: dict[str, Any]) -> None:
-        chunk, file = divmod(number, layout.CHUNK)
+        chunk, file = divmod(number, dataset_schema.CHUNK)
         for camera in self.schema.cameras:
-            path = self.target / layout.place(layout.VIDEO[self.version], number, camera.key)
+            path = self.target / dataset_schema.place(
+                dataset_schema.VIDEO[self.version], number, camera.key
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             _link(staged / f"{camera.slot}.mp4", path)
             if self.version == "v3.0":
@@ -100,7 +102,7 @@ class _Assembly:
                 }
 
     def _data(self, staged: Path, number: int) -> None:
-        path = self.target / layout.place(layout.DATA[self.version], number)
+        path = self.target / dataset_schema.place(dataset_schema.DATA[self.version], number)
         path.parent.mkdir(parents=True, exist_ok=True)
         schema = data_schema(self.schema, self.version)
         first = 0
@@ -152,9 +154,9 @@ class _Assembly:
 def feature_stats(key: str, statistics: RunningStatistics) -> dict[str, Any]:
     """One feature's entry in the dataset's statistics."""
     values: dict[str, Any] = statistics.as_dict()
-    if key.startswith(layout.IMAGES):
+    if key.startswith(dataset_schema.IMAGES):
         return {
-            name: value if name == "count" else layout.image_shape(value)
+            name: value if name == "count" else dataset_schema.image_shape(value)
             for name, value in values.items()
         }
     return values
@@ -173,7 +175,7 @@ def data_schema(schema: Schema, version: Version) -> pa.Schema:
         fields += [(camera.key, picture) for camera in schema.cameras]
     fields.append((STAMPS, pa.list_(pa.int64(), stamps)))
     kinds = {"float32": pa.float32(), "int64": pa.int64()}
-    fields += [(name, kinds[dtype]) for name, dtype in layout.DEFAULT_COLUMNS.items()]
+    fields += [(name, kinds[dtype]) for name, dtype in dataset_schema.DEFAULT_COLUMNS.items()]
     sequence = "List" if version == "v3.0" else "Sequence"
     features: dict[str, Any] = {}
     for name, feature in schema.features().items():
@@ -189,7 +191,7 @@ def data_schema(schema: Schema, version: Version) -> pa.Schema:
 
 
 def assemble(
-    staged: Sequence[Path], target: Path, schema: Schema, version: Version, facts: DatasetFacts
+    staged: Sequence[Path], target: Path, schema: Schema, version: Version, facts: DatasetDetails
 ) -> Totals:
     """Make a dataset of staged episodes, in the order given.
 
@@ -211,33 +213,36 @@ def assemble(
     return totals
 
 
-def _write_meta(assembly: _Assembly, totals: Totals, facts: DatasetFacts) -> None:
+def _write_meta(assembly: _Assembly, totals: Totals, facts: DatasetDetails) -> None:
     target, version = assembly.target, assembly.version
     (target / "meta").mkdir(exist_ok=True)
-    _json(target / layout.INFO, layout.info(assembly.schema, version, facts.robot, totals))
+    _json(
+        target / dataset_schema.INFO,
+        dataset_schema.info(assembly.schema, version, facts.robot, totals),
+    )
     if version == "v3.0":
-        _tasks_parquet(target / layout.TASKS[version], assembly.tasks)
+        _tasks_parquet(target / dataset_schema.TASKS[version], assembly.tasks)
         rows = [
-            {**entry, **layout.flattened(stats, "stats")}
+            {**entry, **dataset_schema.flattened(stats, "stats")}
             for entry, stats in zip(assembly.episodes, assembly.stats, strict=True)
         ]
-        path = target / layout.EPISODES[version]
+        path = target / dataset_schema.EPISODES[version]
         path.parent.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(rows), path, compression="snappy")
         overall = {key: feature_stats(key, item) for key, item in assembly.statistics.items()}
-        _json(target / layout.STATS, overall)
+        _json(target / dataset_schema.STATS, overall)
     else:
         tasks = [{"task_index": number, "task": task} for task, number in assembly.tasks.items()]
-        _lines(target / layout.TASKS[version], tasks)
-        _lines(target / layout.EPISODES[version], assembly.episodes)
-        _lines(target / layout.EPISODE_STATS, _episode_stats(assembly.stats))
+        _lines(target / dataset_schema.TASKS[version], tasks)
+        _lines(target / dataset_schema.EPISODES[version], assembly.episodes)
+        _lines(target / dataset_schema.EPISODE_STATS, _episode_stats(assembly.stats))
     errors = {
         key: assembly.statistics[key].quantile_error
         for key in (STATE, ACTION)
         if key in assembly.statistics
     }
     ours = {**facts.ours, "quantile_error": errors, "episodes": assembly.facts}
-    _json(target / layout.OURS, ours)
+    _json(target / dataset_schema.OURS, ours)
     if facts.norm_stats:
         _norm_stats(target / "norm_stats.json", assembly.statistics)
 

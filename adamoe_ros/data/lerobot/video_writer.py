@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.data.statistics import RunningStatistics
+from adamoe_ros.data.running_statistics import RunningStatistics
 from adamoe_ros.streams.encodings import opencv
 from adamoe_ros.streams.frames import Frame
 

@@ -42,7 +42,7 @@ DEFAULT_COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Camera:
+class DatasetCamera:
     """One camera of a dataset: slot and size in px."""
 
     slot: str
@@ -68,7 +68,7 @@ class Schema:
     """
 
     names: tuple[str, ...]
-    cameras: tuple[Camera, ...]
+    cameras: tuple[DatasetCamera, ...]
     fps: int
     precision: Literal["float32", "float64"] = "float32"
     lossless: bool = False
@@ -89,7 +89,7 @@ class Schema:
             found[name] = {"dtype": dtype, "shape": [1], "names": None}
         return found
 
-    def _camera_feature(self, camera: Camera) -> dict[str, Any]:
+    def _camera_feature(self, camera: DatasetCamera) -> dict[str, Any]:
         feature: dict[str, Any] = {
             "dtype": "image" if self.lossless else "video",
             "shape": [camera.height, camera.width, 3],

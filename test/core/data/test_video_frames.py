@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from adamoe_ros.data.lerobot.film import frames_from
+from adamoe_ros.data.lerobot.video_frames import frames_from
 
 COUNT, FPS, LEVEL = 60, 25, 4  # grey level of a frame: its number times LEVEL
 
