@@ -1,29 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole run: data, network, loop. ``cli`` adds the evaluation and the checkpoint folder."""
+"""A whole run: data, network, loop, checkpoint folder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.model.config import ModelConfig as Sizes
+from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.policy.normalise import make_normalizer
 from adamoe_ros.policy.prompt import PromptEncoder, load_tokenizer
 from adamoe_ros.policy.runtime import choose_device
 from adamoe_ros.policy.vectors import VectorSpace
-from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.checkpoint_export import write_policy
+from adamoe_ros.training.data_manifest import NORMALIZATION_EPS
 from adamoe_ros.training.data_source import read_data
-from adamoe_ros.training.demonstrations import DemonstrationSet
-from adamoe_ros.training.export import NORMALIZATION_EPS
+from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.finetuning import prepare_parts
 from adamoe_ros.training.objective import FlowObjective, MultipleDraws
-from adamoe_ros.training.parts import prepare_parts
-from adamoe_ros.training.processes import ALONE, Processes, start_processes
-from adamoe_ros.training.start import Start, make_start, meaning_of, model_sizes, read_base
-from adamoe_ros.training.storage import write_atomic
-from adamoe_ros.training.trainer import Trainer
+from adamoe_ros.training.processes import ALONE, Processes, start_processes, stop_processes
+from adamoe_ros.training.run_state import write_file
+from adamoe_ros.training.starting_point import Start, make_start, meaning_of, model_sizes, read_base
+from adamoe_ros.training.trainer import STATE_FILE, Trainer
+from adamoe_ros.training.training_config import TrainingConfig, dump_config
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def prompt_encoder(start: Start, folder: Path) -> PromptEncoder:
     assert name is not None and style is not None
     file = folder / name
     if not file.is_file() or file.read_bytes() != start.tokenizer:
-        write_atomic(file, lambda stream: stream.write(start.tokenizer))
+        write_file(file, lambda stream: stream.write(start.tokenizer))
     tokenizer = load_tokenizer(file)
     rows = start.sizes.prefix.vocab
     if tokenizer.size > rows + 1:  # PaliGemma's has one more, <image>, which no text produces
@@ -136,7 +138,7 @@ def check_share(config: TrainingConfig, processes: Processes) -> None:
         raise ContractError(problem("batch_size", expected, config.batch_size, do))
 
 
-def _check_fit(sizes: Sizes, data: DemonstrationSet) -> None:
+def _check_fit(sizes: ModelConfig, data: DemonstrationSet) -> None:
     height, width = sizes.vision.image_size
     shown = data.episodes[0].images.shape[2:4]
     lines = []
@@ -174,3 +176,54 @@ def _check_fit(sizes: Sizes, data: DemonstrationSet) -> None:
         )
     if lines:
         raise ContractError(lines)
+
+
+CONFIG_FILE, CHECKPOINT = "config.yaml", "checkpoint"
+
+RollOut = Callable[[Path], dict[str, float]]
+"""Checkpoint folder -> figures for the log, ``success`` among them."""
+
+
+def train(
+    config: TrainingConfig, folder: Path, resume: bool = False, roll_out: RollOut | None = None
+) -> Path:
+    """Run to the end.
+
+    Args:
+        folder: of the run: ``config.yaml``, ``log.jsonl``, ``state.pt``, ``checkpoint/``.
+        resume: go on from ``state.pt``, bit-equal on a CPU to a run that was never stopped.
+        roll_out: tries the checkpoint every ``evaluation.every_steps``.
+
+    Returns:
+        The checkpoint folder.
+
+    Raises:
+        ContractError: the folder holds a run and ``resume`` is not set, or there is none to
+            resume; settings, data and network do not fit; the disk is full.
+    """
+    if not resume and (folder / STATE_FILE).exists():
+        do = "add --resume to continue it, or give another --out"
+        raise ContractError(problem(str(folder), "a folder without a run", STATE_FILE, do))
+    run = prepare(config, folder)
+    if resume:
+        run.trainer.resume()
+    text = dump_config(config).encode()
+    if run.trainer.processes.first:
+        write_file(folder / CONFIG_FILE, lambda stream: stream.write(text))
+    checkpoint = folder / CHECKPOINT
+    if roll_out is not None:
+        run.trainer.evaluate = lambda: _evaluate(run, checkpoint, roll_out)
+    run.trainer.run()
+    write_policy(run.trainer, run.start, checkpoint)
+    stop_processes()
+    return checkpoint
+
+
+def _evaluate(run: Prepared, checkpoint: Path, roll_out: RollOut) -> dict[str, float]:
+    """Figures of the averaged weights in the first process; the others wait."""
+    write_policy(run.trainer, run.start, checkpoint, picture=False)
+    values: dict[str, float] = {}
+    with run.trainer.processes.first_alone():
+        if run.trainer.processes.first:
+            values = roll_out(checkpoint)
+    return values

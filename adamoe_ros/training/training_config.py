@@ -139,7 +139,7 @@ class LoraConfig(_Section):
     targets: tuple[str, ...] = ("prefix", "expert")  # parts, as in `freeze`
 
 
-class ModelConfig(_Section):
+class NetworkConfig(_Section):
     """Which network: a preset, changed key by key, or the weights of a checkpoint folder.
 
     ``inherit``: what a checkpoint gives besides weights and tokenizer. ``all``: meaning and
@@ -185,7 +185,7 @@ class TrainingConfig(_Section):
     tensorboard: bool = True  # event files beside log.jsonl
     log_every: int = Field(50, gt=0)
     save_every: int = Field(1000, gt=0)
-    model: ModelConfig = ModelConfig()
+    model: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()

@@ -13,12 +13,12 @@ import torch
 
 from adamoe_ros.policy.checkpoint import write_checkpoint
 from adamoe_ros.policy.tensor_writer import specs_of
-from adamoe_ros.training.export import provenance
-from adamoe_ros.training.parts import plain_state
+from adamoe_ros.training.data_manifest import provenance
+from adamoe_ros.training.finetuning import plain_state
 from adamoe_ros.training.processes import whole
-from adamoe_ros.training.run import Prepared
-from adamoe_ros.training.storage import read_lines
-from adamoe_ros.training.trainer import LOG_FILE
+from adamoe_ros.training.starting_point import Start
+from adamoe_ros.training.trainer import Trainer
+from adamoe_ros.training.training_log import LOG_FILE, read_lines
 
 RECORD, CURVE = "training.json", "curve.png"
 
@@ -31,26 +31,27 @@ def half_weights(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]
     }
 
 
-def training_record(run: Prepared) -> dict[str, Any]:
+def training_record(trainer: Trainer, start: Start) -> dict[str, Any]:
     """Settings, data, and the curve of a run, as JSON."""
-    rows = read_lines(run.folder / LOG_FILE)
+    rows = read_lines(trainer.folder / LOG_FILE)
+    data = trainer.source
     return {
-        "settings": run.config.model_dump(mode="json"),
-        "network": run.start.sizes.to_dict(),
-        "parameters": sum(p.numel() for p in run.trainer.network.parameters()),
+        "settings": trainer.config.model_dump(mode="json"),
+        "network": start.sizes.to_dict(),
+        "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "data": {
-            "episodes": len(run.data.episodes),
-            "frames": len(run.data),
-            "seeds": [run.data.episodes[0].seed, run.data.episodes[-1].seed],
-            "instructions": list(run.data.sentences()),
+            "episodes": len(data.episodes),
+            "frames": len(data),
+            "seeds": [data.episodes[0].seed, data.episodes[-1].seed],
+            "instructions": list(data.sentences()),
         },
-        "steps": run.trainer.step,
+        "steps": trainer.step,
         "curve": [row for row in rows if "flow" in row],
         "evaluations": [row for row in rows if "evaluation" in row],
     }
 
 
-def write_policy(run: Prepared, folder: Path, picture: bool = True) -> Path:
+def write_policy(trainer: Trainer, start: Start, folder: Path, picture: bool = True) -> Path:
     """The averaged weights as a checkpoint folder with ``training.json`` and ``curve.png``.
 
     Every process must call it; the first one writes.
@@ -61,26 +62,25 @@ def write_policy(run: Prepared, folder: Path, picture: bool = True) -> Path:
     Raises:
         ContractError: the disk is full or not writable; an old folder is untouched.
     """
-    trainer = run.trainer
     state = whole(trainer.average.module.state_dict(), trainer.processes.first)
     if not trainer.processes.first:
         return folder
-    record = training_record(run)
-    data, name = record["data"], run.config.name
+    record = training_record(trainer, start)
+    data, name = record["data"], trainer.config.name
     notes = (
-        f"run {name}: {run.trainer.step} steps on {data['frames']} frames of "
+        f"run {name}: {trainer.step} steps on {data['frames']} frames of "
         f"{data['episodes']} scripted demonstrations; see {RECORD}"
     )
-    tensors = half_weights(plain_state(state, run.config.model.lora))
+    tensors = half_weights(plain_state(state, trainer.config.model.lora))
     return write_checkpoint(
         folder,
-        run.start.sizes,
-        run.start.manifest.model_copy(update={"provenance": provenance(notes)}),
-        run.start.statistics,
+        start.sizes,
+        start.manifest.model_copy(update={"provenance": provenance(notes)}),
+        start.statistics,
         specs_of(tensors),
         tensors.items(),
         files={
-            str(run.start.manifest.tokenizer): run.start.tokenizer,
+            str(start.manifest.tokenizer): start.tokenizer,
             RECORD: json.dumps(record, indent=1).encode(),
             **({CURVE: curve_picture(record)} if picture else {}),
         },

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a trained policy's numbers mean: the manifest of a run on dual-arm demonstrations."""
+"""What a data set's numbers mean, as the manifest of a policy trained on it; against a checkpoint's.
+
+Nothing is converted here: what differs is named.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from adamoe_ros import __version__
+from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.manifest import (
     CheckpointManifest,
     GripperConvention,
     JointRole,
     Provenance,
 )
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.demonstration_set import DataLayout
 
 NORMALIZATION_EPS = 1e-6
 TOKENIZER_FILE = "tokenizer.json"
@@ -65,3 +69,24 @@ def provenance(notes: str = "") -> Provenance:
         created=datetime.now(timezone.utc).date().isoformat(),
         notes=notes,
     )
+
+
+def check_meaning(manifest: CheckpointManifest, layout: DataLayout) -> None:
+    """The data's layout must be the checkpoint's.
+
+    Raises:
+        ContractError: everything that differs.
+    """
+    data = make_manifest(layout)
+    problems = Problems()
+    for name in ("embodiment", "camera_slots", "gripper", "control_rate_hz", "state_source"):
+        expected, got = getattr(manifest, name), getattr(data, name)
+        if expected != got and (name, expected) != ("state_source", None):
+            do = "convert the data with --checkpoint, or set model.inherit=weights"
+            problems.add(f"data: {name}", f"{expected} as the checkpoint has", got, do)
+    expected, got = manifest.state_roles, data.state_roles
+    if expected != got:
+        mixed = "in another order: " if sorted(expected) == sorted(got) else ""
+        do = "convert the data with --checkpoint, or set model.inherit=weights"
+        problems.add("data: joints", ", ".join(expected), f"{mixed}{', '.join(got)}", do)
+    problems.raise_if_any()

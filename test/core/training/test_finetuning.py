@@ -14,10 +14,15 @@ import torch
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.gemma import GemmaLayer
 from adamoe_ros.model.moe import MoEFeedForward
-from adamoe_ros.training.config import LoraConfig, ModelConfig, TrainingConfig, load_config
-from adamoe_ros.training.demonstrations import DemonstrationSet
-from adamoe_ros.training.parts import add_lora, parts, plain_state, prepare_parts
+from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.finetuning import add_lora, parts, plain_state, prepare_parts
 from adamoe_ros.training.trainer import Trainer
+from adamoe_ros.training.training_config import (
+    LoraConfig,
+    NetworkConfig,
+    TrainingConfig,
+    load_config,
+)
 
 MakeTrainer = Callable[..., Trainer]
 FAST = [f"optimiser.{group}.peak_lr=1e-3" for group in ("base", "experts", "router")]
@@ -61,10 +66,10 @@ def test_a_frozen_part_stays(part: str, make_trainer: MakeTrainer, tmp_path: Pat
 def test_wrong_parts_are_named(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     network: Any = make_trainer(config(), tmp_path).network
     with pytest.raises(ContractError, match=r"model\.freeze: expected parts: vision.*got eyes"):
-        prepare_parts(network, ModelConfig(freeze=("eyes",)), 0)
+        prepare_parts(network, NetworkConfig(freeze=("eyes",)), 0)
     with pytest.raises(ContractError, match="something to train"):
         everything = tuple(name for name in parts(network))
-        prepare_parts(network, ModelConfig(freeze=everything), 0)
+        prepare_parts(network, NetworkConfig(freeze=everything), 0)
 
 
 def test_low_rank_changes(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.config import dump_config, load_config
+from adamoe_ros.training.training_config import dump_config, load_config
 
 
 def test_overrides_reach_nested_keys() -> None:

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a policy by name: what is frozen, and what gets low-rank changes instead of new weights."""
+"""What is done to a network before it trains: freezing, LoRA, gradient checkpointing."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.model.gemma import GemmaLayer
 from adamoe_ros.model.moe import Experts, MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.training.config import LoraConfig
-from adamoe_ros.training.config import ModelConfig as Wanted
+from adamoe_ros.model.siglip import VisionBlock
+from adamoe_ros.training.training_config import LoraConfig, NetworkConfig
 
 _BETWEEN = ".parametrizations."  # what torch puts into the names of changed weights
 _PROJECTIONS = (
@@ -52,7 +55,7 @@ def _named(network: AdaMoEPolicy, names: Sequence[str], where: str) -> list[nn.M
     return [module for name in names for module in known[name]]
 
 
-def prepare_parts(network: AdaMoEPolicy, wanted: Wanted, seed: int) -> None:
+def prepare_parts(network: AdaMoEPolicy, wanted: NetworkConfig, seed: int) -> None:
     """Freeze parts and put in low-rank changes, in place.
 
     Args:
@@ -132,3 +135,11 @@ def plain_state(tensors: Mapping[str, Tensor], lora: LoraConfig | None) -> dict[
             change = tensors[f"{stem}.0.b"] @ tensors[f"{stem}.0.a"]
             plain[stem.replace(_BETWEEN, ".")] = weight + lora.alpha / lora.rank * change
     return plain
+
+
+def checkpoint_layers(network: nn.Module) -> None:
+    """Wrap every transformer layer's ``forward`` in place; names of parameters stay."""
+    for module in network.modules():
+        if isinstance(module, (GemmaLayer, VisionBlock)):
+            again = functools.partial(checkpoint, module.forward, use_reentrant=False)
+            module.forward = again  # type: ignore[method-assign]

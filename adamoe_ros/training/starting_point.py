@@ -13,19 +13,17 @@ import torch
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.manifest import CheckpointManifest
-from adamoe_ros.model.config import ModelConfig as Sizes
-from adamoe_ros.model.config import MoEConfig, preset
+from adamoe_ros.model.config import ModelConfig, MoEConfig, preset
 from adamoe_ros.model.initial import initialise
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.model.upcycle import UpcycleSettings, upcycle_from_dense
 from adamoe_ros.model.weights import load_policy, parameter_shapes
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.normalise import NormStats
-from adamoe_ros.training.config import TrainingConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet
-from adamoe_ros.training.export import make_manifest
-from adamoe_ros.training.fit import check_meaning, check_statistics
-from adamoe_ros.training.statistics import data_statistics, inner_statistics
+from adamoe_ros.training.data_manifest import check_meaning, make_manifest
+from adamoe_ros.training.data_statistics import check_statistics, data_statistics, inner_statistics
+from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.training_config import TrainingConfig
 from adamoe_ros.training.vocabulary import build_tokenizer
 
 
@@ -38,7 +36,7 @@ class Start:
         tokenizer: content of the tokenizer's file.
     """
 
-    sizes: Sizes
+    sizes: ModelConfig
     network: AdaMoEPolicy
     statistics: NormStats
     tokenizer: bytes
@@ -75,7 +73,7 @@ def meaning_of(config: TrainingConfig, base: Checkpoint | None) -> CheckpointMan
     return None if base is None or config.model.inherit == "weights" else base.manifest
 
 
-def model_sizes(config: TrainingConfig, base: Checkpoint | None = None) -> Sizes:
+def model_sizes(config: TrainingConfig, base: Checkpoint | None = None) -> ModelConfig:
     """Sizes of the network to train.
 
     Raises:
@@ -97,7 +95,7 @@ def model_sizes(config: TrainingConfig, base: Checkpoint | None = None) -> Sizes
     return sizes
 
 
-def _mixture(config: TrainingConfig, sizes: Sizes) -> Sizes:
+def _mixture(config: TrainingConfig, sizes: ModelConfig) -> ModelConfig:
     wanted = config.model.upcycle
     if wanted is None:
         return sizes
@@ -108,7 +106,7 @@ def _mixture(config: TrainingConfig, sizes: Sizes) -> Sizes:
 
 
 def make_start(
-    config: TrainingConfig, base: Checkpoint | None, sizes: Sizes, data: DemonstrationSet
+    config: TrainingConfig, base: Checkpoint | None, sizes: ModelConfig, data: DemonstrationSet
 ) -> Start:
     """Everything a run needs besides its data.
 
@@ -136,7 +134,7 @@ def make_start(
 
 
 def _inherited(
-    config: TrainingConfig, base: Checkpoint, sizes: Sizes, data: DemonstrationSet
+    config: TrainingConfig, base: Checkpoint, sizes: ModelConfig, data: DemonstrationSet
 ) -> tuple[CheckpointManifest, NormStats]:
     """Meaning and statistics, of the checkpoint or of the data."""
     objects = sizes.aux_positions > 0
@@ -156,7 +154,7 @@ def _inherited(
     return base.manifest, base.statistics
 
 
-def _network(config: TrainingConfig, base: Checkpoint, sizes: Sizes) -> AdaMoEPolicy:
+def _network(config: TrainingConfig, base: Checkpoint, sizes: ModelConfig) -> AdaMoEPolicy:
     """The checkpoint's weights in float32, upcycled if asked for, ready to be trained."""
     network = base.load_network("cpu", torch.float32)
     wanted = config.model.upcycle

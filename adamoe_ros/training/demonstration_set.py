@@ -1,16 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations in memory: kept frames of many episodes, chunks cut from each episode's actions."""
+"""Demonstrations in memory: episodes, what their numbers mean, and the batches made of them.
+
+Kept frames of many episodes; chunks are cut from each episode's actions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import Problems
-from adamoe_ros.training.samples import Batch, DataLayout
+
+
+@dataclass(frozen=True)
+class DataLayout:
+    """What the numbers of a data set mean.
+
+    Attributes:
+        embodiment: kinematics it was recorded on, e.g. ``vx300s_dual``.
+        camera_slots: of the images, in the model's order.
+        roles: of state and actions, canonical (``left_0 ... right_gripper``).
+        control_rate_hz: of the action rows.
+        gripper_open, gripper_closed: values of a gripper's column.
+        state_source: ``measured`` positions, or the ``last_command``.
+    """
+
+    embodiment: str
+    camera_slots: tuple[str, ...]
+    roles: tuple[str, ...]
+    control_rate_hz: float
+    gripper_open: float = 1.0
+    gripper_closed: float = 0.0
+    state_source: Literal["measured", "last_command"] = "measured"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples, not yet normalised.
+
+    Attributes:
+        images: (B, C, H, W, 3) uint8 RGB, camera slots in the model's order, of the model's size.
+        state: (B, S) float32, physical units of the checkpoint.
+        actions: (B, R, A) float32, chunk rows, physical units of the checkpoint.
+        instructions: B sentences.
+        objects: (B, O) float32, auxiliary object targets in m, or None where the data has none.
+    """
+
+    images: NDArray[np.uint8]
+    state: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    instructions: tuple[str, ...]
+    objects: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +82,7 @@ class Episode:
 
 
 class DemonstrationSet:
-    """A ``SampleSource`` over episodes; a chunk beyond an episode's end repeats its last action.
+    """Samples of episodes by number; a chunk beyond an episode's end repeats its last action.
 
     Args:
         episodes: at least one.

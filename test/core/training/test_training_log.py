@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from adamoe_ros.training.config import load_config
-from adamoe_ros.training.journal import Journal
-from adamoe_ros.training.storage import read_lines
 from adamoe_ros.training.trainer import Trainer
+from adamoe_ros.training.training_config import load_config
+from adamoe_ros.training.training_log import TrainingLog, read_lines
 
 
 def scalars(folder: Path, name: str) -> dict[int, float]:
@@ -42,10 +41,10 @@ def test_event_files_have_what_the_lines_have(
 
 def test_a_resumed_run_replaces_what_was_beyond(tmp_path: Path) -> None:
     for first, value in ((0, 1.0), (2, 5.0)):
-        journal = Journal(tmp_path, first, 4, 1, events=True)
+        log = TrainingLog(tmp_path, first, 4, 1, events=True)
         for step in range(first + 1, 5):
-            journal.losses(step, {"loss": value}, {})
-        journal.close()
+            log.losses(step, {"loss": value}, {})
+        log.close()
     assert scalars(tmp_path, "loss/loss") == {1: 1.0, 2: 1.0, 3: 5.0, 4: 5.0}
     lines = read_lines(tmp_path / "log.jsonl")
     assert [(r["step"], r["loss"]) for r in lines] == [(1, 1.0), (2, 1.0), (3, 5.0), (4, 5.0)]
@@ -55,8 +54,8 @@ def test_without_the_package_a_line_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    journal = Journal(tmp_path, 0, 1, 1, events=True)
-    journal.losses(1, {"loss": 1.0}, {})
-    journal.close()
+    log = TrainingLog(tmp_path, 0, 1, 1, events=True)
+    log.losses(1, {"loss": 1.0}, {})
+    log.close()
     assert "pip install tensorboard" in capsys.readouterr().err
     assert not (tmp_path / "tensorboard").exists()

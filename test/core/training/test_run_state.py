@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.storage import (
-    JsonLines,
+from adamoe_ros.training.run_state import (
     load_state,
-    read_lines,
     save_state,
-    write_atomic,
+    write_file,
 )
+from adamoe_ros.training.training_log import JsonLines, read_lines
 
 
 def test_state_round_trip(tmp_path: Path) -> None:
@@ -35,7 +34,7 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(ContractError, match="No space left"):
-        write_atomic(path, fail)
+        write_file(path, fail)
     assert load_state(path)["step"] == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.pt"]
 
