@@ -26,10 +26,10 @@ from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.control.delays import DelayWindow
 from adamoe_ros.control.leftover import Leftover, PreviousChunks
 from adamoe_ros.control.rtc_math import reanchor
 from adamoe_ros.control.scheduling import (
+    DelayWindow,
     InferencePlan,
     InferenceRequest,
     InferenceScheduler,

@@ -14,8 +14,8 @@ from bag_support import START, motion, pose, simulated_robot, write_mcap
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.control.delays import DelayWindow
 from adamoe_ros.control.scheduling import (
+    DelayWindow,
     InferencePlan,
     InferenceScheduler,
     SchedulerSettings,
