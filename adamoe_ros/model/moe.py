@@ -59,11 +59,15 @@ class Routing:
     scales: Tensor
 
 
-class RoutingTrace(list[Routing]):
-    """Receives each layer's decisions in a pass that FSDP may see.
+class RoutingTrace:
+    """Receives the layers' decisions as a list would. Of a list with tensors FSDP makes copies."""
 
-    FSDP copies the lists with tensors that go into a layer; a type of its own is passed as it is.
-    """
+    def __init__(self) -> None:
+        self.layers: list[Routing] = []
+
+    def append(self, routing: Routing) -> None:
+        """Add a layer's."""
+        self.layers.append(routing)
 
 
 class Experts(nn.Module):

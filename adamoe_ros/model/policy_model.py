@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -315,14 +315,15 @@ class AdaMoEPolicy(nn.Module):
         time = _per_row(time, actions)
         x_t, target = noisy_actions(actions.float(), noise.float(), time)
         trace = RoutingTrace()
-        velocity = self.velocity_joint(prefix, state, x_t, time, trace)
+        into = cast("list[Routing]", trace)
+        velocity = self.velocity_joint(prefix, state, x_t, time, into)
         predicted = time > 0
         rows = (velocity - target).square().mean(-1) * predicted
         located = None
         if objects is not None and prefix.objects is not None:
             located = F.mse_loss(prefix.objects, objects.float())
         flow = rows.sum() / predicted.sum().clamp(min=1)
-        return PolicyLoss(flow, rows, located, moe_statistics(trace))
+        return PolicyLoss(flow, rows, located, moe_statistics(trace.layers))
 
     def forward(self, *args: Any, **kwargs: Any) -> PolicyLoss:
         """``loss``, for wrappers that only know ``forward``."""
