@@ -180,7 +180,7 @@ class EpisodeFrames:
         """
         for event in self._stream.events():
             if event.kind == self._wanted:
-                self._timeline.add(event.stamp_ns, *event.value)
+                self._timeline.add(event.stamp_ns, event.value)
             elif event.kind == "observation":
                 if event.stamp_ns < self._newest_ns:
                     self.cut = True

@@ -8,7 +8,7 @@ when an observation that has it is loaded, so that pictures nobody asks for cost
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,14 +24,14 @@ from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.stream_account import StreamAccount
 from adamoe_ros.data.timeline import JointTimeline
 from adamoe_ros.streams.buffer import Verdict
-from adamoe_ros.streams.command_messages import CommandReader
+from adamoe_ros.streams.commands import CommandDecoder
 from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.inputs import ObservationInputs
-from adamoe_ros.streams.messages import stamp_ns
+from adamoe_ros.streams.joint_states import listed
+from adamoe_ros.streams.messages import CLOCK_TOLERANCE_S, stamp_ns
 
 Vector = NDArray[np.float64]
 ClockChoice = Literal["auto", "log", "clock", "stamps"]
-_OTHER_CLOCK_S = 2.0  # as AlignSettings.clock_tolerance_s
 LAG_NS = 250_000_000  # by which pictures may arrive before the joint state of their moment
 _JUMP_NS = 500_000_000  # as AlignSettings.jump_s
 _LOOK = 200  # messages that the choice of the clock looks at
@@ -70,18 +70,11 @@ class _Arrival(NamedTuple):
     message: Any
 
 
-class Part(NamedTuple):
-    """Joints of one topic: their columns in ``RobotProfile.joint_ids``, and values."""
-
-    columns: tuple[int, ...]
-    values: Vector
-
-
 class Event(NamedTuple):
     """Something the bag tells, at ``now_ns`` of the clock that arrivals are judged by.
 
-    ``kind`` and ``value``: ``observation`` a BagObservation; ``state`` a Part of the measured joints
-    in the driver's units; ``command`` a Part of what the arms were told, driver's command units;
+    ``kind`` and ``value``: ``observation`` a BagObservation; ``state`` a JointPart, measured in the
+    driver's units; ``command`` a CommandedMotion in the driver's command units;
     ``instruction`` a sentence. ``stamp_ns`` is the message's own.
     """
 
@@ -139,7 +132,7 @@ class BagStream:
         self.path = bag.path
         self._bag, self._profile = bag, profile
         self._inputs = ObservationInputs(profile, self.options.slots, to_model)
-        self._commands = CommandReader(profile)
+        self._commands = CommandDecoder(profile)
         self._input_names: dict[str, list[str]] = {}
         for item in self._inputs.topics:
             self._input_names.setdefault(self.resolve(item.topic), []).append(item.name)
@@ -158,6 +151,7 @@ class BagStream:
         self._instruction = self.options.instruction
         self._last_stamp = -1
         self._newest_now = 0
+        self._odd = self._by_arrival()  # topics whose stamps say nothing of the time
         self.clock = self._choose_clock()
 
     def resolve(self, topic: str) -> str:
@@ -179,6 +173,15 @@ class BagStream:
             problems.add(f"{self._bag.path.name}: {topic}", "messages", got, do)
         problems.raise_if_any()
 
+    def _by_arrival(self) -> set[str]:
+        """Topics whose stamp is their arrival, as the profile says."""
+        own = {topic.source.topic: topic.source.stamp for topic in state_topics(self._profile)}
+        own |= {
+            str(camera.topic): camera.stamp for camera in self._profile.present_cameras.values()
+        }
+        own |= {topic.target.topic: topic.target.stamp for topic in self._commands.topics}
+        return {self.resolve(topic) for topic, stamp in own.items() if stamp == "arrival"}
+
     def _relative(self, topic: str) -> str:
         namespace = self.options.namespace.strip("/")
         return topic.lstrip("/").removeprefix(f"{namespace}/" if namespace else "")
@@ -193,30 +196,43 @@ class BagStream:
     def _choose_clock(self) -> Literal["log", "clock", "stamps"]:
         if self.options.clock != "auto":
             return self.options.clock
-        distances: dict[str, list[float]] = {"log": [], "clock": []}
+        off = self._offsets()
+        if not off["log"] or _near(off["log"].values()):
+            return "log"  # streams that are of another clock are left out, and their offset told
+        if _near(off["clock"].values()):
+            self.notes.append("arrivals are judged by the bag's /clock: stamps are of its time")
+            return "clock"
+        middle = float(np.median(list(off["log"].values())))
+        self._odd |= {
+            topic for topic, value in off["log"].items() if abs(value - middle) > CLOCK_TOLERANCE_S
+        }
+        self.notes.append(
+            f"stamps are {abs(middle):.1f} s off the recorder's clock; arrivals are judged by the stamps"
+        )
+        return "stamps"
+
+    def _offsets(self) -> dict[str, dict[str, float]]:
+        """Clock -> input topic -> median of that clock minus the stamps, s, at the bag's begin."""
+        found: dict[str, dict[str, list[float]]] = {"log": {}, "clock": {}}
         clock_ns: int | None = None
         topics = [*self._input_names, *(["/clock"] if "/clock" in self._bag.topics else [])]
         for number, item in enumerate(self._bag.messages(topics)):
             if item.topic == "/clock":
                 clock_ns = stamp_ns(item.message.clock)
-                continue
-            stamp = stamp_ns(item.message.header.stamp)
-            if stamp:
-                distances["log"].append(abs(item.time_ns - stamp) / 1e9)
+            elif stamp := self._stamp(item.topic, item.message):
+                found["log"].setdefault(item.topic, []).append((item.time_ns - stamp) / 1e9)
                 if clock_ns is not None:
-                    distances["clock"].append(abs(clock_ns - stamp) / 1e9)
+                    found["clock"].setdefault(item.topic, []).append((clock_ns - stamp) / 1e9)
             if number > _LOOK:
                 break
-        if not distances["log"] or np.median(distances["log"]) <= _OTHER_CLOCK_S:
-            return "log"
-        if distances["clock"] and np.median(distances["clock"]) <= _OTHER_CLOCK_S:
-            self.notes.append("arrivals are judged by the bag's /clock: stamps are of its time")
-            return "clock"
-        off = np.median(distances["log"])
-        self.notes.append(
-            f"stamps are {off:.1f} s off the recorder's clock; arrivals are judged by the stamps"
-        )
-        return "stamps"
+        return {
+            clock: {topic: float(np.median(values)) for topic, values in topics.items()}
+            for clock, topics in found.items()
+        }
+
+    def _stamp(self, topic: str, message: Any) -> int:
+        """ns by the message's header; 0: it has none that counts."""
+        return 0 if topic in self._odd else _header_stamp(message)
 
     # --- the pass -------------------------------------------------------------------------------
 
@@ -237,6 +253,18 @@ class BagStream:
             if topic in self._command_names:
                 yield from self._take_command(topic, message, now_ns)
         yield from self._observation(now_ns=self._newest_now)
+        self._note_streams()
+
+    def _note_streams(self) -> None:
+        """What was left out of whole streams, and what never came."""
+        self.notes += self._inputs.aligner.clock_notes()
+        for topic, names in self._commands.others.items():
+            text = "are no joints of the profile and are left out"
+            self.notes.append(f"commands on {topic}: {listed(names)} {text}")
+        if self._last_stamp < 0:
+            self.notes += [
+                f"never usable: {item}" for item in self._inputs.missing(self._newest_now)
+            ]
 
     def _lagged(self, words: set[str]) -> Iterator[_Arrival]:
         """Messages with their arrival; pictures and sentences after joint states that came later."""
@@ -255,7 +283,7 @@ class BagStream:
             time_ns, topic, message = item
             now_ns = time_ns if by_log else self._now(time_ns, topic, message, now_ns)
             self._newest_now = now_ns
-            if self._goes_back(topic, message, newest):
+            if self._goes_back(topic, self._stamp(topic, message), newest):
                 while heap:  # what came before the jump is of the time before
                     yield heapq.heappop(heap)[2]
             while heap and heap[0][0] <= time_ns:
@@ -269,9 +297,8 @@ class BagStream:
             yield heapq.heappop(heap)[2]
 
     @staticmethod
-    def _goes_back(topic: str, message: Any, newest: dict[str, int]) -> bool:
+    def _goes_back(topic: str, stamp: int, newest: dict[str, int]) -> bool:
         """Whether a message's stamp is far before the newest of its topic; notes it."""
-        stamp = _header_stamp(message)
         if not stamp:
             return False
         before = newest.get(topic, 0)
@@ -288,8 +315,8 @@ class BagStream:
             return log_ns
         if self.clock == "clock":
             return stamp_ns(message.clock) if topic == "/clock" else before_ns
-        stamp = _header_stamp(message)
-        went_back = before_ns - stamp > _OTHER_CLOCK_S * 1e9
+        stamp = self._stamp(topic, message)
+        went_back = before_ns - stamp > CLOCK_TOLERANCE_S * 1e9
         return stamp if stamp and went_back else max(stamp, before_ns)
 
     def _word_topics(self) -> set[str]:
@@ -319,29 +346,26 @@ class BagStream:
         if name in self._profile.cameras:
             yield from self._observation(now_ns)  # its joint state will not come any more
         verdict = self._inputs.push(name, sample, now_ns)
-        account.take(sample.stamp_ns, now_ns, verdict)
+        account.take(sample.stamp_ns, now_ns, verdict, getattr(sample.value, "columns", ()))
         if self._inputs.aligner.events:
             for event in self._inputs.aligner.take_events():
                 self.notes.append(f"{now_ns / 1e9:.3f}: {event}")
-        columns = self._state_columns.get(name)
-        if columns is not None and verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
-            yield Event("state", now_ns, sample.stamp_ns, Part(columns, sample.value))
+        if name in self._state_columns and verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
+            yield Event("state", now_ns, sample.stamp_ns, sample.value)
         yield from self._complete_observation(now_ns)
 
     def _take_command(self, topic: str, message: Any, now_ns: int) -> Iterator[Event]:
         try:
-            found = self._commands.push(self._command_names[topic], message, now_ns)
+            motion = self._commands.push(self._command_names[topic], message, now_ns)
         except ContractError as error:
             self._note_once(topic, str(error))
             return
-        if found is None:
+        if motion is None:
             return
-        stamp, values = found
-        columns = self._command_columns[self._command_names[topic]]
-        yield Event("command", now_ns, stamp, Part(columns, values))
-        whole = self._commands.whole
-        if self._inputs.from_commands and whole is not None:
-            self._inputs.push_commanded(stamp, whole, now_ns)
+        yield Event("command", now_ns, motion.stamp_ns, motion)
+        if self._inputs.from_commands:
+            values = motion.at(motion.stamp_ns)
+            self._inputs.push_commanded(motion.stamp_ns, values, now_ns, motion.columns)
             yield from self._complete_observation(now_ns)
 
     def _complete_observation(self, now_ns: int) -> Iterator[Event]:
@@ -391,6 +415,10 @@ class BagStream:
     def broken(self) -> int:
         """Input messages that were left out because their content does not fit."""
         return sum(self._wrong.values())
+
+
+def _near(offsets: Iterable[float]) -> bool:
+    return any(abs(value) <= CLOCK_TOLERANCE_S for value in offsets)
 
 
 def _header_stamp(message: Any) -> int:

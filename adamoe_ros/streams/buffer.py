@@ -14,7 +14,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from adamoe_ros.streams.messages import clock_line
+
 Value = TypeVar("Value")
+_STANDING = 4  # messages in a row with one stamp: its clock stands
 _RECENT = 64  # intervals and delays that the statistics cover
 
 
@@ -25,6 +28,7 @@ class Verdict(Enum):
     DUPLICATE = "duplicate"
     OUT_OF_ORDER = "out of order"
     OTHER_CLOCK = "other clock"
+    OTHER_JOINTS = "other joints"  # none of the profile's
     JUMPED_BACK = "jumped back"  # kept; everything before it is void
 
 
@@ -80,6 +84,8 @@ class StreamBuffer(Generic[Value]):
         self._jump_ns, self._clock_ns, self._receipt_ns = jump_ns, clock_ns, receipt_ns
         self._counts = dict.fromkeys(Verdict, 0)
         self._offset_ns = 0
+        self._last_stamp, self._repeats = -1, 0  # of all messages, refused ones too
+        self._clock_problem = self._last_problem = ""
         self._used_ns = -1
         self._spacing: deque[int] = deque(maxlen=_RECENT)
         self._delays: deque[int] = deque(maxlen=_RECENT)
@@ -88,8 +94,7 @@ class StreamBuffer(Generic[Value]):
         """Take a message if its stamp can be used."""
         verdict = self._judge(stamp_ns, arrival_ns)
         self._counts[verdict] += 1
-        if verdict is Verdict.OTHER_CLOCK:
-            self._offset_ns = arrival_ns - stamp_ns
+        self._note_clock(verdict, stamp_ns, arrival_ns)
         if verdict is Verdict.JUMPED_BACK:
             self.clear()
         if verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
@@ -101,6 +106,22 @@ class StreamBuffer(Generic[Value]):
             self._offset_ns = 0
             self.items.append((stamp_ns, value))
         return verdict
+
+    def _note_clock(self, verdict: Verdict, stamp_ns: int, arrival_ns: int) -> None:
+        self._repeats = self._repeats + 1 if stamp_ns == self._last_stamp else 0
+        self._last_stamp = stamp_ns
+        if self._repeats >= _STANDING:
+            self._clock_problem = (
+                f"stamps stand still at {stamp_ns / 1e9:.3f} s: correct the driver, or set "
+                "'stamp: arrival' for this stream in the profile"
+            )
+        elif verdict is Verdict.OTHER_CLOCK:
+            self._clock_problem = clock_line(stamp_ns, arrival_ns)
+        elif verdict is not Verdict.DUPLICATE:
+            self._clock_problem = ""
+        if verdict is Verdict.OTHER_CLOCK:
+            self._offset_ns = arrival_ns - stamp_ns
+        self._last_problem = self._clock_problem or self._last_problem
 
     def _judge(self, stamp_ns: int, arrival_ns: int) -> Verdict:
         if abs(arrival_ns - stamp_ns) > self._clock_ns:
@@ -136,6 +157,20 @@ class StreamBuffer(Generic[Value]):
     def offset_s(self) -> float:
         """arrival - stamp, s, while messages are refused for their clock; 0 otherwise."""
         return self._offset_ns / 1e9
+
+    @property
+    def clock_problem(self) -> str:
+        """Why the stamps of the last messages are no use; empty: they are."""
+        return self._clock_problem
+
+    @property
+    def clock_note(self) -> str:
+        """How many messages were left out for their stamps' clock, and why; empty: none."""
+        if not self._last_problem:
+            return ""
+        lost = self._counts[Verdict.OTHER_CLOCK] + self._counts[Verdict.DUPLICATE]
+        count = f"{lost} of {sum(self._counts.values())} messages left out"
+        return f"{self.name}: {count}: {self._last_problem}"
 
     def nearest(self, time_ns: int) -> tuple[int, Value] | None:
         """The value whose stamp is closest to a time."""
