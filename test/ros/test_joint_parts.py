@@ -78,6 +78,9 @@ def test_arms_and_grippers_of_their_own_drivers(tmp_path: Path) -> None:
         home = [value for _, arm in probe.profile.ordered_arms for value in arm.home]
         probe.wait(lambda: len(probe.status.measured) == len(home), "a measured pose")
         np.testing.assert_allclose(probe.status.measured, home)
+        probe.run()
+        probe.chunk(np.tile(probe.status.commanded, (400, 1)), dt=0.1)
+        probe.wait_mode(ControlStatus.RUNNING)
         drivers.silent.add("left gripper")
         probe.wait_mode(ControlStatus.HOLD, "state_stale")
         line = "joint states on follower_left/joint_states: expected fresh stamps of left/gripper"

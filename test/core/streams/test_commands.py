@@ -184,7 +184,7 @@ def test_a_message_of_another_type_is_one_line() -> None:
 def test_commands_stamped_by_another_clock_are_refused_or_taken_by_arrival() -> None:
     late = joint_state(["a", "b", "g"], [1.0, 2.0, 0.01], NOW - 10_800 * SECOND)
     late.header.stamp.sec = 42
-    with pytest.raises(ContractError, match="58.0 s behind their arrival.*stamp: arrival"):
+    with pytest.raises(ContractError, match=r"58\.0 s behind their arrival.*stamp: arrival"):
         CommandDecoder(robot()).push("right/commands", late, NOW)
     document = robot().model_dump(exclude_unset=True)
     document["arms"]["right"]["command"]["stamp"] = "arrival"
