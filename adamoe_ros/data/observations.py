@@ -257,14 +257,14 @@ class BagStream:
 
     def _note_streams(self) -> None:
         """What was left out of whole streams, and what never came."""
-        self.notes += self._inputs.aligner.clock_notes()
+        clocks = self._inputs.aligner.clock_notes()
+        self.notes += clocks
         for topic, names in self._commands.others.items():
-            text = "are no joints of the profile and are left out"
-            self.notes.append(f"commands on {topic}: {listed(names)} {text}")
+            self.notes.append(f"commands on {topic}: left out, not in the profile: {listed(names)}")
         if self._last_stamp < 0:
-            self.notes += [
-                f"never usable: {item}" for item in self._inputs.missing(self._newest_now)
-            ]
+            lost = self._inputs.missing(self._newest_now)
+            named = {line.split(":")[0] for line in clocks}
+            self.notes += [f"never usable: {line}" for line in lost if line.split(" ")[0] not in named]
 
     def _lagged(self, words: set[str]) -> Iterator[_Arrival]:
         """Messages with their arrival; pictures and sentences after joint states that came later."""

@@ -163,4 +163,5 @@ def encoding_name(name: str, where: str, expected: str | None = None) -> str:
         orders = UNORDERED[given]
         got = f"{name}, which says no order of colours"
         do = f"set the profile's encoding to {orders[0]} (OpenCV's order) or {orders[1]}"
+        expected = wanted or " or ".join(orders)
     raise ContractError(problem(where, expected or f"one of {', '.join(ENCODINGS)}", got, do))
