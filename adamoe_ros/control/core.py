@@ -19,17 +19,21 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.control.chunk_check import ChunkCheck, ChunkRefusedError
-from adamoe_ros.control.estop import EmergencyStop
+from adamoe_ros.control.admission import (
+    TOO_FAR,
+    ChunkCheck,
+    ChunkRefusedError,
+    check_start_pose,
+    far_joints,
+)
 from adamoe_ros.control.gate import Gate
 from adamoe_ros.control.limits import joint_limits, measured_to_command
 from adamoe_ros.control.metrics import SeamMetrics
 from adamoe_ros.control.settings import AT_LAST_ROW, Cause, ControlSettings
-from adamoe_ros.control.start_check import TOO_FAR, check_start_pose, far_joints
 from adamoe_ros.control.status import ChunkVerdict, ControlSnapshot, Mode, TickResult
 from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.control.timeline import Timeline
-from adamoe_ros.control.watchdog import Watchdogs
+from adamoe_ros.control.watchdog import EmergencyStop, Watchdogs
 
 Vector = NDArray[np.float64]
 

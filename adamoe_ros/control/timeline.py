@@ -24,7 +24,7 @@ from adamoe_ros.control.interpolation import (
 )
 from adamoe_ros.control.limits import JointLimits
 from adamoe_ros.control.smoothing import smoothed
-from adamoe_ros.control.strategies.base import Strategy, Track
+from adamoe_ros.control.strategies import Strategy, Track
 
 Vector = NDArray[np.float64]
 _NOTHING = 1e-12  # sum of weights below this: only the newest chunk counts

@@ -18,7 +18,7 @@ from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.data.bag.types import distro_store
 from adamoe_ros.data.bag.writer import BagWriter
 from adamoe_ros.data.episode_info import EpisodeInfo
-from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
+from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
 from adamoe_ros.data.units import Units
 from adamoe_ros.streams.command_codecs import make_time
 from adamoe_ros.streams.commands import CommandEncoder

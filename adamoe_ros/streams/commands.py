@@ -29,6 +29,15 @@ def topic_codec(topic: CommandTopic) -> CommandCodec:
     return command_codec(topic.target.type, f"type of command topic {topic.target.topic}")
 
 
+def command_type(topic: CommandTopic) -> str:
+    """Message type of a command topic, ``package/msg/Name``.
+
+    Raises:
+        ContractError: the profile names a command type that does not exist.
+    """
+    return topic_codec(topic).message_type(len(topic.names))
+
+
 class CommandEncoder:
     """Splits command vectors by topic.
 
@@ -47,10 +56,7 @@ class CommandEncoder:
     def __init__(self, profile: RobotProfile, trajectory_time_s: float = 0.0) -> None:
         self.topics = command_topics(profile)
         self._codecs = [topic_codec(topic) for topic in self.topics]
-        self.types = [
-            codec.message_type(len(topic.names))
-            for codec, topic in zip(self._codecs, self.topics, strict=True)
-        ]
+        self.types = [command_type(topic) for topic in self.topics]
         self._columns = [np.array(topic.columns) for topic in self.topics]
         self._width = len(profile.joint_ids)
         self._times_s = (trajectory_time_s or 2.0 / profile.command_rate,)

@@ -16,7 +16,7 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import CommandTopic
 from adamoe_ros.ros import names, qos
-from adamoe_ros.streams.commands import CommandEncoder, topic_codec
+from adamoe_ros.streams.commands import CommandEncoder, command_type
 
 
 class CommandOutputs:
@@ -69,7 +69,7 @@ def message_type(topic: CommandTopic) -> Any:
     Raises:
         ContractError: its package is not installed.
     """
-    name = topic_codec(topic).message_type(len(topic.names))
+    name = command_type(topic)
     try:
         return _message_class(name)
     except (ImportError, AttributeError) as error:

@@ -36,7 +36,7 @@ from adamoe_ros.ros.control.control_messages import chunk_from_message, status_m
 from adamoe_ros.ros.control.control_parameters import ControlParameters
 from adamoe_ros.ros.control.realtime import lock_memory, quiet_garbage_collector, use_fifo
 from adamoe_ros.ros.control.ticks import TickMonitor
-from adamoe_ros.ros.diagnostics_publisher import Diagnostic, DiagnosticsPublisher
+from adamoe_ros.ros.diagnostics_publisher import Diagnostic, DiagnosticsPublisher, Level
 from adamoe_ros.ros.lifecycle import ManagedNode
 from adamoe_ros.streams.joint_states import JointSample
 
@@ -237,7 +237,10 @@ class ControlNode(ManagedNode[ControlParameters]):
 
     def _collect_diagnostics(self) -> list[Diagnostic]:
         timing = Timing(self._monitor.period_s, self._monitor.jitter(0.999))
-        return list(diagnostics(self._message(), timing))
+        found = list(diagnostics(self._message(), timing))
+        if self.transport_problem:
+            found.append(Diagnostic("transports", Level.WARN, self.transport_problem))
+        return found
 
     # --- small helpers --------------------------------------------------------------------------
 

@@ -12,16 +12,13 @@ import shutil
 import sys
 import threading
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rclpy.action import ActionServer, CancelResponse
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.task import Future
 
-from adamoe_ros.action import RecordEpisode
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
@@ -29,32 +26,12 @@ from adamoe_ros.data.episode_info import EpisodeInfo, folder_hash, hash_of
 from adamoe_ros.data.episode_recorder import EpisodeRecorder, free_bytes, next_folder, summary
 from adamoe_ros.ros.live_parameters import LiveParameters
 from adamoe_ros.ros.recorder.parameter_query import ParameterQuery
+from adamoe_ros.ros.recorder.record_action import RecordAction
 from adamoe_ros.ros.recorder.recorder_parameters import RecorderParameters
-from adamoe_ros.ros.recorder.recorder_topics import RawTopics, Sentences, wanted_topics
+from adamoe_ros.ros.recorder.recorder_topics import InstructionTopics, RawTopics, wanted_topics
 from adamoe_ros.srv import ControlRecording
 
-_LOOK = 0.2  # s between looks for new publishers and at the running episode
-_FEEDBACK = 0.5  # s between two of an action
-Result = RecordEpisode.Result
-_CODES = {
-    "max_duration": Result.DURATION_REACHED,
-    "stopped": Result.STOPPED,
-    "discarded": Result.DISCARDED,
-    "disk_full": Result.DISK_FULL,
-    "write_failed": Result.WRITE_FAILED,
-    "shutdown": Result.SHUTDOWN,
-}
-
-
-@dataclass
-class _ActionRun:
-    """An episode that an action has begun; ``told``: s of the last feedback."""
-
-    handle: Any
-    episode: EpisodeRecorder
-    max_duration: float
-    ended: Future[None]
-    told: float = 0.0
+_POLL = 0.2  # s between searches for new publishers and checks of the running episode
 
 
 class RecorderNode(Node):
@@ -76,28 +53,27 @@ class RecorderNode(Node):
         self._episode: EpisodeRecorder | None = None
         self._last: EpisodeRecorder | None = None
         self._closed = False
-        self._sentences = Sentences(self.resolve_topic_name)
-        self._rank = 0  # of the source of the running episode's sentence
+        self._instructions = InstructionTopics(self.resolve_topic_name)
+        self._rank = 0  # of the source of the running episode's instruction
         wanted = wanted_topics(self, self._profile, params.extra_topics)
-        self.topics = RawTopics(self, wanted, self._heard)
+        self.topics = RawTopics(self, wanted, self._on_message)
         self._queries = [ParameterQuery(self, name) for name in params.parameter_nodes]
-        self._runs: list[_ActionRun] = []
         self.create_service(ControlRecording, "control_recording", self._on_control)
-        self._action = ActionServer(
-            self,
-            RecordEpisode,
-            "record_episode",
-            self._execute,
-            cancel_callback=lambda handle: CancelResponse.ACCEPT,
-        )
-        self.create_timer(_LOOK, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._look()
+        self._action = RecordAction(self, self)
+        self.create_timer(_POLL, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._poll()
         self.get_logger().info(f"records to {self._root.absolute()}")
 
     @property
     def params(self) -> RecorderParameters:
         """Current parameter values."""
         return self._live.values
+
+    @property
+    def companions(self) -> list[Node]:
+        """Nodes that have to be spun as well."""
+        pictures = self.topics.pictures
+        return [pictures.node] if pictures.apart else []
 
     @property
     def episode(self) -> EpisodeRecorder | None:
@@ -140,34 +116,33 @@ class RecorderNode(Node):
         self.destroy_node()
 
     def callback_failed(self, error: Exception) -> None:
-        """A callback raised: say it and keep recording."""
+        """A callback raised: log it and keep recording."""
         text = "".join(traceback.format_exception(error))
         self.get_logger().fatal(f"a callback failed by a bug in adamoe_ros:\n{text}")
 
     # --- topics ---------------------------------------------------------------------------------
 
-    def _heard(self, topic: str, kind: str, data: bytes) -> None:
+    def _on_message(self, topic: str, kind: str, data: bytes) -> None:
         episode = self._episode
         if episode is None:
             return
         episode.put(topic, kind, self.get_clock().now().nanoseconds, data)
-        rank = self._sentences.ranks.get(topic, self._rank)
-        if rank < self._rank and (sentence := self._sentences.heard(topic, data)):
+        rank = self._instructions.ranks.get(topic, self._rank)
+        if rank < self._rank and (sentence := self._instructions.decode(topic, data)):
             self._rank = rank
             episode.instruct(sentence)
 
-    def _look(self) -> None:
-        for line in self.topics.look():
+    def _poll(self) -> None:
+        for line in self.topics.subscribe_new():
             self.get_logger().error(line)
         with self._lock:
             episode = self._episode
             if episode is not None and episode.finished:
-                self._tell_end(episode)
-        for run in list(self._runs):
-            self._watch(run)
+                self._log_end(episode)
+        self._action.poll()
 
-    def _tell_end(self, episode: EpisodeRecorder) -> None:
-        """An episode has ended, asked for or not."""
+    def _log_end(self, episode: EpisodeRecorder) -> None:
+        """Log an episode that has ended, on request or not."""
         self._episode, self._last = None, episode
         for line in [str(episode.folder), *summary(episode.info, episode.elapsed)]:
             self.get_logger().info(line)
@@ -187,11 +162,11 @@ class RecorderNode(Node):
         """
         with self._lock:
             if self._episode is not None and self._episode.finished:
-                self._tell_end(self._episode)
+                self._log_end(self._episode)
             if self._episode is not None:
                 line = problem("recorder_node", "no episode", "one that is running", "stop it")
                 raise ContractError(line)
-            self.topics.look()
+            self.topics.subscribe_new()
             params = self.params
             silent = self.topics.silent()
             topics = {**self.topics.types}
@@ -199,7 +174,7 @@ class RecorderNode(Node):
                 raise ContractError(
                     problem("recorder_node", "publishers", "none of the robot's topics", "start it")
                 )
-            self._rank, heard = self._sentences.first(self.topics.latched)
+            self._rank, heard = self._instructions.first(self.topics.latched)
             episode = EpisodeRecorder(
                 next_folder(self._root),
                 self._info(instruction.strip(), heard),
@@ -243,10 +218,16 @@ class RecorderNode(Node):
         with self._lock:
             episode = self._running()
             info = episode.stop(why, success, notes)
-            self._tell_end(episode)
+            self._log_end(episode)
         lines = summary(info, episode.elapsed)
         lines += [f"NO MESSAGE on {topic}: nobody publishes it" for topic in self.topics.silent()]
         return episode.folder, lines
+
+    def stop_episode(self, episode: EpisodeRecorder, why: str) -> None:
+        """End that episode unless it has ended."""
+        with self._lock:
+            if self._episode is episode:
+                self.stop(why)
 
     def _running(self) -> EpisodeRecorder:
         if self._episode is None:
@@ -289,7 +270,7 @@ class RecorderNode(Node):
             episode.label(success, notes)
         return episode.folder
 
-    # --- service and action ---------------------------------------------------------------------
+    # --- service ----------------------------------------------------------------------------------
 
     def _on_control(
         self, request: ControlRecording.Request, response: ControlRecording.Response
@@ -311,71 +292,6 @@ class RecorderNode(Node):
             return response
         response.accepted, response.path, response.message = True, str(path), "\n".join(lines)
         return response
-
-    async def _execute(self, handle: Any) -> Any:
-        """Record until time, cancel, service or disk end it; ``_look`` watches meanwhile."""
-        goal = handle.request
-        try:
-            self.start(goal.instruction)
-        except ContractError as error:
-            handle.abort()
-            code = Result.REJECTED if self._episode is None else Result.REJECTED_BUSY
-            return Result(code=code, message="; ".join(error.problems))
-        episode = self._episode
-        assert episode is not None
-        run = _ActionRun(handle, episode, float(goal.max_duration), Future())
-        self._runs.append(run)
-        await run.ended
-        self._runs.remove(run)
-        return self._result(handle, episode)
-
-    def _watch(self, run: _ActionRun) -> None:
-        """One look at an episode that an action has begun."""
-        episode = run.episode
-        if episode.running and run.handle.is_cancel_requested:
-            self._end_action(episode, "stopped")
-        elif episode.running and 0 < run.max_duration <= episode.elapsed:
-            self._end_action(episode, "max_duration")
-        if not episode.running:
-            if not run.ended.done():
-                run.ended.set_result(None)
-        elif episode.elapsed - run.told >= _FEEDBACK:
-            run.told = episode.elapsed
-            run.handle.publish_feedback(_feedback(episode))
-
-    @staticmethod
-    def _result(handle: Any, episode: EpisodeRecorder) -> Any:
-        info = episode.stop()
-        result = Result(
-            code=_CODES.get(episode.ended_by, Result.STOPPED),
-            message="\n".join(summary(info, episode.elapsed)),
-            path=str(episode.folder) if episode.folder.exists() else "",
-            elapsed=episode.elapsed,
-            topics=list(info.counts),
-            counts=[int(count) for count in info.counts.values()],
-        )
-        if handle.is_cancel_requested:
-            handle.canceled()
-        elif result.code in (Result.DURATION_REACHED, Result.STOPPED):
-            handle.succeed()
-        else:
-            handle.abort()
-        return result
-
-    def _end_action(self, episode: EpisodeRecorder, why: str) -> None:
-        with self._lock:
-            if self._episode is episode:
-                self.stop(why)
-
-
-def _feedback(episode: EpisodeRecorder) -> RecordEpisode.Feedback:
-    return RecordEpisode.Feedback(
-        elapsed=episode.elapsed,
-        messages=sum(episode.counts.values()),
-        bytes=episode.written,
-        dropped=episode.dropped,
-        free=float(free_bytes(episode.folder)),
-    )
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import command_topics, state_topics
 from adamoe_ros.msg import PolicyStatus, TaskStatus
 from adamoe_ros.ros import names
+from adamoe_ros.ros.transports import PICTURES, PictureNode
 
 OURS = (
     names.INSTRUCTION,
@@ -33,11 +34,11 @@ OURS = (
 GLOBAL = ("/diagnostics", "/clock", "/tf", "/tf_static")
 _DEPTH = 100
 
-Heard = Callable[[str, str, bytes], None]
+OnMessage = Callable[[str, str, bytes], None]
 
 
 def wanted_topics(node: Node, profile: RobotProfile, extra: tuple[str, ...]) -> dict[str, bool]:
-    """Full name -> whether its silence is worth a word (the profile's own topics)."""
+    """Full name -> whether its silence is reported (the profile's own topics)."""
     own = [str(camera.topic) for camera in profile.present_cameras.values()]
     own += [topic.source.topic for topic in state_topics(profile)]
     own += [topic.target.topic for topic in command_topics(profile)]
@@ -47,14 +48,14 @@ def wanted_topics(node: Node, profile: RobotProfile, extra: tuple[str, ...]) -> 
     return wanted
 
 
-class Sentences:
-    """The instruction in messages: on its own topic, else what the policy follows, else the task's.
+class InstructionTopics:
+    """The instruction in messages: its own topic first, then the policy's status, then the task's.
 
     Args:
         resolve: relative name -> full name.
 
     Attributes:
-        ranks: full name -> place; a sentence of a lower one is the better source.
+        ranks: full name -> rank; a lower one is the better source.
     """
 
     def __init__(self, resolve: Callable[[str], str]) -> None:
@@ -66,15 +67,15 @@ class Sentences:
         self.ranks = {topic: rank for rank, topic in enumerate(self._types)}
 
     def first(self, latched: Mapping[str, bytes]) -> tuple[int, str]:
-        """Rank and sentence of the best source that says one; (number of sources, empty): none."""
+        """Rank and sentence of the best source that has one; (number of sources, empty): none."""
         for topic, rank in self.ranks.items():
-            sentence = self.heard(topic, latched[topic]) if topic in latched else ""
+            sentence = self.decode(topic, latched[topic]) if topic in latched else ""
             if sentence:
                 return rank, sentence
         return len(self.ranks), ""
 
-    def heard(self, topic: str, data: bytes) -> str:
-        """Sentence in a message's bytes; empty: none, or the policy's from the goal before."""
+    def decode(self, topic: str, data: bytes) -> str:
+        """Sentence in a serialised message; empty: none, or the policy's from the goal before."""
         message: Any = deserialize_message(data, self._types[topic])
         if getattr(message, "phase", "executing") != "executing":
             return ""
@@ -85,26 +86,28 @@ class RawTopics:
     """The subscriptions.
 
     Args:
-        node: they are made on it.
+        node: they are made on it, those of pictures on ``pictures``.
         wanted: full names.
-        heard: called with topic, type and bytes of each message, in the executor's threads.
+        on_message: called with topic, type and bytes of each message, in the executor's threads.
 
     Attributes:
         types: topic -> ``package/msg/Name`` of everything that is listened to.
         latched: topic -> last message of latched topics.
         problems: topic -> why it cannot be recorded.
+        pictures: its node has to be spun as well.
     """
 
-    def __init__(self, node: Node, wanted: dict[str, bool], heard: Heard) -> None:
-        self._node, self._heard = node, heard
+    def __init__(self, node: Node, wanted: dict[str, bool], on_message: OnMessage) -> None:
+        self._node, self._on_raw = node, on_message
+        self.pictures = PictureNode(node, sends=False)
         self.wanted = wanted
         self.types: dict[str, str] = {}
         self.latched: dict[str, bytes] = {}
         self.problems: dict[str, str] = {}
         self._subscriptions: list[Any] = []
 
-    def look(self) -> list[str]:
-        """Subscribe to what has appeared since the last look; lines about what cannot be."""
+    def subscribe_new(self) -> list[str]:
+        """Subscribe to topics that have appeared since the last call; lines about those that cannot be."""
         known = {
             name: kinds
             for name, kinds in self._node.get_topic_names_and_types()
@@ -127,9 +130,10 @@ class RawTopics:
 
     def destroy(self) -> None:
         """Take the subscriptions off the node."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        for node, subscription in self._subscriptions:
+            node.destroy_subscription(subscription)
         self._subscriptions = []
+        self.pictures.close()
 
     def silent(self) -> list[str]:
         """Topics of the robot that nobody publishes."""
@@ -148,22 +152,20 @@ class RawTopics:
             item.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for item in publishers
         )
         self.types[topic] = kind
-        self._subscriptions.append(
-            self._node.create_subscription(
-                message,
-                topic,
-                lambda data, topic=topic, kind=kind, latched=latched: self._on_message(
-                    topic, kind, latched, data
-                ),
-                _quality(publishers, latched),
-                raw=True,
-            )
+        node = self.pictures.node if kind in PICTURES else self._node
+        subscription = node.create_subscription(
+            message,
+            topic,
+            lambda data: self._on_message(topic, kind, latched, data),
+            _quality(publishers, latched),
+            raw=True,
         )
+        self._subscriptions.append((node, subscription))
 
     def _on_message(self, topic: str, kind: str, latched: bool, data: bytes) -> None:
         if latched:
             self.latched[topic] = data
-        self._heard(topic, kind, data)
+        self._on_raw(topic, kind, data)
 
 
 def _quality(publishers: list[Any], latched: bool) -> QoSProfile:
