@@ -27,17 +27,13 @@ from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
 from adamoe_ros.ros.transports import PictureNode
+from adamoe_ros.streams.commands import command_type
 from adamoe_ros.streams.images import image_decoder
 
 _AREA = "robot"
 _DISCOVERY = 5.0  # s, longest wait for topics that never come
 _SETTLED = 1.0  # s without a new publisher or subscription
 _POLL = 0.1  # s
-_TYPE_NAMES = {
-    "joint_state": "sensor_msgs/msg/JointState",
-    "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
-    "float64_multi_array": "std_msgs/msg/Float64MultiArray",
-}
 
 
 class _Stream:
@@ -205,10 +201,6 @@ def _check_image(slot: str, stream: _Stream, camera: Camera) -> Iterator[Check]:
     if message is None:
         return
     compressed = camera.type == "compressed"
-    if not compressed and message.encoding != camera.encoding:
-        do = "set the driver, or the encoding in the profile"
-        yield Check(_AREA, name, "fail", f"{message.encoding}, expected {camera.encoding}; {do}")
-        return
     try:
         height, width = image_decoder(slot, camera, any_size=True)(message).shape[:2]
     except ContractError as error:
@@ -227,10 +219,10 @@ def _check_command(node: Node, topic: CommandTopic) -> Iterator[Check]:
     resolved = node.resolve_topic_name(topic.target.topic)
     name = f"{resolved} command"
     listeners = node.get_subscriptions_info_by_topic(resolved)
-    expected = _TYPE_NAMES.get(topic.target.type, "interbotix_xs_msgs")
+    expected = command_type(topic)
     if not listeners:
         yield Check(_AREA, name, "fail", "nobody listens; start the driver, or correct the topic")
-    elif not all(info.topic_type.startswith(expected) for info in listeners):
+    elif not all(info.topic_type == expected for info in listeners):
         types = ", ".join(sorted({info.topic_type for info in listeners}))
         yield Check(_AREA, name, "fail", f"the driver takes {types}; set 'type' in the profile")
     else:
