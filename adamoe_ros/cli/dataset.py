@@ -333,6 +333,8 @@ def _dataset_info(path: Path) -> int:
     print(
         f"{dataset.fps} Hz; cameras {', '.join(dataset.cameras)}; robot {dataset.info['robot_type']}"
     )
+    if dataset.depth_maps:
+        print(f"depth maps, which no policy looks at: {', '.join(dataset.depth_maps)}")
     for number, task in dataset.tasks.items():
         print(f"task {number}: {task}")
     return 0
