@@ -39,7 +39,7 @@ def evaluated(checkpoint: Path, options: argparse.Namespace, name: str) -> dict[
     check_unseen(record, range(FIRST_SEED, FIRST_SEED + options.episodes))
     out = options.work / name
     words = ["--episodes", str(options.episodes), "--seed", str(FIRST_SEED), "--out", str(out)]
-    words += ["--films", "0"]
+    words += ["--videos", "0"]
     for control in ("wrong-sentence", "changed", "blind"):
         words += ["--control", control]
     words += ["--latency", str(options.latency)]

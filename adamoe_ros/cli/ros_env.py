@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from adamoe_ros.contract.resources import fastdds_variable
+
 PACKAGE = "adamoe_ros"
 SETUP_FILE = "adamoe_env.json"
 _ENTERED = "ADAMOE_ROS_ENTERED"  # prefix of the interpreter that was entered already
@@ -103,12 +105,6 @@ def complete(
     if root:
         made.setdefault(fastdds_variable(made), str(root / "config" / "fastdds.xml"))
     return made
-
-
-def fastdds_variable(environment: Mapping[str, str]) -> str:
-    """Fast DDS of Kilted has renamed the variable and warns about the old name."""
-    old = environment.get("ROS_DISTRO") in ("humble", "jazzy")
-    return "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 def _is_list(name: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.evaluation.changes import Change
+from adamoe_ros.data.recording import Change
 from adamoe_ros.sim.bimanual import BimanualSim
 from adamoe_ros.sim.tasks import TASKS, make_task
 

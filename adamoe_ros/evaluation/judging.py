@@ -13,7 +13,7 @@ from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.tasks import make_task, task_of
 from adamoe_ros.sim.tasks.base import Task
 
-_EVERY = 2  # ticks between the states that are kept for films: 25 Hz
+_EVERY = 2  # ticks between the states that are kept for videos: 25 Hz
 
 
 class EpisodeWatch:
@@ -65,7 +65,7 @@ class EpisodeWatch:
         return self._sim.task.language.meaning_of(self._sentences.told) == self._sim.task.meaning
 
     def trace(self) -> Trace:
-        """States at 25 Hz, for films."""
+        """States at 25 Hz, for videos."""
         times, states, success = zip(*self._rows, strict=True)
         info = EpisodeInfo(self._sim.task.name, self._sentences.scene, self._sim.seed)
         return Trace(info, np.array(times), np.stack(states), np.array(success))

@@ -12,7 +12,7 @@ import pytest
 from test_demo import left_behind
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = ["--ros", "--tasks", "lift_bar", "--episodes", "1", "--seed", "1000", "--films", "1"]
+WORDS = ["--ros", "--tasks", "lift_bar", "--episodes", "1", "--seed", "1000", "--videos", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_states_phases_and_leftovers(out: Path) -> None:
     assert len(lines) == 4
     shown = [episode for line in lines[1:] for episode in json.loads(line)["episodes"]]
     failed = [e for e in shown if (e["success"] if e["followed"] is None else not e["followed"])]
-    films = sorted(path.name for path in (out / "films").glob("*.mp4"))
-    assert films == sorted(f"{e['control']}-{e['task']}-{e['seed']}.mp4" for e in failed)
+    videos = sorted(path.name for path in (out / "videos").glob("*.mp4"))
+    assert videos == sorted(f"{e['control']}-{e['task']}-{e['seed']}.mp4" for e in failed)
     assert not (out / "sim").exists()
     assert left_behind(out) == []
