@@ -121,4 +121,4 @@ def load_manifest(path: Path) -> CheckpointManifest:
             "point --checkpoint at a folder made by 'adamoe convert' or 'adamoe train'"
         ) from error
     except ValidationError as error:
-        raise ContractError(validation_lines(path.name, error)) from error
+        raise ContractError(validation_lines(path.name, error, CheckpointManifest)) from error

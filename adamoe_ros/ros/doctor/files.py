@@ -27,7 +27,8 @@ def check_profile(report: Report, robot: str) -> RobotProfile | None:
         profile = load_profile(profile_path(robot, robots_dir()))
     except ContractError as error:
         for line in error.problems:
-            report.add("profile", robot, "fail", line)
+            where, _, text = line.partition(": ")
+            report.add("profile", where, "fail", text)
         return None
     joints, cameras = len(profile.joint_ids), len(profile.present_cameras)
     report.add("profile", robot, "ok", f"{joints} joints, {cameras} cameras: {profile.description}")
