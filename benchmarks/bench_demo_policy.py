@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Success of the shipped demo policy on unseen seeds: as it is used, told another wish,
+"""Success of the shipped demo policy on unseen seeds: as it is used, given another instruction,
 with the sentence changed while its arms move, and blind.
 
 In this process (``adamoe evaluate``), with a simulated inference time; the same over real ROS nodes

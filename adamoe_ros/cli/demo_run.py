@@ -29,7 +29,7 @@ from adamoe_ros.ros.sim.node_processes import free_domain, prepare_environment
 if TYPE_CHECKING:
     from adamoe_ros.ros.sim.session import SimSession
 
-_STATUS = 30.0  # s until the policy must have told its device
+_STATUS = 30.0  # s until the policy must have reported its device
 _MODES = ("inactive", "holding", "running", "stopped")  # ControlStatus.mode
 _SHOWN = ("strategy", "smoothing", "max_duration", "real_time_factor", "inject_latency", "video")
 

@@ -21,10 +21,10 @@ from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.data.recording import Episode
 from adamoe_ros.data.sim_trace import Trace, read_trace
 from adamoe_ros.evaluation.blocks import Blocks
-from adamoe_ros.evaluation.cases import Case, Sentences, begin
+from adamoe_ros.evaluation.cases import Case, Instructions, begin
 from adamoe_ros.evaluation.evaluator import BlockResult, EpisodeRecord
-from adamoe_ros.evaluation.judging import EpisodeWatch, judge_trace
-from adamoe_ros.evaluation.stage import Stage
+from adamoe_ros.evaluation.judgement import EpisodeWatch, judge_trace
+from adamoe_ros.evaluation.scenes import SceneStore
 from adamoe_ros.evaluation.usage.record import UNKNOWN, Label, RoutingLog, RoutingRecord
 from adamoe_ros.ros.sim.node_processes import free_domain, prepare_environment
 
@@ -96,26 +96,28 @@ class _RosRun:
     def __init__(self, blocks: Blocks, session: SimSession) -> None:
         self._settings, self._session = blocks.job.settings, session
         self._traces = blocks.folder / _STATES
-        self._stage = Stage()
+        self._scenes = SceneStore()
 
     def case(self, case: Case) -> BlockResult:
         """One episode, judged by the states that ``sim_node`` wrote."""
         settings = self._settings
-        sim = self._stage.sims(case.task, 1)[0]
-        said = begin(sim, case, settings.wording, settings.instruction, settings.others)
-        episode = self._execute(case, said)
-        self._session.director.set_up(case.task, said.scene, case.seed)  # ends the episode's states
+        sim = self._scenes.sims(case.task, 1)[0]
+        instructions = begin(sim, case, settings.wording, settings.instruction, settings.others)
+        episode = self._execute(case, instructions)
+        self._session.director.set_up(
+            case.task, instructions.scene, case.seed
+        )  # ends the episode's states
         trace = self._newest_trace()
-        watch, phases = judge_trace(trace, said.told, settings.settle_s)
-        record = _record(case, said, episode, watch)
+        watch, phases = judge_trace(trace, instructions.instruction, settings.settle_s)
+        record = _record(case, instructions, episode, watch)
         return BlockResult([record], [trace], _routing(case, episode, trace, phases), [])
 
-    def _execute(self, case: Case, said: Sentences) -> Episode:
-        episode = Episode(0, case.seed, case.task, said.scene)
+    def _execute(self, case: Case, instructions: Instructions) -> Episode:
+        episode = Episode(0, case.seed, case.task, instructions.scene)
         self._session.begin_episode(episode)
         shutil.rmtree(self._traces, ignore_errors=True)  # what was written before this episode
-        first = said.first or said.told
-        self._session.finish_episode(episode, first, self._settings.max_time_s, said.change)
+        first = instructions.first or instructions.instruction
+        self._session.finish_episode(episode, first, self._settings.max_time_s, instructions.change)
         return episode
 
     def _newest_trace(self) -> Trace:
@@ -125,7 +127,9 @@ class _RosRun:
         return read_trace(paths[-1])
 
 
-def _record(case: Case, said: Sentences, episode: Episode, watch: EpisodeWatch) -> EpisodeRecord:
+def _record(
+    case: Case, instructions: Instructions, episode: Episode, watch: EpisodeWatch
+) -> EpisodeRecord:
     counters = episode.counters
     names = ("holds", "missed_ticks", "rejected_chunks", "late_chunks", "seams")
     details: dict[str, Any] = {name: int(counters.get(name, 0)) for name in names}
@@ -134,21 +138,21 @@ def _record(case: Case, said: Sentences, episode: Episode, watch: EpisodeWatch) 
     other = watch.followed
     return EpisodeRecord(
         **dataclasses.asdict(case),
-        scene=said.scene,
-        told=said.told,
+        scene=instructions.scene,
+        instruction=instructions.instruction,
         success=success,  # the nodes' own judgement; the goal ends with it
-        followed=success if said.told == said.scene else other,
+        followed=success if instructions.instruction == instructions.scene else other,
         seconds=round(episode.elapsed, 3),
         inferences=len(episode.chunks),
         details=details,
-        first=said.first,
+        first=instructions.first,
     )
 
 
 def _routing(
     case: Case, episode: Episode, trace: Trace, phases: Sequence[int]
 ) -> RoutingRecord | None:
-    """What ``policy_status`` said: means over the flow steps of each inference."""
+    """What ``policy_status`` reported: means over the flow steps of each inference."""
     log, times = RoutingLog(), trace.times - episode.start
     for inference in episode.inferences:
         layers = inference.experts

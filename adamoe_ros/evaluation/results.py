@@ -16,7 +16,7 @@ from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.evaluation.blocks import Blocks, KeptFailure
-from adamoe_ros.evaluation.phases import PHASES
+from adamoe_ros.evaluation.judgement import PHASES
 from adamoe_ros.evaluation.report.evaluation_page import evaluation_page
 from adamoe_ros.evaluation.report.sim_video import episode_video
 from adamoe_ros.evaluation.success import summarise
@@ -111,14 +111,14 @@ def _videos(blocks: Blocks, report: Callable[[str], None]) -> Sequence[tuple[str
         if not (folder / name).is_file():
             folder.mkdir(exist_ok=True)
             report(f"video {name}")
-            episode_video(folder / name, kept.trace, kept.episode.told, kept.episode.task)
+            episode_video(folder / name, kept.trace, kept.episode.instruction, kept.episode.task)
         made.append((name, _caption(kept)))
     return made
 
 
 def _caption(kept: KeptFailure) -> str:
     episode = kept.episode
-    asked = "" if episode.told == episode.scene else f"; the scene is for “{episode.scene}”"
+    asked = "" if episode.instruction == episode.scene else f"; the scene is for “{episode.scene}”"
     done = " The scene's own task was done." if episode.success else ""
     before = "" if episode.first is None else f"“{episode.first}”, then "
-    return f"{episode.control}, seed {episode.seed}: told {before}“{episode.told}”{asked}.{done}"
+    return f"{episode.control}, seed {episode.seed}: given {before}“{episode.instruction}”{asked}.{done}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A robot that is where it was told to be: commands become states, no physics.
+"""A robot that is where it was commanded to be: commands become states, no physics.
 
 For trying a profile, a launch file or a network without the robot.
 """

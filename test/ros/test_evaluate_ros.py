@@ -32,8 +32,8 @@ def test_cases_over_the_nodes(out: Path) -> None:
     document = json.loads((out / "results.json").read_text())
     assert document["settings"]["path"] == "ros" and document["settings"]["latency_s"] == 0
     plain, wrong, changed = document["episodes"]
-    assert changed["told"] == changed["scene"] == plain["scene"] != changed["first"]
-    assert plain["told"] == plain["scene"] == wrong["scene"] != wrong["told"]
+    assert changed["instruction"] == changed["scene"] == plain["scene"] != changed["first"]
+    assert plain["instruction"] == plain["scene"] == wrong["scene"] != wrong["instruction"]
     assert plain["followed"] == plain["success"]
     assert wrong["followed"] is None or not (wrong["followed"] and wrong["success"])
     for episode in (plain, wrong, changed):

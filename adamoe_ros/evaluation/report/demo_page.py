@@ -30,7 +30,7 @@ _SEAM_SIZES = (
     ("velocity_jump", "Velocity jump", "rad/s or m/s"),
     ("jerk", "Jerk after the boundary, as commanded", "rad/s³ or m/s³"),
 )
-Charts = list[tuple[str, str]]  # title, SVG
+Charts = Sequence[tuple[str, str]]  # title, SVG
 
 
 def demo_page(recording: Recording, video: bytes | None) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from adamoe_ros.evaluation.report.rendering import number, render
 from adamoe_ros.evaluation.usage.record import S_RANGE
 
 _AREA = svg.Frame(width=340, height=120, left=34)
-Charts = list[tuple[str, str]]  # title, SVG
+Charts = Sequence[tuple[str, str]]  # title, SVG
 
 
 def usage_part(figures: Mapping[str, Any], counts: ArrayLike) -> Markup:

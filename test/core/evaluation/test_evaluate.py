@@ -19,9 +19,9 @@ from adamoe_ros.evaluation import evaluator as evaluator_module
 from adamoe_ros.evaluation.cases import Case
 from adamoe_ros.evaluation.closed_loop import Request
 from adamoe_ros.evaluation.evaluator import EvaluationSettings, Evaluator
-from adamoe_ros.evaluation.quick import success_rates
 from adamoe_ros.evaluation.results import weights_digest
-from adamoe_ros.evaluation.stage import SharedCamera, Stage, StagedArms
+from adamoe_ros.evaluation.scenes import SceneStore, SharedCamera, SimulatedArms
+from adamoe_ros.evaluation.success import success_rates
 from adamoe_ros.sim.render import CameraRenderer
 
 SENTENCES = ("lift the yellow bar with both arms", "pick up the red cube with the left arm")
@@ -36,7 +36,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_scene_keeps_its_colours_before_the_shared_camera() -> None:
-    stage = Stage()
+    stage = SceneStore()
     try:
         sims, shared = stage.sims("pick_cube", 2), stage.camera("pick_cube")
         for seed, sim in enumerate(sims):
@@ -215,9 +215,9 @@ def test_names_of_checkpoints(tmp_path: Path) -> None:
 def test_black_pictures_have_the_cameras_size() -> None:
     camera = SharedCamera("lift_bar")
     try:
-        sim = Stage().sims("lift_bar", 1)[0]
+        sim = SceneStore().sims("lift_bar", 1)[0]
         sim.reset(0)
-        seen, black = StagedArms(sim, camera), StagedArms(sim, None)
+        seen, black = SimulatedArms(sim, camera), SimulatedArms(sim, None)
         shapes = [
             {k: v.shape for k, v in arms.pictures(arms.look()).items()} for arms in (seen, black)
         ]
