@@ -32,8 +32,8 @@ from adamoe_ros.evaluation.bench.latency import Bench, BenchSettings, Report
 from adamoe_ros.evaluation.bench.timing import Work, summary
 from adamoe_ros.evaluation.bench.workload import Problem, engine_stages
 from adamoe_ros.model.moe import MoEFeedForward
-from adamoe_ros.policy.engine import Engine
 from adamoe_ros.policy.engines import make_engine
+from adamoe_ros.policy.engines.eager import Engine
 from adamoe_ros.policy.engines.shapes import exact_shape
 
 

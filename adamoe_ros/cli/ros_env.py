@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from adamoe_ros.contract.resources import fastdds_variable
-
 PACKAGE = "adamoe_ros"
 SETUP_FILE = "adamoe_env.json"
 _ENTERED = "ADAMOE_ROS_ENTERED"  # prefix of the interpreter that was entered already
@@ -105,6 +103,12 @@ def complete(
     if root:
         made.setdefault(fastdds_variable(made), str(root / "config" / "fastdds.xml"))
     return made
+
+
+def fastdds_variable(environment: Mapping[str, str]) -> str:
+    """Names the Fast DDS profile; Fast DDS of Kilted has renamed it and warns about the old name."""
+    old = environment.get("ROS_DISTRO") in ("humble", "jazzy")
+    return "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 def _is_list(name: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from adamoe_ros.contract.errors import ContractError
@@ -35,9 +34,3 @@ def share_dir() -> Path:
 def robots_dir() -> Path:
     """Folder of the robot profiles."""
     return share_dir() / "config" / "robots"
-
-
-def fastdds_variable(environment: Mapping[str, str]) -> str:
-    """Names the Fast DDS profile; Fast DDS of Kilted has renamed it and warns about the old name."""
-    old = environment.get("ROS_DISTRO") in ("humble", "jazzy")
-    return "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"

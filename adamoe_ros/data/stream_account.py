@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adamoe_ros.data.statistics import ColumnHistogram
+from adamoe_ros.data.running_statistics import ColumnHistogram
 from adamoe_ros.streams.buffer import Verdict
 
 _BATCH = 512  # messages that are counted together: one by one is slow

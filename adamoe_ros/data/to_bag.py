@@ -15,7 +15,7 @@ from adamoe_ros.contract.topics import command_topics, state_topics
 from adamoe_ros.data.bag.types import distro_store
 from adamoe_ros.data.bag.writer import BagWriter
 from adamoe_ros.data.episode_info import EpisodeInfo
-from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
+from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
 from adamoe_ros.data.units import Units
 
 JOINTS, IMAGE, STRING = "sensor_msgs/msg/JointState", "sensor_msgs/msg/Image", "std_msgs/msg/String"

@@ -14,8 +14,8 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.limits import joint_limits
 from adamoe_ros.data.joint_order import followed_joints
-from adamoe_ros.data.lerobot.layout import ACTION, STAMPS, STATE
-from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
+from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE
 from adamoe_ros.data.units import Units, units_for
 
 Level = Literal["error", "warning"]

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.data.lerobot.layout import ACTION, IMAGES, STAMPS, STATE
-from adamoe_ros.data.lerobot.reader import Dataset, EpisodeEntry
-from adamoe_ros.training.config import MeaningConfig
-from adamoe_ros.training.demonstrations import Episode
+from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, IMAGES, STAMPS, STATE
+from adamoe_ros.training.demonstration_set import DataLayout, Episode
 from adamoe_ros.training.picture_cache import cached_pictures
-from adamoe_ros.training.progress import Counter
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.training_config import MeaningConfig
+from adamoe_ros.training.training_log import Counter
 
 
 @dataclass(frozen=True)

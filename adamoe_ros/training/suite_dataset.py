@@ -26,9 +26,9 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.data.episode_info import hash_of
-from adamoe_ros.data.lerobot.assemble import DatasetFacts, assemble
+from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, Schema, Totals, Version
+from adamoe_ros.data.lerobot.dataset_writer import DatasetDetails, assemble
 from adamoe_ros.data.lerobot.episode_writer import FACTS, EpisodeWriter, FrameRow
-from adamoe_ros.data.lerobot.layout import Camera, Schema, Totals, Version
 from adamoe_ros.data.units import Units, units_for
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import PlannedEpisode, phrasing, play, prepare
@@ -167,7 +167,7 @@ def generate_dataset(job: SuiteJob, tell: Callable[[str, int], None]) -> SuiteOu
     folders = [job.folder(task, seed) for task in job.tasks for seed in outcome.made[task]]
     if not folders:
         raise ContractError("dataset: expected successful episodes, got none; lower the noise")
-    facts = DatasetFacts(profile.name, _ours(job, profile, units, outcome))
+    facts = DatasetDetails(profile.name, _ours(job, profile, units, outcome))
     schema = _schema(job.settings, units)
     outcome.totals = assemble(folders, job.target, schema, job.version, facts)
     shutil.rmtree(job.staging, ignore_errors=True)
@@ -249,7 +249,7 @@ def _frame(pixels: NDArray[np.uint8]) -> Frame:
 
 
 def _schema(settings: SuiteSettings, units: Units) -> Schema:
-    cameras = tuple(Camera(slot, *settings.size) for slot in CAMERAS)
+    cameras = tuple(DatasetCamera(slot, *settings.size) for slot in CAMERAS)
     return Schema(units.names, cameras, settings.fps, "float32", settings.lossless)
 
 

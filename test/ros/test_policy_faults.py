@@ -17,6 +17,13 @@ from policy_rig import MAX_AGE, POISON, SENTENCE, START, PolicyRig, Result
 from reactions import assert_comes_to_rest, check_time, first_status
 
 from adamoe_ros.msg import ControlStatus
+from adamoe_ros.ros.security_policy import (
+    COMMON_PUBLISH,
+    COMMON_SUBSCRIBE,
+    LIFECYCLE,
+    PARAMETERS,
+    rules,
+)
 
 WATCH = 0.02  # s between the policy's looks at a goal
 
@@ -351,3 +358,33 @@ def test_control_ended_in_the_middle_of_a_motion(rig: PolicyRig) -> None:
     first_status(rig.probe, begin, ControlStatus.HOLD)
     samples = rig.probe.commands["follower_left/joint_commands"]
     assert samples[-1].values == pytest.approx(held)  # it takes over where the arms are
+
+
+def test_the_security_policy_allows_what_the_running_nodes_have(rig: PolicyRig) -> None:
+    """A topic or service that is added to a node and not to its enclave would be refused on a secured robot."""
+    node, allowed = rig.probe.node, rules(rig.profile)
+    for rule in (allowed["control"], allowed["policy"]):
+        have = {
+            "publish": node.get_publisher_names_and_types_by_node(rule.node, "/"),
+            "subscribe": node.get_subscriber_names_and_types_by_node(rule.node, "/"),
+            "reply": node.get_service_names_and_types_by_node(rule.node, "/"),
+        }
+        pictures = f"{rule.node}_pictures"  # the same process's and enclave's second participant
+        if pictures in node.get_node_names():
+            have["subscribe"] += node.get_subscriber_names_and_types_by_node(pictures, "/")
+        own = {
+            "publish": {*rule.publish, *COMMON_PUBLISH, "~/transition_event"},
+            "subscribe": {*rule.subscribe, *COMMON_SUBSCRIBE},
+            "reply": {*rule.reply, *(f"~/{name}" for name in (*PARAMETERS, *LIFECYCLE))},
+        }
+        for kind, items in have.items():
+            found = {name for name, _ in items if "/_action/" not in name}
+            names = {
+                item.replace("~", f"/{rule.node}") if item[0] in "~/" else f"/{item}"
+                for item in own[kind]
+            }
+            assert found <= names, (rule.node, kind)
+            private = {
+                name for name in names if name in ("/clock", "/diagnostics") or "/shadow/" in name
+            }
+            assert names - private <= found | {"/parameter_events"}, (rule.node, kind)

@@ -33,7 +33,7 @@ from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.convert import ConvertSettings
 from adamoe_ros.data.convert_many import ConversionJob, convert_bags
 from adamoe_ros.data.episode_info import read_info
-from adamoe_ros.data.lerobot.reader import Dataset
+from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.units import units_for
 from adamoe_ros.ros import qos
 from adamoe_ros.ros.policy.policy_messages import to_time

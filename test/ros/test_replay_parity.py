@@ -30,8 +30,8 @@ from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.convert import ConvertSettings
 from adamoe_ros.data.convert_many import ConversionJob, convert_bags
-from adamoe_ros.data.lerobot.layout import STAMPS
-from adamoe_ros.data.lerobot.reader import Dataset
+from adamoe_ros.data.lerobot.dataset_reader import Dataset
+from adamoe_ros.data.lerobot.dataset_schema import STAMPS
 from adamoe_ros.data.units import units_for
 from adamoe_ros.evaluation.replay.predictor import PolicyPredictor, Prediction
 from adamoe_ros.evaluation.replay.run import BagReplay, Listeners, ReplaySettings
@@ -40,10 +40,9 @@ from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
 from adamoe_ros.ros import names, qos
 from adamoe_ros.streams.messages import stamp_ns
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import Batch, DemonstrationSet
 from adamoe_ros.training.lerobot_source import Reading, load_episodes
 from adamoe_ros.training.picture_cache import model_pictures
-from adamoe_ros.training.samples import Batch
 
 SECONDS = 12.0  # of the bag; it is played only as far as needed
 RATE = 0.15  # of real time: policy_node on a busy machine takes few messages per second

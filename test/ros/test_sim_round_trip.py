@@ -29,7 +29,7 @@ from adamoe_ros.contract.topics import command_topics, state_topics
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.convert import ConvertSettings
 from adamoe_ros.data.convert_many import ConversionJob, convert_bags
-from adamoe_ros.data.lerobot.reader import Dataset
+from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.sim_trace import Trace, read_trace, trace_path
 from adamoe_ros.data.units import units_for
 from adamoe_ros.msg import TaskStatus

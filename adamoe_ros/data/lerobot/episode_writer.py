@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.files import replace_text
-from adamoe_ros.data.lerobot.layout import ACTION, STAMPS, STATE, Schema
-from adamoe_ros.data.lerobot.video import VideoWriter, every_sampled, sampled_pixels
-from adamoe_ros.data.statistics import RunningStatistics
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE, Schema
+from adamoe_ros.data.lerobot.video_writer import VideoWriter, every_sampled, sampled_pixels
+from adamoe_ros.data.running_statistics import RunningStatistics
 from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.memory import keep_freed_pictures
 

@@ -15,8 +15,8 @@ from adamoe_ros.evaluation.bench.timing import Clock, Work, interleaved, operati
 from adamoe_ros.evaluation.bench.workload import engine_stages, made_up_network, made_up_problem
 from adamoe_ros.evaluation.machine import machine_record
 from adamoe_ros.model.config import ModelConfig, preset
-from adamoe_ros.policy.engine import Engine
 from adamoe_ros.policy.engines import AUTO, EngineSettings, make_engine
+from adamoe_ros.policy.engines.eager import Engine
 
 DTYPES = ("float32", "bfloat16")
 STAGES = ("images", "vision", "encode", "step", "whole")

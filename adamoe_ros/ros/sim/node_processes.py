@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.contract.resources import fastdds_variable, share_dir
 from adamoe_ros.ros.runner import require_overlay
 
 _PR_SET_PDEATHSIG = 1
@@ -35,7 +34,7 @@ _PATIENCE = ((signal.SIGINT, 6.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0))
 def prepare_environment(domain: int) -> dict[str, str]:
     """Complete this process's environment for ROS and return a copy for its children.
 
-    Sets the Fast DDS profile and the domain, and keeps discovery on this machine. Must run before
+    Chooses the transports and the domain, and keeps discovery on this machine. Must run before
     rclpy is initialised.
 
     Raises:
@@ -43,7 +42,6 @@ def prepare_environment(domain: int) -> dict[str, str]:
     """
     os.environ.update(
         {
-            fastdds_variable(os.environ): str(share_dir() / "config" / "fastdds.xml"),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "PYTHONUNBUFFERED": "1",
             "ROS_DOMAIN_ID": str(domain),

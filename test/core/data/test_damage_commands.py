@@ -26,7 +26,7 @@ from bag_support import (
 )
 
 from adamoe_ros.cli.main import main
-from adamoe_ros.data.lerobot.reader import Dataset
+from adamoe_ros.data.lerobot.dataset_reader import Dataset
 
 PROFILE = simulated_robot(type="compressed")
 SECONDS = 2.0

@@ -18,8 +18,8 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.data.convert import ConvertSettings
 from adamoe_ros.data.convert_many import ConversionJob, Outcome, convert_bags, staged_folder
 from adamoe_ros.data.episode_info import EpisodeInfo
-from adamoe_ros.data.lerobot.layout import ACTION, STATE
-from adamoe_ros.data.lerobot.reader import Dataset
+from adamoe_ros.data.lerobot.dataset_reader import Dataset
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
 from adamoe_ros.data.units import units_for
 
 PROFILE = simulated_robot(type="compressed")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adamoe_ros.data.lerobot.dataset_schema import Camera, Schema
 from adamoe_ros.data.lerobot.episode_writer import EpisodeWriter, FrameRow
-from adamoe_ros.data.lerobot.layout import Camera, Schema
 from adamoe_ros.streams.frames import Frame
 
 ROWS = 60  # fewer than are written at a time

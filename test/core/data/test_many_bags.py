@@ -14,7 +14,7 @@ import many_bags
 import pytest
 import yaml
 
-from adamoe_ros.data.lerobot.reader import Dataset
+from adamoe_ros.data.lerobot.dataset_reader import Dataset
 
 COUNT, FEW = 200, 12
 MORE = 60e6  # bytes that a worker may take more for many bags than for few

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from adamoe_ros.data.statistics import BINS, QUANTILES, RunningStatistics
+from adamoe_ros.data.running_statistics import BINS, QUANTILES, RunningStatistics
 
 COLUMNS = {
     "normal": lambda rng: rng.normal(0.3, 0.5, 20_000),

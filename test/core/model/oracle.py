@@ -15,8 +15,8 @@ from transformers import PI0Config, PI0ForConditionalGeneration
 
 from adamoe_ros.model.config import ModelConfig, MoEConfig
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.layouts.torch_names import canonical, pi0_names
-from adamoe_ros.policy.layouts.transformers_pi0 import settings_of
+from adamoe_ros.policy.checkpoint_formats.torch_names import canonical, pi0_names
+from adamoe_ros.policy.checkpoint_formats.transformers_pi0 import settings_of
 
 
 class PlainMoE(nn.Module):

@@ -14,7 +14,7 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.convert import ConvertSettings
 from adamoe_ros.data.convert_many import ConversionJob, convert_bags
-from adamoe_ros.data.lerobot.reader import Dataset
+from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.observations import BagStream
 from adamoe_ros.data.units import units_for
 from adamoe_ros.training.lerobot_source import Reading, dataset_layout, load_episodes

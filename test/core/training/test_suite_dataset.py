@@ -11,8 +11,8 @@ import pytest
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.data.lerobot.layout import ACTION, STATE
-from adamoe_ros.data.lerobot.reader import Dataset
+from adamoe_ros.data.lerobot.dataset_reader import Dataset
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
 from adamoe_ros.sim.bimanual import BimanualSim
 from adamoe_ros.sim.demonstrations import run_expert
 from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset

@@ -21,7 +21,7 @@ from dataset_support import (
     write_profile,
 )
 
-from adamoe_ros.data.lerobot.layout import Version
+from adamoe_ros.data.lerobot.dataset_schema import Version
 from adamoe_ros.policy.checkpoint import read_checkpoint
 
 MEANING = {"embodiment": "vx300s_dual", "roles": ROLES}
