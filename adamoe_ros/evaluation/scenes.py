@@ -18,7 +18,7 @@ from adamoe_ros.sim.scene import CAMERAS
 
 Vector = NDArray[np.float64]
 Pictures = Mapping[str, NDArray[np.uint8]]
-_LOOK = (
+_APPEARANCE = (
     "geom_rgba", "mat_rgba", "cam_pos", "cam_quat", "cam_mode",
     "light_diffuse", "light_pos", "light_dir",
 )  # fmt: skip
@@ -36,10 +36,10 @@ class SharedCamera:
         """Camera slot -> (480, 640, 3), as the camera topics have them.
 
         Args:
-            sim: whose look it is. state: of ``BimanualSim.state``.
+            sim: whose appearance it is. state: of ``BimanualSim.state``.
         """
         mine, theirs = self._sim.model, sim.model
-        for name in _LOOK:
+        for name in _APPEARANCE:
             getattr(mine, name)[:] = getattr(theirs, name)
         mine.vis.headlight.ambient[:] = theirs.vis.headlight.ambient
         self._sim.set_state(state)
@@ -50,7 +50,7 @@ class SharedCamera:
         self._camera.close()
 
 
-class StagedArms:
+class SimulatedArms:
     """See ``evaluation.closed_loop.Robot``.
 
     Args:
@@ -81,7 +81,7 @@ class StagedArms:
         self.sim.advance()
 
 
-class Stage:
+class SceneStore:
     """Scenes that are kept from block to block, by task."""
 
     def __init__(self) -> None:

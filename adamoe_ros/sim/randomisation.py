@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random lights and slightly misplaced cameras, so that a policy learns not to rely on either."""
+"""Domain randomisation: random lights and slightly misplaced cameras, so that a policy learns not to rely on either."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adamoe_ros.sim.scene import CAMERAS
 
 
 @dataclass(frozen=True)
-class LookSettings:
+class RandomisationSettings:
     """What is random from episode to episode; 0 switches one off.
 
     Attributes:
@@ -26,13 +26,15 @@ class LookSettings:
     camera_turn: float = 0.0
 
 
-VARIED = LookSettings(light=0.3, camera_shift=0.008, camera_turn=0.03)  # what training may ask for
+VARIED = RandomisationSettings(
+    light=0.3, camera_shift=0.008, camera_turn=0.03
+)  # what training may ask for
 
 
-class RandomLook:
+class DomainRandomisation:
     """Changes a model's lights and cameras, always starting from how it was compiled."""
 
-    def __init__(self, model: mujoco.MjModel, settings: LookSettings) -> None:
+    def __init__(self, model: mujoco.MjModel, settings: RandomisationSettings) -> None:
         self._model, self._settings = model, settings
         self._cameras = [model.camera(name).id for name in CAMERAS.values()]
         self._lamps = (model.light_diffuse.copy(), model.light_pos.copy(), model.light_dir.copy())
@@ -52,7 +54,7 @@ class RandomLook:
                 self._model.cam_mode[camera] = mujoco.mjtCamLight.mjCAMLIGHT_FIXED
 
     def draw(self, rng: np.random.Generator) -> None:
-        """A new look."""
+        """New lights and camera poses."""
         if self._settings.light:
             self._draw_lights(rng, self._settings.light)
         for camera in self._cameras:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interleaved timing: every candidate once per round, so that the machine's moods hit all alike.
 
-On a CPU the process's CPU time counts, which other processes disturb least; on CUDA the wall time
-of a call that ends with a synchronisation.
+Wall time is what a robot waits; the process's CPU time (summed over its threads) is what other
+processes disturb least. On CUDA it is always the wall time of a call that ends with a synchronisation.
 """
 
 from __future__ import annotations
@@ -10,34 +10,39 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 Work = Callable[[], Any]
+Clock = Literal["wall", "cpu"]
 
 
-def timed(work: Work, device: torch.device) -> float:
+def timed(work: Work, device: torch.device, clock: Clock) -> float:
     """s of one call."""
-    if device.type == "cuda":
+    cuda = device.type == "cuda"
+    now = time.process_time if clock == "cpu" and not cuda else time.perf_counter
+    if cuda:
         torch.cuda.synchronize(device)
-        begun = time.perf_counter()
-        work()
-        torch.cuda.synchronize(device)
-        return time.perf_counter() - begun
-    begun = time.process_time()
+    begun = now()
     work()
-    return time.process_time() - begun
+    if cuda:
+        torch.cuda.synchronize(device)
+    return now() - begun
 
 
 def interleaved(
-    works: Mapping[str, Work], rounds: int, device: torch.device, warm_ups: int = 1
+    works: Mapping[str, Work],
+    rounds: int,
+    device: torch.device,
+    warm_ups: int = 1,
+    clock: Clock = "cpu",
 ) -> dict[str, list[float]]:
     """Name -> s of every round, after unmeasured warm-ups."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for number in range(warm_ups + rounds):
         for name, work in works.items():
-            spent = timed(work, device)
+            spent = timed(work, device, clock)
             if number >= warm_ups:
                 times[name].append(spent)
     return times

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drives a demo from outside, as an operator would: lifecycle services, reset, the execute action.
+"""Drives policy, control and simulator as an operator would: lifecycle, reset, the execute action.
 
 One node, spun by whoever calls its methods; every wait has a deadline and lets ``on_turn`` run.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Log
@@ -20,15 +18,15 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_msgs.msg import String
 
 from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.data.recording import Change
 from adamoe_ros.ros import names, qos
-from adamoe_ros.ros.sim.demo_recorder import DemoRecorder
+from adamoe_ros.ros.sim.session_recorder import SessionRecorder
 from adamoe_ros.srv import ResetTask
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
@@ -43,22 +41,12 @@ _TURN = 0.05  # s, longest wait for one message
 _REASONS = 1.0  # s for a node's error lines to arrive after its transition failed
 
 
-@contextlib.contextmanager
-def ros_session() -> Iterator[None]:
-    """rclpy from begin to end, with the signals left to the caller."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        yield
-    finally:
-        rclpy.try_shutdown()
+class SessionFailed(Exception):
+    """The session cannot go on; one line."""
 
 
-class DemoFailed(Exception):
-    """The demo cannot go on; one line."""
-
-
-class DemoDirector:
-    """The operator's side of the demo.
+class Director:
+    """The operator's side of a session.
 
     Args:
         profile: robot whose topics are recorded.
@@ -67,8 +55,8 @@ class DemoDirector:
 
     def __init__(self, profile: RobotProfile, on_turn: Callable[[], None]) -> None:
         sim_time = [Parameter("use_sim_time", value=profile.use_sim_time)]
-        self.node = Node("demo", parameter_overrides=sim_time)
-        self.recorder = DemoRecorder(self.node, profile)
+        self.node = Node("director", parameter_overrides=sim_time)
+        self.recorder = SessionRecorder(self.node, profile)
         self._on_turn = on_turn
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -96,12 +84,12 @@ class DemoDirector:
         """Turn until something is true.
 
         Raises:
-            DemoFailed: it was not within ``seconds`` of wall time.
+            SessionFailed: it was not within ``seconds`` of wall time.
         """
         deadline = time.monotonic() + seconds
         while not reached():
             if time.monotonic() > deadline:
-                raise DemoFailed(
+                raise SessionFailed(
                     f"{what}: expected within {seconds:.0f} s, got nothing; see the logs"
                 )
             self.turn()
@@ -178,13 +166,13 @@ class DemoDirector:
         self,
         instruction: str,
         max_duration: float,
-        change: tuple[float, str] | None = None,
+        change: Change | None = None,
     ) -> ExecuteInstruction.Result:
         """Send a goal that ends with success, and wait for its result.
 
         Args:
             max_duration: s of the robot's clock; the wall clock may take ``_SLOWEST`` times as long.
-            change: s of the robot's clock after which another sentence is published.
+            change: another instruction that is published meanwhile.
         """
         self.wait_for("policy_node: execute", self._execute.server_is_ready, 30.0)
         goal = ExecuteInstruction.Goal(
@@ -192,13 +180,13 @@ class DemoDirector:
         )
         handle = self._result("policy_node: goal", self._execute.send_goal_async(goal), 10.0)
         if not handle.accepted:
-            raise DemoFailed("policy_node: expected the goal to be taken, it was rejected")
+            raise SessionFailed("policy_node: expected the goal to be taken, it was rejected")
         self._goal = handle
         patience = max_duration * _SLOWEST
         result = handle.get_result_async()
         try:
             if change is not None:
-                self._change(*change, result, patience)
+                self._change(change, result, patience)
             answer = self._result("policy_node: result", result, patience)
         finally:
             self._goal = None
@@ -208,18 +196,18 @@ class DemoDirector:
             self.wait_for("sim_node: its success", lambda: live.task.ever_success, _LATE)
         return answer.result
 
-    def _change(self, after: float, instruction: str, result: Future, patience: float) -> None:
-        """Publish another sentence when the robot's clock has gone on for ``after`` s."""
+    def _change(self, change: Change, result: Future, patience: float) -> None:
+        """Publish another instruction when it is time."""
         clock = self.node.get_clock()
         start = clock.now().nanoseconds
 
         def due() -> bool:
-            return bool(result.done()) or clock.now().nanoseconds - start >= after * 1e9
+            return bool(result.done()) or clock.now().nanoseconds - start >= change.after_s * 1e9
 
         self.wait_for("the robot's clock", due, patience)
         if not result.done():
-            self._instruction.publish(String(data=instruction))
-            self.recorder.note_instruction(instruction)
+            self._instruction.publish(String(data=change.instruction))
+            self.recorder.note_instruction(change.instruction)
 
     def cancel(self) -> None:
         """Cancel the running goal, if any, and wait shortly for the arms to be told."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collects from the topics what the report shows, episode by episode, and what is live now.
+"""Collects from the topics what a report shows, episode by episode, and what is live now.
 
-A part of the demo's own process; it only listens.
+It only listens, on the director's node.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class JointRows:
             self.samples.values.append(self._row.tolist())
 
 
-class DemoRecorder:
+class SessionRecorder:
     """Subscriptions on a node that fill the current episode.
 
     Args:

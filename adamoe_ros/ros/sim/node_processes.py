@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's node processes: started together, ended together, nothing left behind.
+"""Node processes of a session: their environment, started together, ended together, nothing left.
 
-Linux: uses process groups, ``PR_SET_PDEATHSIG`` and ``/proc``.
+Linux: uses process groups, ``PR_SET_PDEATHSIG`` and ``/proc``. rclpy is not imported here: the
+environment has to be complete first.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,9 +20,53 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.ros.runner import require_overlay
+
 _PR_SET_PDEATHSIG = 1
 _SHARED_MEMORY = "/dev/shm/fastdds_"
+_DOMAINS = range(1, 102)  # what every platform's port range allows
+_PARTICIPANTS = 10  # of a domain that are looked for: its first processes may have ended
+_POLITE = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = ((signal.SIGINT, 6.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0))
+
+
+def prepare_environment(domain: int) -> dict[str, str]:
+    """Complete this process's environment for ROS and return a copy for its children.
+
+    Chooses the transports and the domain, and keeps discovery on this machine. Must run before
+    rclpy is initialised.
+
+    Raises:
+        ContractError: rclpy or this package's interfaces cannot be imported.
+    """
+    os.environ.update(
+        {
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "PYTHONUNBUFFERED": "1",
+            "ROS_DOMAIN_ID": str(domain),
+        }
+    )
+    require_overlay()
+    return dict(os.environ)
+
+
+def free_domain() -> int:
+    """A ROS domain that nobody on this machine uses now."""
+    for domain in random.sample(_DOMAINS, len(_DOMAINS)):
+        if all(_unused(7410 + 250 * domain + 2 * number) for number in range(_PARTICIPANTS)):
+            return domain
+    return _DOMAINS[-1]
+
+
+def _unused(port: int) -> bool:
+    """Whether no process listens for DDS discovery there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass
@@ -66,8 +113,8 @@ class NodeProcesses:
     def start(self, name: str, module: str, arguments: Sequence[str]) -> NodeProcess:
         """Run ``python -m module arguments`` in a group of its own.
 
-        A group of its own, so that Ctrl-C reaches the demo only, which then ends the nodes in
-        order; the death signal, so that nodes do not outlive a demo that was killed.
+        A group of its own, so that Ctrl-C reaches the session only, which then ends the nodes in
+        order; the death signal, so that nodes do not outlive a session that was killed.
         """
         path = self._logs / f"{name}.log"
         parent = os.getpid()
@@ -88,6 +135,12 @@ class NodeProcesses:
     def ended(self) -> NodeProcess | None:
         """A node that is not running any more; None while all run."""
         return next((node for node in self._nodes if node.process.poll() is not None), None)
+
+    def check(self) -> None:
+        """Raises ``ContractError`` with the last line of a node that ended."""
+        ended = self.ended()
+        if ended is not None:
+            raise ContractError(ended.last_line or f"{ended.name}: ended without a word")
 
     def memory(self) -> dict[str, int]:
         """Resident bytes of each running node."""
@@ -124,9 +177,6 @@ class NodeProcesses:
                 node.process.wait(max(deadline - time.monotonic(), 0.01))
             except subprocess.TimeoutExpired:
                 continue
-
-
-_POLITE = (signal.SIGINT, signal.SIGTERM)
 
 
 def _die_with(parent: int) -> None:
