@@ -315,7 +315,7 @@ def _info(options: argparse.Namespace) -> int:
         for name, entry in sorted(bag.topics.items()):
             flag = "" if entry.count else "  <- no message"
             print(f"{entry.count:>9}  {name}  {entry.type or 'no type'}{flag}")
-        info = read_info(options.path, bag.files.custom)
+        info = read_info(options.path, bag.files.custom, bag.note)
         if info is not None:
             judged = {True: "success", False: "failed", None: "not judged"}[info.success]
             print(f"episode: {info.sentence!r}, {info.robot}, {judged}, ended: {info.end or '?'}")
