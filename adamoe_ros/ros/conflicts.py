@@ -7,11 +7,13 @@ Two sources. The graph says who has a publisher at all; a process that was kille
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
@@ -149,7 +151,8 @@ class HeardPublishers:
 class SoleNode:
     """Is this node the only one of its kind? By the status that each of them publishes.
 
-    The topic is listened to only while the graph has more than one publisher of it.
+    The topic is listened to only while the graph has more than one publisher of it. ``look`` is for one
+    thread, the rest for any.
 
     Args:
         node: with a publisher on the topic.
@@ -163,17 +166,21 @@ class SoleNode:
         self._graph, self._heard_publishers = PublisherGraph(node), HeardPublishers()
         self._subscription: Subscription[Any] | None = None
         self._since = 0.0
+        self._lock = threading.Lock()
+        self._group = MutuallyExclusiveCallbackGroup()  # a transition may hold the node's own
 
     def _note(self, message: Any, info: Any) -> None:
-        self._heard_publishers.note(publisher_gid(info), time.monotonic())
+        with self._lock:
+            self._heard_publishers.note(publisher_gid(info), time.monotonic())
 
     def look(self) -> None:
         """Begin or end to listen; often, it is cheap."""
         several = self._graph.several(self._topic)
         if several and self._subscription is None:
-            self._heard_publishers, self._since = HeardPublishers(), time.monotonic()
+            with self._lock:
+                self._heard_publishers, self._since = HeardPublishers(), time.monotonic()
             self._subscription = self._node.create_subscription(
-                self._kind, self._topic, self._note, self._profile
+                self._kind, self._topic, self._note, self._profile, callback_group=self._group
             )
         elif not several and self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
@@ -187,7 +194,9 @@ class SoleNode:
 
     def lines(self) -> list[str]:
         """Another living node of this kind, for people; empty: there is none."""
-        if self._subscription is None or not self._heard_publishers.rivals(time.monotonic()):
+        with self._lock:
+            rivals = self._heard_publishers.rivals(time.monotonic())
+        if self._subscription is None or not rivals:
             return []
         names = self._graph.names(self._topic)
         got = f"{len(names)} ({', '.join(names)})"
