@@ -23,6 +23,7 @@ from adamoe_ros.contract.errors import problem
 ALIVE_S = (
     2.0  # a publisher that was heard within this time is there; a status comes at 1 Hz or more
 )
+_NAMED_S = 2.0  # s after which a publisher's node would have its name
 _DECIDED_S = 1.2  # s after which another living node would have been heard
 _UNNAMED = "_NODE_NAME_UNKNOWN_"
 _GID = 16  # bytes that all distributions have
@@ -63,7 +64,7 @@ class PublisherGraph:
             self._unnamed.pop(gid, None)
             return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
         since = self._unnamed.setdefault(gid, time.monotonic())
-        return "a publisher without a node" if time.monotonic() - since > ALIVE_S else ""
+        return "a publisher without a node" if time.monotonic() - since > _NAMED_S else ""
 
     def several(self, topic: str) -> bool:
         """Whether there is more than one publisher."""
@@ -111,8 +112,7 @@ class _Heard:
 class HeardPublishers:
     """The living publishers of one topic, by their messages."""
 
-    def __init__(self, alive_s: float = ALIVE_S) -> None:
-        self._alive_s = alive_s
+    def __init__(self) -> None:
         self._heard: dict[bytes, _Heard] = {}
 
     def note(self, gid: bytes, now: float, parts: Iterable[str] = ("",)) -> None:
@@ -126,7 +126,7 @@ class HeardPublishers:
         if not gid:
             return
         heard = self._heard.get(gid)
-        if heard is None or now - heard.last > self._alive_s:
+        if heard is None or now - heard.last > ALIVE_S:
             self._heard[gid] = _Heard(frozenset(parts), now, now)
             return
         heard.last = now
@@ -138,7 +138,7 @@ class HeardPublishers:
 
         One that ended before the other began, as at a restart, is no rival.
         """
-        alive = [(g, h) for g, h in self._heard.items() if now - h.last <= self._alive_s]
+        alive = [(g, h) for g, h in self._heard.items() if now - h.last <= ALIVE_S]
         self._heard = dict(alive)
         return [
             (one, other)
