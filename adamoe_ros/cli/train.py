@@ -85,7 +85,7 @@ def _settings_file(options: argparse.Namespace) -> Path | None:
 def _roll_out(config: TrainingConfig) -> Callable[[Path], dict[str, float]]:
     """Success of a checkpoint on the validation seeds."""
     from adamoe_ros.evaluation.evaluator import EvaluationSettings
-    from adamoe_ros.evaluation.quick import success_rates
+    from adamoe_ros.evaluation.success import success_rates
 
     wanted = config.evaluation
     seeds = range(wanted.first_seed, wanted.first_seed + wanted.episodes)

@@ -42,7 +42,9 @@ class ControlConflicts:
         )
         self._policy, self._chunks = HeardPublishers(), HeardPublishers(_CHUNK_ALIVE_S)
         self._chunk_gid = b""
-        self.forget_robot()
+        self._commands: list[str] = []
+        self._joints: dict[str, frozenset[str]] = {}
+        self._drivers: dict[str, HeardPublishers] = {}
 
     def watch_robot(self, profile: RobotProfile, shadow: bool) -> None:
         """Look at the topics of a robot as well; with ``shadow`` its commands are not ours."""
@@ -56,9 +58,7 @@ class ControlConflicts:
 
     def forget_robot(self) -> None:
         """The node is not configured any more."""
-        self._commands: list[str] = []
-        self._joints: dict[str, frozenset[str]] = {}
-        self._drivers: dict[str, HeardPublishers] = {}
+        self._commands, self._joints, self._drivers = [], {}, {}
 
     def note_state(self, topic: str, joints: Sequence[str], info: Any) -> None:
         """A joint state came on a topic of the profile; without names it is about all its joints."""
