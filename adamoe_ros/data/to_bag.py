@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,10 @@ def episode_to_bag(
         ContractError: the profile's cameras or joints are not those of the dataset.
     """
     _check(dataset, profile)
+    if not entry.length:
+        where = f"{dataset.folder}: episode {entry.index}"
+        raise ContractError(problem(where, "rows", "none", "choose another"))
+    dataset.check(entry, list(dataset.cameras.values()))
     make, written = MessageMaker(), 0
     states = [
         (f"/{item.source.topic}", item.names, list(item.columns)) for item in state_topics(profile)
@@ -80,9 +87,8 @@ def episode_to_bag(
         for item in command_topics(profile)
         if item.target.type == "joint_state"
     ]
-    period = round(1e9 / dataset.fps)
     spoken = ""
-    with BagWriter(folder) as writer:
+    with _new_bag(folder) as writer:
         for topic, *_ in (*states, *commands):
             writer.add_topic(topic, JOINTS)
         for slot in dataset.cameras:
@@ -91,7 +97,7 @@ def episode_to_bag(
         start: int | None = None
         for number, (observation, action) in enumerate(dataset.observations(entry)):
             start = observation.stamp_ns if start is None else start
-            now = start + number * period
+            now = start + round(number * 1e9 / dataset.fps)
             if observation.instruction != spoken:
                 spoken = observation.instruction
                 writer.write("/instruction", now, make.text(spoken))
@@ -106,9 +112,23 @@ def episode_to_bag(
                 stamp = observation.image_stamps_ns.get(slot, observation.stamp_ns)
                 writer.write(topic, now, make.image(pixels, stamp, f"{slot}_optical"))
         written = sum(writer.counts.values())
-        info = EpisodeInfo(instruction=entry.tasks[0] if entry.tasks else "", robot=profile.name)
+        said = dataset.sentences(entry)
+        one = said[0] if len(set(said)) == 1 else ""  # else the bag's own topic says which when
+        info = EpisodeInfo(instruction=one, heard=said[0], robot=profile.name)
         writer.note({"adamoe_episode": info.text()})
     return written
+
+
+@contextmanager
+def _new_bag(folder: Path) -> Iterator[BagWriter]:
+    """A bag of which nothing stays behind when it is not finished."""
+    with BagWriter(folder) as writer:
+        try:
+            yield writer
+        except BaseException:
+            writer.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def _check(dataset: Dataset, profile: RobotProfile) -> None:
@@ -117,7 +137,7 @@ def _check(dataset: Dataset, profile: RobotProfile) -> None:
     if unknown:
         known = ", ".join(profile.present_cameras)
         lines.append(problem("cameras", f"some of {known}", ", ".join(unknown), "check --robot"))
-    width = dataset.features["action"]["shape"][0]
+    width = dataset.width("action")
     if width != len(profile.joint_ids):
         joints = f"{len(profile.joint_ids)} joints"
         lines.append(problem(f"profile {profile.name}", f"{width} joints", joints, "check --robot"))
