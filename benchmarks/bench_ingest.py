@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from adamoe_ros.evaluation.bench.hardware import machine  # noqa: E402
 from adamoe_ros.evaluation.bench.measure import interleaved, summary  # noqa: E402
 from adamoe_ros.policy.engines.ingest import host_pixels  # noqa: E402
-from adamoe_ros.policy.images import fitted_size  # noqa: E402
+from adamoe_ros.policy.resizing import fitted_size  # noqa: E402
 
 SIZE = (224, 224)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a checkpoint from another layout into ours (--from), ours into another (--to), or both.
+"""Bring a checkpoint from another format into ours (--from), ours into another (--to), or both.
 
-Facts that the source does not tell are given as options; what nobody tells is null in the manifest,
-and such a checkpoint runs only with 'adamoe infer --raw', never on a robot. Nothing is written
-unless every tensor is accounted for.
+What the source does not say is given as options; what nobody says is null in the manifest, and such
+a checkpoint runs only with 'adamoe infer --raw', never on a robot. Nothing is written unless every
+tensor is accounted for.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adamoe_ros.policy.layouts.facts import Told
-    from adamoe_ros.policy.layouts.importing import ImportSettings
+    from adamoe_ros.policy.checkpoint_formats.importing import ImportSettings
+    from adamoe_ros.policy.checkpoint_formats.metadata import Entry
 
 _FROM = ("openpi-jax", "adamoe-jax", "openpi-torch", "lerobot", "transformers")
 _TO = ("lerobot", "openpi-torch", "transformers")
@@ -22,10 +22,10 @@ _TO = ("lerobot", "openpi-torch", "transformers")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``adamoe convert``."""
-    parser.add_argument("source", type=Path, help="checkpoint folder, or .npz of a JAX layout")
+    parser.add_argument("source", type=Path, help="checkpoint folder, or .npz of a JAX format")
     parser.add_argument("out", type=Path, help="folder to make")
-    parser.add_argument("--from", dest="source_layout", choices=_FROM, help="layout of the source")
-    parser.add_argument("--to", dest="target_layout", choices=_TO, help="layout to write")
+    parser.add_argument("--from", dest="source_format", choices=_FROM, help="format of the source")
+    parser.add_argument("--to", dest="target_format", choices=_TO, help="format to write")
     parser.add_argument(
         "--dtype",
         choices=("keep", "float32", "bfloat16", "float16"),
@@ -33,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the weights (default: as they are stored)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the folder OUT")
-    _add_facts(parser.add_argument_group("facts, where the source does not tell them"))
+    _add_metadata(parser.add_argument_group("metadata, where the source does not say it"))
 
 
-def _add_facts(group: Any) -> None:
+def _add_metadata(group: Any) -> None:
     add = group.add_argument
     add("--horizon", type=int, metavar="N", help="rows of a chunk (in no JAX tensor)")
     add("--top-k", type=int, metavar="N", help="experts per token (adamoe-jax)")
@@ -85,12 +85,12 @@ def run(options: argparse.Namespace) -> int:
 
     from adamoe_ros.contract.errors import ContractError, problem
 
-    if not options.source_layout and not options.target_layout:
-        do = "name the layout of the source, or the one to write"
+    if not options.source_format and not options.target_format:
+        do = "name the format of the source, or the one to write"
         raise ContractError(problem("adamoe convert", "--from or --to", "neither", do))
-    if not options.target_layout:
+    if not options.target_format:
         _import(options, options.out, options.overwrite)
-    elif not options.source_layout:
+    elif not options.source_format:
         _export(options, options.source)
     else:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -106,14 +106,14 @@ def _import(options: argparse.Namespace, out: Path, overwrite: bool) -> None:
     from dataclasses import replace
 
     from adamoe_ros.cli.progress import Megabytes
-    from adamoe_ros.policy.layouts.importing import import_checkpoint
-    from adamoe_ros.policy.layouts.registry import IMPORTS
+    from adamoe_ros.policy.checkpoint_formats.importing import import_checkpoint
+    from adamoe_ros.policy.checkpoint_formats.registry import IMPORTS
 
     settings = replace(_settings(options), overwrite=overwrite)
-    opened = IMPORTS[options.source_layout](options.source, options.asset)
+    foreign = IMPORTS[options.source_format](options.source, options.asset)
     with Megabytes("converting") as bar:
-        made = import_checkpoint(opened, options.source_layout, out, settings, bar.begin)
-    for line in made.facts.lines():
+        made = import_checkpoint(foreign, options.source_format, out, settings, bar.begin)
+    for line in made.metadata.lines():
         print(f"  {line}")
     if made.manifest.raw_only:
         why = made.manifest.provenance.notes or "--raw-only"
@@ -122,12 +122,12 @@ def _import(options: argparse.Namespace, out: Path, overwrite: bool) -> None:
 
 def _export(options: argparse.Namespace, source: Path) -> None:
     from adamoe_ros.cli.progress import Megabytes
-    from adamoe_ros.policy.layouts.exporting import export_checkpoint
+    from adamoe_ros.policy.checkpoint_formats.exporting import export_checkpoint
 
     with Megabytes("converting") as bar:
         export_checkpoint(
             source,
-            options.target_layout,
+            options.target_format,
             options.out,
             _dtype(options.dtype),
             options.overwrite,
@@ -136,10 +136,10 @@ def _export(options: argparse.Namespace, source: Path) -> None:
 
 
 def _settings(options: argparse.Namespace) -> ImportSettings:
-    from adamoe_ros.policy.layouts.importing import ImportSettings
+    from adamoe_ros.policy.checkpoint_formats.importing import ImportSettings
 
     return ImportSettings(
-        facts=_facts(options),
+        metadata=_metadata(options),
         statistics=options.statistics,
         dtype=_dtype(options.dtype),
         router_dtype=options.router_dtype,
@@ -148,12 +148,12 @@ def _settings(options: argparse.Namespace) -> ImportSettings:
     )
 
 
-def _facts(options: argparse.Namespace) -> dict[str, Told]:
-    """What the options tell."""
+def _metadata(options: argparse.Namespace) -> dict[str, Entry]:
+    """What the options say."""
     from adamoe_ros.contract.errors import Problems
-    from adamoe_ros.policy.layouts.facts import Facts, expand_joints
+    from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata, expand_joints
 
-    problems, facts = Problems(), Facts()
+    problems, metadata = Problems(), CheckpointMetadata()
     ends = (options.gripper_open, options.gripper_closed)
     if (ends[0] is None) != (ends[1] is None) or (ends[0] is not None and ends[0] == ends[1]):
         do = "give both"
@@ -184,8 +184,8 @@ def _facts(options: argparse.Namespace) -> dict[str, Told]:
         "tokenizer": options.tokenizer,
     }
     for name, value in given.items():
-        facts.tell("option", **{name: value})
-    return facts.known
+        metadata.set("option", **{name: value})
+    return metadata.known
 
 
 def _dtype(name: str) -> Any:

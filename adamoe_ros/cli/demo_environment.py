@@ -7,10 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from adamoe_ros.cli.ros_env import fastdds_variable
 from adamoe_ros.contract.errors import ContractError, Problems
 from adamoe_ros.contract.manifest import load_manifest
-from adamoe_ros.contract.resources import share_dir
 
 _CHECKPOINT_FILES = ("config.json", "manifest.json", "model.safetensors", "norm_stats.json")
 
@@ -45,7 +43,7 @@ def check_checkpoint(folder: Path) -> None:
 def prepare_environment(changes: Mapping[str, str]) -> dict[str, str]:
     """Complete this process's environment for ROS and return a copy for its children.
 
-    Sets the Fast DDS profile, keeps discovery on this machine, and
+    Chooses the transports, keeps discovery on this machine, and
     applies ``changes``. Must run before rclpy is initialised.
 
     Raises:
@@ -53,10 +51,8 @@ def prepare_environment(changes: Mapping[str, str]) -> dict[str, str]:
     """
     from adamoe_ros.ros.runner import require_overlay
 
-    profile = str(share_dir() / "config" / "fastdds.xml")
     os.environ.update(
         {
-            fastdds_variable(os.environ): profile,
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "PYTHONUNBUFFERED": "1",
             **changes,

@@ -160,7 +160,7 @@ def _processes(folder: Path, options: argparse.Namespace) -> int:
 
 def _reporter(blocks: Blocks) -> Any:
     """Prints a line with counts and time left as blocks end."""
-    from adamoe_ros.training.progress import Counter
+    from adamoe_ros.training.training_log import Counter
 
     todo = sum(len(block.cases) for block in blocks.missing())
     known = len(blocks.episodes())

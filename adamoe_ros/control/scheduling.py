@@ -9,15 +9,15 @@ observation to the publication of its chunk: those are the rows that the arms re
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.control.delays import DelayWindow
 from adamoe_ros.control.rtc_math import hard_mask, soft_mask
-from adamoe_ros.control.strategies.base import PolicySide
+from adamoe_ros.control.strategies import PolicySide
 
 Vector = NDArray[np.float64]
 InstructionChange = Literal["finish", "blend", "cut"]
@@ -74,6 +74,35 @@ class InferencePlan:
     def needs_leftover(self) -> bool:
         """Whether the previous chunk is wanted."""
         return self.weights is not None or self.prefix_rows > 0
+
+
+class DelayWindow:
+    """Recent delays.
+
+    Args:
+        size: delays that count (b of the RTC paper); an old slow one is forgotten after as many.
+        warmup: first delays that do not count (compilation, caches).
+        initial_s: assumed until one counts.
+    """
+
+    def __init__(self, size: int = 10, warmup: int = 1, initial_s: float = 0.0) -> None:
+        self._recent: deque[float] = deque(maxlen=size)
+        self._warmup = warmup
+        self._initial_s = initial_s
+
+    def add(self, delay_s: float) -> None:
+        """A measured delay; ValueError below 0."""
+        if delay_s < 0:
+            raise ValueError(f"expected a delay >= 0 s, got {delay_s}")
+        if self._warmup > 0:
+            self._warmup -= 1
+        else:
+            self._recent.append(delay_s)
+
+    @property
+    def largest_s(self) -> float:
+        """s, of the window."""
+        return max(self._recent, default=self._initial_s)
 
 
 class InferenceScheduler:

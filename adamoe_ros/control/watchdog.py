@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named doubts: inputs that went missing, and arms that do not follow.
+"""Why arms may not move: named doubts (inputs missing, arms that do not follow), emergency stop.
 
-Each has a name that appears as ``hold_cause``; the arms brake and hold while it lasts.
+Each has a name that appears as ``hold_cause``; the arms brake and hold while a doubt lasts.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,3 +116,42 @@ class Watchdogs:
     def policy_age_s(self, now_ns: int) -> float:
         """s; negative: never received."""
         return -1.0 if self.policy_ns is None else max(0.0, (now_ns - self.policy_ns) / 1e9)
+
+
+class EmergencyStop:
+    """The latch: set by anyone, released only by a reset while the inputs are healthy.
+
+    Attributes:
+        latched: nothing may move.
+        pressed: the topic's last word; a reset is refused while it is True.
+    """
+
+    def __init__(self) -> None:
+        self.latched = False
+        self.pressed = False
+
+    def press(self, pressed: bool = True) -> None:
+        """The button (topic) spoke; False says that it is out again, and never releases the latch."""
+        self.pressed = pressed
+        self.latched = self.latched or pressed
+
+    def latch(self) -> None:
+        """The service spoke: a stop without a button that would have to come out again."""
+        self.latched = True
+
+    def reset(self, unhealthy: Sequence[str]) -> str:
+        """Release the latch.
+
+        Args:
+            unhealthy: what is wrong with the inputs, for people.
+
+        Returns:
+            Why it stays latched; empty: it is released.
+        """
+        if not self.latched:
+            return "there is no emergency stop to reset"
+        reasons = ["the stop is still pressed"] if self.pressed else []
+        reasons += unhealthy
+        if not reasons:
+            self.latched = False
+        return "; ".join(reasons)

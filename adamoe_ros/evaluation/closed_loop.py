@@ -19,8 +19,8 @@ from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
-from adamoe_ros.control.delays import DelayWindow
 from adamoe_ros.control.scheduling import (
+    DelayWindow,
     InferencePlan,
     InferenceScheduler,
     InstructionChange,

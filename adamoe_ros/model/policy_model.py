@@ -30,10 +30,10 @@ from adamoe_ros.model.flow import (
 )
 from adamoe_ros.model.gemma import GemmaStack, KeysValues, blocked, rotation
 from adamoe_ros.model.layers import Embedding, Linear
-from adamoe_ros.model.layout import PrefixLayout, prefix_layout
 from adamoe_ros.model.moe import Routing
+from adamoe_ros.model.prefix_tokens import PrefixTokens, select_prefix_tokens
+from adamoe_ros.model.router_losses import MoEStatistics, moe_statistics
 from adamoe_ros.model.siglip import VisionEncoder
-from adamoe_ros.model.statistics import MoEStatistics, moe_statistics
 from adamoe_ros.model.stem import ObjectHead, PromptMean, PromptReader
 
 
@@ -134,23 +134,23 @@ class AdaMoEPolicy(nn.Module):
         token_ids: Tensor,
         token_mask: Tensor,
         state: Tensor,
-        layout: PrefixLayout | None = None,
+        kept: PrefixTokens | None = None,
     ) -> PrefixCache:
         """Run images and prompt once.
 
         Args:
             images: (B, V, 3, height, width) in [-1, 1]; absent ones are never read.
-            image_mask: (B, V) bool. token_mask: (B, L) bool. Best kept on the CPU (``layout``).
+            image_mask: (B, V) bool. token_mask: (B, L) bool. Best kept on the CPU (``kept``).
             token_ids: (B, L) int64.
             state: (B, S) normalised; read by the object head only.
-            layout: of the two masks, where it is known already.
+            kept: of the two masks, where it is known already.
         """
-        if layout is None:
-            layout = self.layout(image_mask, token_mask)
-        x, objects = self._prefix_tokens(images, token_ids, token_mask, state, layout)
-        mask, length = None, layout.length.to(x.device)
+        if kept is None:
+            kept = self.select_tokens(image_mask, token_mask)
+        x, objects = self._prefix_tokens(images, token_ids, token_mask, state, kept)
+        mask, length = None, kept.length.to(x.device)
         positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
-        if layout.padded:
+        if kept.padded:
             mask = blocked((positions < length.unsqueeze(1))[:, None, None], x.dtype)
         table = rotation(positions, self.config.prefix.head_dim)
         return PrefixCache(self.prefix.keys_values(x, table, mask=mask), mask, length, objects)
@@ -168,16 +168,16 @@ class AdaMoEPolicy(nn.Module):
         Args:
             images ... state: as in ``encode_prefix``.
         """
-        layout = self.layout(image_mask, token_mask)
-        _, objects = self._prefix_tokens(images, token_ids, token_mask, state, layout)
+        kept = self.select_tokens(image_mask, token_mask)
+        _, objects = self._prefix_tokens(images, token_ids, token_mask, state, kept)
         if objects is None:
             raise ValueError("a network without object positions")
         return objects
 
-    def layout(self, image_mask: Tensor, token_mask: Tensor) -> PrefixLayout:
-        """Which prefix tokens exist; see ``PrefixLayout``."""
+    def select_tokens(self, image_mask: Tensor, token_mask: Tensor) -> PrefixTokens:
+        """Which prefix tokens exist; see ``PrefixTokens``."""
         extra = 1 if self.config.aux_positions else 0
-        return prefix_layout(image_mask, token_mask, self.config.vision.tokens, extra)
+        return select_prefix_tokens(image_mask, token_mask, self.config.vision.tokens, extra)
 
     def _prefix_tokens(
         self,
@@ -185,18 +185,18 @@ class AdaMoEPolicy(nn.Module):
         token_ids: Tensor,
         token_mask: Tensor,
         state: Tensor,
-        layout: PrefixLayout,
+        kept: PrefixTokens,
     ) -> tuple[Tensor, Tensor | None]:
         """(B, P, prefix width) packed tokens, and the object positions."""
         batch, views = images.shape[:2]
-        places = layout.image_index.to(images.device)
-        prompt = self.embed(token_ids[:, : layout.prompt]) * math.sqrt(self.config.prefix.width)
-        said = token_mask[:, : layout.prompt].to(prompt.device)
+        places = kept.image_index.to(images.device)
+        prompt = self.embed(token_ids[:, : kept.prompt]) * math.sqrt(self.config.prefix.width)
+        said = token_mask[:, : kept.prompt].to(prompt.device)
         summary = None if self.reader is None else self.reader(prompt, said)
         asked = None if summary is None else summary[places // views]
         tokens, points = self.vision(images.flatten(0, 1)[places], places % views, asked)
         parts = [tokens, prompt]
-        if layout.views is None:
+        if kept.views is None:
             full = tokens.new_zeros(batch * views, *tokens.shape[1:])
             parts[0] = full.index_copy(0, places, tokens)
         parts[0] = parts[0].reshape(batch, -1 if len(places) else 0, self.config.prefix.width)
@@ -207,8 +207,8 @@ class AdaMoEPolicy(nn.Module):
             objects, token = self.aux(seen.reshape(batch, -1), state, summary)
             parts.insert(1, token)
         x = torch.cat(parts, 1)
-        if layout.token_index is not None:
-            index = layout.token_index.to(x.device).unsqueeze(-1)
+        if kept.token_index is not None:
+            index = kept.token_index.to(x.device).unsqueeze(-1)
             x = x.gather(1, index.expand(-1, -1, x.shape[-1]))
         return x, objects
 

@@ -8,9 +8,8 @@ Shapes: V camera slots, L prompt tokens, D joints, S state width, H rows, A acti
 
 from __future__ import annotations
 
-import io
-import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.files import replace_file
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
-from adamoe_ros.policy.engine import EagerEngine
+from adamoe_ros.policy.engines.eager import EagerEngine
 from adamoe_ros.policy.processing import ModelInputs
 from adamoe_ros.policy.runtime import choose_device
 
@@ -92,14 +92,18 @@ def infer_file(folder: Path, inputs: Path, out: Path, settings: InferSettings) -
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                raise ValueError(f"a single array {archive.shape} of {archive.dtype}")
+            with archive:
+                return dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        do = "write it with numpy.savez"
-        raise ContractError(problem(str(path), "an .npz of numbers", line, do)) from error
+        expected = f"an .npz of numbers with {', '.join(sorted(_KEYS))}"
+        raise ContractError(
+            problem(str(path), expected, line, "write it with numpy.savez")
+        ) from error
 
 
 def _check(
@@ -191,15 +195,8 @@ def _noise(checkpoint: Checkpoint, arrays: dict[str, NDArray[Any]], seed: int) -
 
 def _write(path: Path, values: dict[str, Any]) -> None:
     """Appears whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **values)
-    beside = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(buffer.getvalue())
-        os.replace(beside, path)
+        replace_file(path, lambda stream: np.savez(stream, **values))
     except OSError as error:
         do = "choose another place"
         raise ContractError(problem(str(path), "room to write it", error, do)) from error
-    finally:
-        beside.unlink(missing_ok=True)

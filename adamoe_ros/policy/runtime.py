@@ -20,9 +20,9 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.model.flow import Guidance, KnownRows
 from adamoe_ros.model.policy_model import Sample
 from adamoe_ros.policy.checkpoint import Checkpoint
-from adamoe_ros.policy.engine import Engine
 from adamoe_ros.policy.engines import EngineSettings, make_engine
-from adamoe_ros.policy.engines.memory import check_room
+from adamoe_ros.policy.engines.eager import Engine
+from adamoe_ros.policy.engines.memory_budget import check_room
 from adamoe_ros.policy.processing import Processor
 
 _WARM_UPS = 3

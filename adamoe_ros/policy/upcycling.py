@@ -21,9 +21,14 @@ from adamoe_ros.policy.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from adamoe_ros.policy.layouts.opened import Advance, Begin, not_finite, unwatched
-from adamoe_ros.policy.layouts.safetensors_source import open_safetensors
-from adamoe_ros.policy.layouts.sources import SourceTensor
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
+    Advance,
+    Begin,
+    not_finite,
+    unwatched,
+)
+from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor
 from adamoe_ros.policy.normalise import load_norm_stats
 from adamoe_ros.policy.tensor_writer import TensorSpec
 

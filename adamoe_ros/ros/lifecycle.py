@@ -19,6 +19,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.parameters import ManagedParameters
 from adamoe_ros.ros.live_parameters import LiveParameters
+from adamoe_ros.ros.transports import shared_memory_line
 
 P = TypeVar("P", bound=ManagedParameters)
 
@@ -46,6 +47,9 @@ class ManagedNode(LifecycleNode, Generic[P]):
     def __init__(self, name: str, parameters: type[P]) -> None:
         super().__init__(name)
         _free_clock(self)
+        self.transport_problem = shared_memory_line()  # one line; empty: UDP alone
+        if self.transport_problem:
+            self.get_logger().error(self.transport_problem)
         self.state_name = "unconfigured"
         self._closed = False
         self._parameters_live = LiveParameters(
@@ -151,6 +155,12 @@ class ManagedNode(LifecycleNode, Generic[P]):
         self.get_logger().fatal(f"a callback failed by a bug in adamoe_ros:\n{text}")
         if self.active:
             self.trigger_deactivate()
+
+    def give_up(self, line: str) -> None:
+        """End the process with a line, so that whoever started it can start it again."""
+        self.get_logger().fatal(line)
+        self._end()
+        self.state_name = "failed"
 
     def close(self) -> None:
         """``halt``, then destroy the node. May be called twice."""

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.ros import shared_memory, transports
 
 if TYPE_CHECKING:
     from rclpy.executors import Executor
@@ -30,11 +31,12 @@ _WAKE = 0.1  # s; a waiting executor does not notice a signal by itself
 
 
 def require_overlay() -> None:
-    """Check that rclpy and this package's messages can be imported.
+    """Check that rclpy and this package's messages can be imported, and choose transports.
 
     Raises:
-        ContractError: ROS or the built interfaces are not on the path.
+        ContractError: ROS, the built interfaces or the chosen RMW are not on the path.
     """
+    transports.prepare()  # before the import: rclpy loads the RMW there
     for module, do in (
         ("rclpy", "source /opt/ros/<distro>/setup.bash, or run 'make setup'"),
         ("adamoe_ros.msg", "build with colcon and source install/setup.bash"),
@@ -65,7 +67,7 @@ def run_node(
     argv: Sequence[str] | None = None,
     executor: Callable[[], Executor] | None = None,
 ) -> int:
-    """Spin a node until a signal or until its lifecycle is finalized.
+    """Spin a node until a signal, or until its lifecycle is finalized or has failed.
 
     Args:
         make: makes the node; a ``ContractError`` from it is printed, exit code 2.
@@ -73,7 +75,7 @@ def run_node(
         executor: makes the executor; None: single-threaded.
 
     Returns:
-        Exit code: 0 ended in order, 2 something the user gave does not fit.
+        Exit code: 0 ended in order, 2 something the user gave does not fit, 3 the node gave up.
     """
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
@@ -88,8 +90,9 @@ def run_node(
     node: ManagedNode[Any] | None = None
     try:
         node = make()
-        spinner.add_node(node)
-        while not stop and node.state_name != "finalized":
+        for each in (node, *getattr(node, "companions", ())):
+            spinner.add_node(each)
+        while not stop and node.state_name not in ("finalized", "failed"):
             _turn(node, spinner)
         _linger(spinner, 0.0 if stop else _LINGER)
     except ContractError as error:
@@ -103,7 +106,7 @@ def run_node(
         if node is not None:
             node.close()
         rclpy.try_shutdown()
-    return 0
+    return 3 if node.state_name == "failed" else 0
 
 
 def _turn(node: ManagedNode[Any], spinner: Executor) -> None:
@@ -136,6 +139,7 @@ def main(module: str, attribute: str, threads: int = 1) -> int:
         print(error, file=sys.stderr)
         return 2
     faulthandler.register(signal.SIGUSR1)
+    shared_memory.remove_leftovers()
     # before torch loads: its idle threads would spin, and take the cores that they wait for
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     make = getattr(importlib.import_module(module), attribute)

@@ -24,6 +24,7 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.streams.buffer import StreamBuffer, StreamHealth, Verdict
+from adamoe_ros.streams.clocks import INTOLERABLE_S, is_ahead
 
 Vector = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -294,7 +295,12 @@ class Aligner:
             elif buffer.newest_ns is None:
                 lines.append(name)
             elif now_ns - buffer.newest_ns > limits[name] * 1e9:
-                lines.append(f"{name} (silent for {(now_ns - buffer.newest_ns) / 1e9:.1f} s)")
+                age_s = (now_ns - buffer.newest_ns) / 1e9
+                silent_s = age_s - max(0.0, buffer.delays.least_s)  # NaN while that is unknown
+                other = buffer.clock_difference if silent_s <= limits[name] else ""
+                lines.append(f"{name} ({other or f'silent for {age_s:.1f} s'})")
+            elif is_ahead(buffer.delays, INTOLERABLE_S):
+                lines.append(f"{name} ({buffer.clock_difference})")
         reference = self.reference_ns
         if not lines and reference is not None and self.ready_ns is None:
             lines = self._inconsistent(reference)

@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from adamoe_ros.streams.clocks import Delays, clock_difference
+
 Value = TypeVar("Value")
 _RECENT = 64  # intervals and delays that the statistics cover
 
@@ -43,6 +45,7 @@ class StreamHealth:
         skew_s: stamp - observation stamp, when last used.
         stamps_at_receipt: stamps look as if set on arrival, so they hide the sensor's delay.
         clock_offset_s: arrival - stamp of the last message refused for its clock; 0: none.
+        clock_difference: of the driver's clock to this computer's, for people; empty: none seen.
     """
 
     name: str
@@ -59,6 +62,7 @@ class StreamHealth:
     skew_s: float
     stamps_at_receipt: bool
     clock_offset_s: float
+    clock_difference: str
 
 
 class StreamBuffer(Generic[Value]):
@@ -82,7 +86,7 @@ class StreamBuffer(Generic[Value]):
         self._offset_ns = 0
         self._used_ns = -1
         self._spacing: deque[int] = deque(maxlen=_RECENT)
-        self._delays: deque[int] = deque(maxlen=_RECENT)
+        self.delays = Delays()
 
     def push(self, stamp_ns: int, value: Value, arrival_ns: int) -> Verdict:
         """Take a message if its stamp can be used."""
@@ -97,7 +101,7 @@ class StreamBuffer(Generic[Value]):
                 self._spacing.append(stamp_ns - self.items[-1][0])
             if len(self.items) == self.items.maxlen and self.items[0][0] > self._used_ns:
                 self.unused += 1
-            self._delays.append(arrival_ns - stamp_ns)
+            self.delays.note(stamp_ns, arrival_ns)
             self._offset_ns = 0
             self.items.append((stamp_ns, value))
         return verdict
@@ -117,7 +121,7 @@ class StreamBuffer(Generic[Value]):
         """Forget the values; counters stay."""
         self.items.clear()
         self._spacing.clear()
-        self._delays.clear()
+        self.delays.clear()
         self._used_ns = -1
 
     def drop(self, stamp_ns: int) -> None:
@@ -136,6 +140,11 @@ class StreamBuffer(Generic[Value]):
     def offset_s(self) -> float:
         """arrival - stamp, s, while messages are refused for their clock; 0 otherwise."""
         return self._offset_ns / 1e9
+
+    @property
+    def clock_difference(self) -> str:
+        """Whose clock differs, by how much, and what to do; empty: nothing to be seen."""
+        return clock_difference(self.delays, f"the driver of {self.name}")
 
     def nearest(self, time_ns: int) -> tuple[int, Value] | None:
         """The value whose stamp is closest to a time."""
@@ -164,8 +173,8 @@ class StreamBuffer(Generic[Value]):
     def health(self, now_ns: int) -> StreamHealth:
         """Condition now."""
         spacing = float(np.median(self._spacing)) / 1e9 if self._spacing else 0.0
-        delay = float(np.median(self._delays)) / 1e9 if self._delays else 0.0
-        enough = len(self._delays) >= _RECENT // 2
+        delay = self.delays.median_s
+        enough = self.delays.count >= _RECENT // 2
         newest = self.newest_ns
         return StreamHealth(
             name=self.name,
@@ -182,4 +191,5 @@ class StreamBuffer(Generic[Value]):
             skew_s=self.skew_ns / 1e9,
             stamps_at_receipt=enough and delay * 1e9 < self._receipt_ns,
             clock_offset_s=self.offset_s,
+            clock_difference=self.clock_difference,
         )

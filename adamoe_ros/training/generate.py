@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.joint_map import JointMap, build_joint_map, profile_roles
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.policy.images import resize_picture
+from adamoe_ros.policy.resizing import resize_picture
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import phrasing, run_expert
 from adamoe_ros.sim.render import CameraRenderer
 from adamoe_ros.sim.scene import CAMERAS
-from adamoe_ros.training.config import GenerateConfig
-from adamoe_ros.training.demonstrations import Demonstration
-from adamoe_ros.training.export import make_manifest
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.data_manifest import make_manifest
+from adamoe_ros.training.demonstration_set import DataLayout, Demonstration
+from adamoe_ros.training.training_config import GenerateConfig
 
 
 def robot_layout(robot: str) -> tuple[DataLayout, JointMap]:

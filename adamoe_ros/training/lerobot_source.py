@@ -21,11 +21,10 @@ from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.data.dataset_checks import unlisted_rows
 from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, IMAGES, STAMPS, STATE
-from adamoe_ros.training.config import MeaningConfig
-from adamoe_ros.training.demonstrations import Demonstration
+from adamoe_ros.training.demonstration_set import DataLayout, Demonstration
 from adamoe_ros.training.picture_cache import cached_pictures
-from adamoe_ros.training.progress import Counter
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.training_config import MeaningConfig
+from adamoe_ros.training.training_log import Counter
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from torch.nn import functional
 from adamoe_ros.model.flow import noisy_actions
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy, PolicyLoss, PrefixCache
-from adamoe_ros.model.statistics import MoEStatistics, moe_statistics
-from adamoe_ros.policy.images import to_unit
+from adamoe_ros.model.router_losses import MoEStatistics, moe_statistics
 from adamoe_ros.policy.normalise import Normalizer
 from adamoe_ros.policy.prompt import PromptEncoder
+from adamoe_ros.policy.resizing import to_unit
 from adamoe_ros.policy.vectors import VectorSpace
 from adamoe_ros.training.augmentation import (
     OwnDraws,
@@ -25,17 +25,17 @@ from adamoe_ros.training.augmentation import (
     jitter_colours,
     shift_images,
 )
-from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.demonstration_set import Batch
+from adamoe_ros.training.optimiser import balance_coefficient
 from adamoe_ros.training.processes import ALONE, Processes
-from adamoe_ros.training.samples import Batch
 from adamoe_ros.training.sampling import (
     augment_rng,
     flow_generator,
     flow_times,
     with_clean_prefix,
 )
-from adamoe_ros.training.schedules import balance_coefficient
 from adamoe_ros.training.trainer import StepLosses
+from adamoe_ros.training.training_config import TrainingConfig
 
 
 class FlowObjective:

@@ -15,9 +15,9 @@ import torch
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.config import adamoe_pi0, pi0
 from adamoe_ros.model.flow import KnownRows
-from adamoe_ros.policy.engine import EagerEngine
 from adamoe_ros.policy.engines import EngineSettings, make_engine
-from adamoe_ros.policy.engines.layouts import WeightLayout
+from adamoe_ros.policy.engines.eager import EagerEngine
+from adamoe_ros.policy.engines.weight_forms import WeightForms
 from adamoe_ros.policy.guidance import ChunkGuidance
 
 DEVICE = "cuda"
@@ -96,7 +96,7 @@ def test_mixture_kernels_compiled(int8):
         for rows in (1, 16, 50, 150):
             x, residual = torch.randn(2, rows, 24, device=DEVICE)
             wanted = residual + layer(x.unsqueeze(0))[0]
-            found = WeightLayout(mixture="triton", int8=int8).mixture_of(layer, rows)(
+            found = WeightForms(mixture="triton", int8=int8).mixture_of(layer, rows)(
                 x, residual, None
             )
             assert engine_cases.relative(found, wanted) < (0.03 if int8 else 1e-5)

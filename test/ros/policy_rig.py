@@ -151,7 +151,7 @@ class PolicyRig(Rig):
     def __enter__(self) -> Self:
         super().__enter__()
         node = self.probe.node
-        self.probe.alive = False  # the heartbeat is the policy's own
+        self.probe.leave_policy()
         self.client = self.probe.in_executor(
             lambda: ActionClient(node, ExecuteInstruction, names.EXECUTE)
         )
@@ -236,7 +236,8 @@ class PolicyRig(Rig):
             publisher.publish(message)
             probe.wait(partial(self._at, topic, message.position), "the way home")
             probe.node.destroy_publisher(publisher)
-        assert probe.transition("control_node", Transition.TRANSITION_ACTIVATE)
+        activate = partial(probe.transition, "control_node", Transition.TRANSITION_ACTIVATE)
+        probe.wait(activate, "control to take over")  # once our publishers have left the graph
         self.holding()
 
     def _at(self, topic: CommandTopic, values: Sequence[float]) -> bool:

@@ -74,9 +74,9 @@ def read_times(path: Path, fps: float) -> VideoTimes:
     timeless = any(pts is None for pts in shown)
     if timeless:
         pts = np.arange(len(shown), dtype=np.int64)
-        return VideoTimes(pts, (pts / rate).astype(np.float64), 1.0 / rate, timeless, pixels)
+        return VideoTimes(pts, np.asarray(pts / rate, np.float64), 1.0 / rate, timeless, pixels)
     pts = np.sort(np.array(shown, np.int64))
-    times = pts * float(tick or 1 / rate)
+    times = np.asarray(pts * float(tick or 1 / rate), np.float64)
     steps = np.diff(times)
     period = float(np.median(steps)) if len(steps) and np.median(steps) > 0 else 1.0 / rate
     return VideoTimes(pts, times, period, timeless, pixels)

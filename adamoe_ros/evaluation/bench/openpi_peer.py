@@ -24,8 +24,8 @@ from adamoe_ros.model.config import ModelConfig, pi0
 from adamoe_ros.model.gemma import GemmaLayer
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.layouts.rules import expanded
-from adamoe_ros.policy.layouts.torch_names import (
+from adamoe_ros.policy.checkpoint_formats.rules import expanded
+from adamoe_ros.policy.checkpoint_formats.torch_names import (
     EMBED,
     EXPERT_HEAD,
     LM_HEAD,

@@ -28,8 +28,8 @@ from adamoe_ros.evaluation.bench.workload import (
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.engine import Engine
 from adamoe_ros.policy.engines import AUTO, EngineSettings, make_engine
+from adamoe_ros.policy.engines.eager import Engine
 from adamoe_ros.policy.engines.shapes import exact_shape
 
 Say = Callable[[str], None]

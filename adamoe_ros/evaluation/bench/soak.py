@@ -12,7 +12,7 @@ import torch
 
 from adamoe_ros.evaluation.bench.measure import summary
 from adamoe_ros.evaluation.bench.workload import Problem
-from adamoe_ros.policy.engine import Engine
+from adamoe_ros.policy.engines.eager import Engine
 
 
 def resident_bytes() -> int:

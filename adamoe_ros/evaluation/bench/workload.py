@@ -20,7 +20,7 @@ from adamoe_ros.evaluation.bench.peer import Peer
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.initial import ROUTER_STD
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.engine import EagerEngine, Engine
+from adamoe_ros.policy.engines.eager import EagerEngine, Engine
 from adamoe_ros.policy.engines.ingest import host_pixels
 from adamoe_ros.policy.engines.packed import PackedEngine
 from adamoe_ros.policy.engines.shapes import exact_shape, frames_in_order, small_inputs
@@ -119,7 +119,7 @@ def _packed_stages(engine: PackedEngine, problem: Problem) -> dict[str, Work]:
 
 
 def _eager_stages(engine: EagerEngine, problem: Problem) -> dict[str, Work]:
-    from adamoe_ros.policy.engine import model_images
+    from adamoe_ros.policy.engines.eager import model_images
 
     network, inputs, device = engine.network, problem.inputs, engine.device
     images = model_images(inputs, engine.config, device)

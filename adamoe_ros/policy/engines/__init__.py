@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.engine import EagerEngine, Engine
 from adamoe_ros.policy.engines.captured import CapturedEngine
+from adamoe_ros.policy.engines.eager import EagerEngine, Engine
+from adamoe_ros.policy.engines.engine_settings import EngineSettings
 from adamoe_ros.policy.engines.packed import PackedEngine
-from adamoe_ros.policy.engines.settings import EngineSettings
 
 __all__ = ["AUTO", "ENGINES", "EngineSettings", "make_engine"]
 

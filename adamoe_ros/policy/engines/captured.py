@@ -20,15 +20,18 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.flow import Guidance, KnownRows
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.engine import EngineResult
 from adamoe_ros.policy.engines.captured_shape import CapturedShape
-from adamoe_ros.policy.engines.flow import FlowProgram
-from adamoe_ros.policy.engines.gemma import block_runner
+from adamoe_ros.policy.engines.eager import EngineResult
+from adamoe_ros.policy.engines.engine_settings import EngineSettings, refuse_gradients
+from adamoe_ros.policy.engines.flow_program import FlowProgram
 from adamoe_ros.policy.engines.ingest import DeviceResizer, shrink_on_host
-from adamoe_ros.policy.engines.layouts import WeightLayout
-from adamoe_ros.policy.engines.memory import check_fits, free_bytes, needed_bytes, weight_bytes
-from adamoe_ros.policy.engines.prefix import PrefixProgram
-from adamoe_ros.policy.engines.settings import EngineSettings, refuse_gradients
+from adamoe_ros.policy.engines.memory_budget import (
+    check_fits,
+    free_bytes,
+    needed_bytes,
+    weight_bytes,
+)
+from adamoe_ros.policy.engines.prefix_program import PrefixProgram
 from adamoe_ros.policy.engines.shapes import (
     Shape,
     SmallInputs,
@@ -38,6 +41,8 @@ from adamoe_ros.policy.engines.shapes import (
     small_inputs,
 )
 from adamoe_ros.policy.engines.timing import StageTimer
+from adamoe_ros.policy.engines.transformer_block import block_runner
+from adamoe_ros.policy.engines.weight_forms import WeightForms
 from adamoe_ros.policy.guidance import ChunkGuidance
 from adamoe_ros.policy.processing import ModelInputs
 
@@ -79,14 +84,14 @@ class CapturedEngine:
         self._check_memory(network, shapes)
         cuda = self.device.type == "cuda"
         form = settings.static_mixture(self.device)
-        layout = WeightLayout(mixture=form, int8=settings.int8, consume=settings.consume)
+        forms = WeightForms(mixture=form, int8=settings.int8, consume=settings.consume)
         compiled = settings.compiled and cuda
         runner = block_runner(compiled)
         self._timer = StageTimer(STAGES, self.device, settings.timing)
         self._resizer = DeviceResizer(self.config.vision.image_size, self.device)
         with torch.inference_mode(), _more_compiled_shapes(compiled):
-            self.prefix = PrefixProgram(network, layout, shapes[-1], runner)
-            self.flow = FlowProgram(network, layout, shapes[-1].batch, runner)
+            self.prefix = PrefixProgram(network, forms, shapes[-1], runner)
+            self.flow = FlowProgram(network, forms, shapes[-1].batch, runner)
             if cuda:
                 torch.cuda.empty_cache()  # the tensors that were taken over
             self._stream = torch.cuda.Stream(self.device) if cuda else None

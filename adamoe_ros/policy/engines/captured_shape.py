@@ -12,9 +12,9 @@ from adamoe_ros.model.flow import Guidance, KnownRows
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import Sample
 from adamoe_ros.policy.engines.arena import Arena, Field
-from adamoe_ros.policy.engines.flow import FlowProgram, Stage, Steering
+from adamoe_ros.policy.engines.flow_program import FlowProgram, Stage, Steering
 from adamoe_ros.policy.engines.graphs import Captured
-from adamoe_ros.policy.engines.prefix import PrefixProgram
+from adamoe_ros.policy.engines.prefix_program import PrefixProgram
 from adamoe_ros.policy.engines.shapes import Shape, SmallInputs
 from adamoe_ros.policy.guidance import ChunkGuidance
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from adamoe_ros.policy.images import fitted_size, planes, resize_with_pad
+from adamoe_ros.policy.resizing import fitted_size, planes, resize_with_pad
 
 Frames = Sequence[Sequence["NDArray[Any] | None"]]
 

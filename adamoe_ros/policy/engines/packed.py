@@ -13,12 +13,11 @@ from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.flow import Guidance, KnownRows, integrate_flow
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy, Sample
-from adamoe_ros.policy.engine import EngineResult, StageClock
-from adamoe_ros.policy.engines.flow import FlowProgram, Stage, velocity_function
+from adamoe_ros.policy.engines.eager import EngineResult, StageClock
+from adamoe_ros.policy.engines.engine_settings import EngineSettings, refuse_gradients
+from adamoe_ros.policy.engines.flow_program import FlowProgram, Stage, velocity_function
 from adamoe_ros.policy.engines.ingest import host_pixels
-from adamoe_ros.policy.engines.layouts import WeightLayout
-from adamoe_ros.policy.engines.prefix import Buffers, PrefixProgram
-from adamoe_ros.policy.engines.settings import EngineSettings, refuse_gradients
+from adamoe_ros.policy.engines.prefix_program import Buffers, PrefixProgram
 from adamoe_ros.policy.engines.shapes import (
     Shape,
     SmallInputs,
@@ -26,6 +25,7 @@ from adamoe_ros.policy.engines.shapes import (
     frames_in_order,
     small_inputs,
 )
+from adamoe_ros.policy.engines.weight_forms import WeightForms
 from adamoe_ros.policy.processing import ModelInputs
 
 _KEPT_SHAPES = 8
@@ -43,15 +43,15 @@ class PackedEngine:
     def __init__(self, network: AdaMoEPolicy, settings: EngineSettings) -> None:
         self.config: ModelConfig = network.config
         self.device = network.embed.weight.device
-        layout = WeightLayout(
+        forms = WeightForms(
             packed=True,
             mixture=settings.mixture_on_cpu(network.config),
             int8=settings.int8,
             consume=settings.consume,
         )
         usual = Shape(1, self.config.num_views, self.config.prompt_length)
-        self.prefix = PrefixProgram(network, layout, usual)
-        self.flow = FlowProgram(network, layout)
+        self.prefix = PrefixProgram(network, forms, usual)
+        self.flow = FlowProgram(network, forms)
         self._buffers: dict[Shape, Buffers] = {}
 
     @torch.inference_mode()

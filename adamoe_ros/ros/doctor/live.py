@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import rclpy
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from rclpy.time import Time
@@ -25,6 +26,7 @@ from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
+from adamoe_ros.ros.transports import PictureNode
 from adamoe_ros.streams.images import image_decoder
 
 _AREA = "robot"
@@ -41,13 +43,13 @@ _TYPE_NAMES = {
 class _Stream:
     """One subscription and what came through it."""
 
-    def __init__(self, node: Node, kind: Any, topic: str, reliable: bool) -> None:
+    def __init__(self, node: Node, maker: Node, kind: Any, topic: str, reliable: bool) -> None:
         self.arrivals = Arrivals()
         self.last: Any = None
         self._clock = node.get_clock()
         self.name = node.resolve_topic_name(topic)
-        self.subscription = node.create_subscription(
-            kind, topic, self._note, qos.sensor(reliable, depth=10)
+        self.subscription = maker.create_subscription(
+            kind, self.name, self._note, qos.sensor(reliable, depth=10)
         )
 
     def _note(self, message: Any) -> None:
@@ -78,13 +80,17 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
     """
     rclpy.init(args=["--ros-args", "-p", f"use_sim_time:={str(profile.use_sim_time).lower()}"])
     node = rclpy.create_node("adamoe_doctor", namespace=namespace)
+    pictures = PictureNode(node, sends=False)
+    executor = SingleThreadedExecutor()
+    for each in {node, pictures.node}:
+        executor.add_node(each)
     try:
         states = [
-            (_Stream(node, JointState, topic.source.topic, topic.source.reliable), topic)
+            (_Stream(node, node, JointState, topic.source.topic, topic.source.reliable), topic)
             for topic in state_topics(profile)
         ]
         cameras = {
-            slot: (_camera_stream(node, camera), camera)
+            slot: (_camera_stream(node, pictures.node, camera), camera)
             for slot, camera in profile.present_cameras.items()
         }
         clock_ticks = _listen_to_clock(node)
@@ -92,10 +98,10 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
         commands = [
             node.resolve_topic_name(topic.target.topic) for topic in command_topics(profile)
         ]
-        _discover(node, streams, commands)
+        _discover(node, executor, streams, commands)
         for stream in streams:
             stream.arrivals = Arrivals()  # rates and gaps from here on
-        _spin(node, seconds)
+        _spin(executor, seconds)
         for stream, topic in states:
             report.extend(_check_publishers(node, stream, topic.source.reliable))
             rate, timeout = profile.command_rate, topic.source.timeout
@@ -116,11 +122,15 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
             [(topic, stream.last) for stream, topic in states if stream.last],
         )
     finally:
+        executor.shutdown(timeout_sec=2.0)
+        pictures.close()
         node.destroy_node()
         rclpy.try_shutdown()
 
 
-def _discover(node: Node, streams: Sequence[_Stream], commands: Sequence[str]) -> None:
+def _discover(
+    node: Node, executor: Executor, streams: Sequence[_Stream], commands: Sequence[str]
+) -> None:
     """Wait until every topic has its other end, speaks, and nobody new has turned up for a while.
 
     Discovery takes a second or more on a busy machine or a slow network; what is found too late
@@ -136,7 +146,7 @@ def _discover(node: Node, streams: Sequence[_Stream], commands: Sequence[str]) -
     begin = settled = time.monotonic()
     before = ends()
     while (now := time.monotonic()) < begin + _DISCOVERY:
-        rclpy.spin_once(node, timeout_sec=_POLL)
+        executor.spin_once(timeout_sec=_POLL)
         found = ends()
         if found != before:
             before, settled = found, now
@@ -145,15 +155,15 @@ def _discover(node: Node, streams: Sequence[_Stream], commands: Sequence[str]) -
             return
 
 
-def _spin(node: Node, seconds: float) -> None:
+def _spin(executor: Executor, seconds: float) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        rclpy.spin_once(node, timeout_sec=left)
+        executor.spin_once(timeout_sec=left)
 
 
-def _camera_stream(node: Node, camera: Camera) -> _Stream:
+def _camera_stream(node: Node, maker: Node, camera: Camera) -> _Stream:
     kind = CompressedImage if camera.type == "compressed" else Image
-    return _Stream(node, kind, camera.topic or "", camera.reliable)
+    return _Stream(node, maker, kind, camera.topic or "", camera.reliable)
 
 
 def _listen_to_clock(node: Node) -> list[int]:

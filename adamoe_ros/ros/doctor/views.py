@@ -52,7 +52,7 @@ def save_views(
         path = folder / f"{slot}.png"
         path.write_bytes(png(image))
         if size is not None:
-            from adamoe_ros.policy.images import resize_picture  # torch
+            from adamoe_ros.policy.resizing import resize_picture  # torch
 
             (folder / f"{slot}_model.png").write_bytes(png(resize_picture(image, size)))
         do = "look whether it is this camera, upright, in true colours"

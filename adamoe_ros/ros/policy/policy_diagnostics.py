@@ -8,11 +8,11 @@ from typing import Any
 
 from adamoe_ros.msg import PolicyStatus
 from adamoe_ros.ros.diagnostics import Diagnostic, Level
+from adamoe_ros.ros.policy.goal_executor import FAULTS, GoalExecutor
 from adamoe_ros.ros.policy.gpu import device_diagnostic, host_memory
 from adamoe_ros.ros.policy.input_diagnostics import inputs_diagnostic
 from adamoe_ros.ros.policy.policy_engine import PolicyEngine
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
-from adamoe_ros.ros.policy.policy_keeper import FAULTS, GoalKeeper
 from adamoe_ros.ros.policy.policy_messages import expert_messages, to_time
 from adamoe_ros.ros.policy.policy_stats import LatencyWindow
 from adamoe_ros.ros.policy.policy_worker import Inference
@@ -44,7 +44,7 @@ def status_message(
     *,
     now_ns: int,
     state: str,
-    keeper: GoalKeeper,
+    executor: GoalExecutor,
     inputs: PolicyInputs | None,
     engine: PolicyEngine | None,
 ) -> PolicyStatus:
@@ -53,9 +53,9 @@ def status_message(
     newest = inputs.newest_ns if inputs is not None else None
     message = PolicyStatus(
         state=state,
-        phase=keeper.phase(),
-        instruction=keeper.instruction,
-        generation=keeper.generation,
+        phase=executor.phase(),
+        instruction=executor.instruction,
+        generation=executor.generation,
         chunks=report.chunks,
         dropped_frames=inputs.unused_frames if inputs is not None else 0,
         observation_age=(now_ns - newest) / 1e9 if newest is not None else -1.0,
@@ -83,7 +83,7 @@ def diagnostics(
     report: PolicyReport,
     inputs: PolicyInputs | None,
     engine: PolicyEngine | None,
-    keeper: GoalKeeper,
+    executor: GoalExecutor,
     state: str,
 ) -> list[Diagnostic]:
     """Diagnostics: goal, inputs, inference, device.
@@ -94,28 +94,28 @@ def diagnostics(
     if inputs is None or engine is None:
         return [Diagnostic("policy", Level.STALE, f"not configured ({state})")]
     return [
-        _goal(keeper, state),
+        _goal(executor, state),
         inputs_diagnostic(inputs.missing(), inputs.health(), inputs.declared_rates),
         _inference(report, engine),
         device_diagnostic(engine.device),
     ]
 
 
-def _goal(keeper: GoalKeeper, state: str) -> Diagnostic:
+def _goal(executor: GoalExecutor, state: str) -> Diagnostic:
     """What the policy is asked to do, and how the last goal ended where it ended badly."""
     values: dict[str, object] = {
         "lifecycle state": state,
-        "instruction": keeper.instruction,
-        "generation": keeper.generation,
+        "instruction": executor.instruction,
+        "generation": executor.generation,
     }
-    if keeper.ended is not None:
-        values["last result"], values["last message"] = keeper.ended
+    if executor.ended is not None:
+        values["last result"], values["last message"] = executor.ended
     if state != "active":
         return Diagnostic("goal", Level.OK, f"{state}: takes no goals", values)
-    if keeper.busy:
-        return Diagnostic("goal", Level.OK, f"{keeper.phase()}: {keeper.instruction!r}", values)
-    if keeper.ended is not None and keeper.ended[0] in FAULTS:
-        return Diagnostic("goal", Level.WARN, f"the last goal failed: {keeper.ended[1]}", values)
+    if executor.busy:
+        return Diagnostic("goal", Level.OK, f"{executor.phase()}: {executor.instruction!r}", values)
+    if executor.ended is not None and executor.ended[0] in FAULTS:
+        return Diagnostic("goal", Level.WARN, f"the last goal failed: {executor.ended[1]}", values)
     return Diagnostic("goal", Level.OK, "waits for a goal", values)
 
 

@@ -20,10 +20,14 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.control.delays import DelayWindow
 from adamoe_ros.control.leftover import PreviousChunks
 from adamoe_ros.control.rtc_math import reanchor
-from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, SchedulerSettings
+from adamoe_ros.control.scheduling import (
+    DelayWindow,
+    InferencePlan,
+    InferenceScheduler,
+    SchedulerSettings,
+)
 from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.engines import EngineSettings

@@ -75,7 +75,7 @@ class GoalRun:
         return self._ended.wait(seconds)
 
 
-class Keeper(Protocol):
+class GoalHandler(Protocol):
     """Who decides about goals."""
 
     def begin(self, run: GoalRun) -> tuple[int, str] | None:
@@ -96,7 +96,7 @@ class GoalServer:
 
     Args:
         node: it is made on this node, as ``execute``.
-        keeper: decides.
+        handler: decides.
         feedback: current figures of a goal.
         feedback_rate: Hz, read while running.
     """
@@ -104,11 +104,11 @@ class GoalServer:
     def __init__(
         self,
         node: Node,
-        keeper: Keeper,
+        handler: GoalHandler,
         feedback: Callable[[GoalRun], ExecuteInstruction.Feedback],
         feedback_rate: Callable[[], float],
     ) -> None:
-        self._keeper = keeper
+        self._handler = handler
         self._feedback = feedback
         self._feedback_rate = feedback_rate
         self._runs: dict[bytes, GoalRun] = {}
@@ -131,7 +131,7 @@ class GoalServer:
     def _cancel(self, handle: ServerGoalHandle) -> CancelResponse:
         run = self._runs.get(bytes(handle.goal_id.uuid))
         if run is not None and run.end(Result.CANCELLED, "cancelled by the client"):
-            self._keeper.finish(run)  # here and not in the waiting thread: the arms stop first
+            self._handler.finish(run)  # here and not in the waiting thread: the arms stop first
         return CancelResponse.ACCEPT
 
     def _execute(self, handle: ServerGoalHandle) -> Any:
@@ -140,17 +140,17 @@ class GoalServer:
         key = bytes(handle.goal_id.uuid)
         self._runs[key] = run
         try:
-            refused = self._keeper.begin(run)
+            refused = self._handler.begin(run)
             if refused:
                 run.end(*refused)
             else:
                 self._follow(handle, run)
-                self._keeper.finish(run)
+                self._handler.finish(run)
             self._set_state(handle, run)
             return Result(
                 code=run.code,
                 message=run.message,
-                elapsed=self._keeper.elapsed(run) if not refused else 0.0,
+                elapsed=self._handler.elapsed(run) if not refused else 0.0,
                 chunks=run.chunks,
             )
         finally:
@@ -159,7 +159,7 @@ class GoalServer:
     def _follow(self, handle: ServerGoalHandle, run: GoalRun) -> None:
         due = time.monotonic()
         while not run.wait(_WATCH):
-            self._keeper.watch(run)
+            self._handler.watch(run)
             if time.monotonic() >= due:
                 due = time.monotonic() + 1.0 / self._feedback_rate()
                 handle.publish_feedback(self._feedback(run))

@@ -3,7 +3,8 @@
 
 A ``TopicReader`` takes them in its thread, joint states first, so that a picture finds the joint state
 of its moment; pictures are decoded by whoever wants an observation. The lock keeps the aligner
-consistent between threads.
+consistent between threads. Pictures come through a participant of their own (``PictureNode``); when a
+publisher is there and not heard, all subscriptions are made anew (``Hearing``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from adamoe_ros.contract.joint_map import JointMap
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.ros import qos
+from adamoe_ros.ros.policy.hearing import PATIENCE, RENEWALS, Hearing, Step
 from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
+from adamoe_ros.ros.transports import PictureNode
 from adamoe_ros.streams.buffer import StreamHealth
 from adamoe_ros.streams.inputs import FrameError, InputTopic, ObservationInputs, decoded
 from adamoe_ros.streams.memory import keep_freed_pictures
@@ -74,25 +77,103 @@ class PolicyInputs:
         self._damaged: dict[str, str] = {}
         self._said: dict[str, float] = {}
         keep_freed_pictures()
-        topics = sorted(self._inputs.topics, key=lambda topic: topic.kind != "joint_state")
-        self._subscriptions = [self._subscribe(topic) for topic in topics]
-        self._reader = TopicReader(node, self._subscriptions, self._note, failed)
+        self._failed = failed
+        self._topics = sorted(self._inputs.topics, key=lambda topic: topic.kind != "joint_state")
+        self._hearing = Hearing((topic.name for topic in self._topics), time.monotonic())
+        self._life = threading.Lock()  # subscriptions are made and closed by several threads
+        self._closed = False
+        self._pictures = PictureNode(node, sends=False)
+        self._readers: list[TopicReader] = []
+        self._subscriptions: list[tuple[Node, Subscription[Any]]] = []
+        self._listen()
 
-    def _subscribe(self, topic: InputTopic) -> Subscription[Any]:
-        return self._node.create_subscription(
+    def _listen(self) -> None:
+        for topic in self._topics:
+            node = self._node if topic.kind == "joint_state" else self._pictures.node
+            self._subscribe(node, topic, partial(self._on_message, topic.name))
+        self._read([subscription for _, subscription in self._subscriptions])
+
+    def _read(self, subscriptions: Sequence[Subscription[Any]]) -> None:
+        self._readers.append(TopicReader(self._node, subscriptions, self._note, self._failed))
+
+    def _subscribe(
+        self, node: Node, topic: InputTopic, callback: Callable[[Any], None]
+    ) -> Subscription[Any]:
+        made = node.create_subscription(
             _KINDS[topic.kind],
-            topic.topic,
-            partial(self._on_message, topic.name),
+            self._node.resolve_topic_name(topic.topic),
+            callback,
             qos.sensor(topic.reliable, depth=_DEPTHS[topic.kind]),
             callback_group=PAST_EXECUTORS,
         )
+        self._subscriptions.append((node, made))
+        return made
+
+    def _stop_listening(self) -> None:
+        for reader in self._readers:
+            reader.close()
+        for node, subscription in self._subscriptions:
+            node.destroy_subscription(subscription)
+        self._readers, self._subscriptions = [], []
 
     def close(self) -> None:
-        """End the reader's thread, take the subscriptions off the node."""
-        self._reader.close()
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        """End the reader's thread, take the subscriptions down. May be called twice."""
+        with self._life:
+            if not self._closed:
+                self._closed = True
+                self._stop_listening()
+                self._pictures.close()
+
+    def check_hearing(self) -> str:
+        """Look whether what is published is heard, and listen anew where it is not; call it regularly.
+
+        Returns:
+            Why the process should end: messages get through to it, but not to these subscriptions.
+            Empty: go on.
+        """
+        published = {
+            topic.name: ", ".join(info.node_name for info in found)
+            for topic in self._topics
+            if (found := self._publishers(topic))
+        }
+        step, deaf = self._hearing.look(published, time.monotonic())
+        if step is Step.NOTHING:
+            return ""
+        senders = "; ".join(f"{name} by {published[name]}" for name in deaf)
+        line = f"inputs: expected what is published ({senders}), got nothing for {PATIENCE:g} s"
+        if step is Step.END:
+            return f"{line}, though it reaches this process; start the node again"
+        with self._life:
+            if self._closed:
+                return ""
+            if step is Step.RENEW:
+                line += f"; listening anew ({self._hearing.renewals} of {RENEWALS})"
+                self._stop_listening()
+                self._pictures.renew()
+                self._listen()
+            else:
+                line += "; new subscriptions did not help: see whether the publishers send at all"
+                self._cross_check(deaf)
+        self._node.get_logger().warning(line)
+        return ""
+
+    def _cross_check(self, streams: Sequence[str]) -> None:
+        """Take pictures through the main participant as well, only to know whether any come."""
+        apart = [t for t in self._topics if t.name in streams and t.kind != "joint_state"]
+        if not self._pictures.apart or not apart:
+            return
+        self._read(
+            [
+                self._subscribe(self._node, topic, partial(self._elsewhere, topic.name))
+                for topic in apart
+            ]
+        )
+
+    def _elsewhere(self, name: str, message: Any) -> None:
+        self._hearing.note_elsewhere(name, time.monotonic())
+
+    def _publishers(self, topic: InputTopic) -> list[Any]:
+        return self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic.topic))
 
     def take_commanded(self, stamp: Any, commanded: Sequence[float]) -> None:
         """What control_node last sent, as the state where the profile says so.
@@ -164,6 +245,7 @@ class PolicyInputs:
 
     def _on_message(self, name: str, message: Any) -> None:
         arrival = self._now()
+        self._hearing.note(name, time.monotonic())
         try:
             sample = self._inputs.accept(name, message, arrival)
         except ContractError as error:

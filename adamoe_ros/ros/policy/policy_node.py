@@ -26,18 +26,19 @@ from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.diagnostics import Diagnostic
 from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
+from adamoe_ros.ros.policy.goal_executor import GoalExecutor, input_lines
 from adamoe_ros.ros.policy.policy_checks import state_out_of_range
 from adamoe_ros.ros.policy.policy_diagnostics import PolicyReport, diagnostics, status_message
 from adamoe_ros.ros.policy.policy_engine import PolicyEngine
 from adamoe_ros.ros.policy.policy_goal import GoalRun, GoalServer
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
-from adamoe_ros.ros.policy.policy_keeper import GoalKeeper, input_lines
 from adamoe_ros.ros.policy.policy_messages import chunk_message, expert_messages
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 from adamoe_ros.ros.policy.policy_worker import Inference, PolicyWorker, Work
 from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
 
 _INPUT_POLL = 0.05  # s between looks while activation waits for inputs
+_HEARING_PERIOD = 1.0  # s between looks whether what is published is heard
 
 
 class PolicyNode(ManagedNode[PolicyParameters]):
@@ -53,7 +54,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         self._inputs: PolicyInputs | None = None
         self._worker: PolicyWorker | None = None
         self._goals: GoalServer | None = None
-        self._keeper = GoalKeeper(self)
+        self._goal_executor = GoalExecutor(self)
         self._report = PolicyReport(self.params.latency_window)
         self._chunks = self.create_publisher(ActionChunkMsg, names.ACTION_CHUNK, qos.CHUNK)
         self._motion = self.create_publisher(MotionCommand, names.MOTION, qos.MOTION)
@@ -74,12 +75,16 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         self._reported: tuple[str, ...] = ()
         self._clock_reader = self._read_clock()
         # steady: the heartbeat must go on when a simulator's clock stands still
-        self.create_timer(
-            1.0 / self.params.status_rate,
-            self._publish_status,
-            callback_group=MutuallyExclusiveCallbackGroup(),
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
+        for period, callback in (
+            (1.0 / self.params.status_rate, self._publish_status),
+            (_HEARING_PERIOD, self._check_hearing),
+        ):
+            self.create_timer(
+                period,
+                callback,
+                callback_group=MutuallyExclusiveCallbackGroup(),
+                clock=Clock(clock_type=ClockType.STEADY_TIME),
+            )
 
     def _read_clock(self) -> TopicReader | None:
         """Simulation time past the executor as well: it comes as often as joint states."""
@@ -113,7 +118,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         )
         seconds = engine.warm_up()
         self._goals = GoalServer(
-            self, self._keeper, self._feedback, lambda: self.params.feedback_rate
+            self, self._goal_executor, self._feedback, lambda: self.params.feedback_rate
         )
         self.get_logger().info(
             f"{self.params.checkpoint} on {engine.device}: chunks of {engine.horizon} rows, "
@@ -151,11 +156,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self.params.inference_nice,
         )
         self._worker.start()
-        self._keeper.ready()
+        self._goal_executor.ready()
 
     def stop(self) -> None:
         """End the goal, tell control to hold, end the inference thread."""
-        self._keeper.stop()
+        self._goal_executor.stop()
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -176,7 +181,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         deadline = time.monotonic() + self.params.input_timeout
         while True:
             missing = inputs.missing()
-            observation = None if missing else inputs.observation(self._keeper.instruction)
+            observation = None if missing else inputs.observation(self._goal_executor.instruction)
             if observation is not None:
                 return observation
             if time.monotonic() > deadline:
@@ -189,12 +194,12 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         age = (self.now_ns() - chunk.stamp_ns) / 1e9
         self._chunks.publish(chunk_message(chunk, observation, made.stages.get("total", 0.0)))
         self._report.note(made, age)
-        self._keeper.count_chunk(chunk.generation)
+        self._goal_executor.count_chunk(chunk.generation)
         self._publish_status()
 
     def _inference_failed(self, generation: int, line: str) -> None:
         self.get_logger().error(f"inference: {line}")
-        self._keeper.fail(generation, line)
+        self._goal_executor.fail(generation, line)
 
     # --- reader's thread ------------------------------------------------------------------------
 
@@ -204,6 +209,12 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self.get_logger().fatal(f"a topic cannot be read any more: {error!r}")
         else:
             self.executor.create_task(_raise, error)
+
+    def _check_hearing(self) -> None:
+        inputs = self._inputs
+        line = inputs.check_hearing() if inputs is not None else ""
+        if line:
+            self.give_up(line)
 
     # --- topics ---------------------------------------------------------------------------------
 
@@ -219,14 +230,14 @@ class PolicyNode(ManagedNode[PolicyParameters]):
                 problem(names.INSTRUCTION, "a sentence", "an empty one", "it is ignored")
             )
             return
-        if self._keeper.instruct(sentence):
+        if self._goal_executor.instruct(sentence):
             self.get_logger().info(f"instruction: {sentence!r}")
 
     def _on_task(self, message: TaskStatus) -> None:
-        self._keeper.task = message
+        self._goal_executor.task = message
 
     def _on_control(self, message: ControlStatus) -> None:
-        self._keeper.hear_control(message)
+        self._goal_executor.hear_control(message)
         if self._inputs is not None:
             self._inputs.take_commanded(message.header.stamp, message.commanded)
 
@@ -235,7 +246,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self._report,
             now_ns=self.now_ns(),
             state=self.state_name,
-            keeper=self._keeper,
+            executor=self._goal_executor,
             inputs=self._inputs,
             engine=self._engine,
         )
@@ -246,14 +257,16 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self._diagnostics.refresh()
 
     def _collect_diagnostics(self) -> list[Diagnostic]:
-        return diagnostics(self._report, self._inputs, self._engine, self._keeper, self.state_name)
+        return diagnostics(
+            self._report, self._inputs, self._engine, self._goal_executor, self.state_name
+        )
 
     def _say(self, diagnostic: Diagnostic) -> None:
         """What diagnostics found, for those who read the log; activation tells its own."""
         if self.active and diagnostic.name != "goal":
             self.get_logger().warning(f"{diagnostic.name}: {diagnostic.message}")
 
-    # --- for the goal keeper and the action server ----------------------------------------------
+    # --- for the goal executor and the action server ----------------------------------------------
 
     @property
     def inputs(self) -> PolicyInputs | None:
@@ -286,10 +299,10 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def _feedback(self, run: GoalRun) -> ExecuteInstruction.Feedback:
         return ExecuteInstruction.Feedback(
-            elapsed=self._keeper.elapsed(run),
+            elapsed=self._goal_executor.elapsed(run),
             chunks=run.chunks,
             latency=self._report.latency.last("total"),
-            phase=self._keeper.phase(),
+            phase=self._goal_executor.phase(),
             experts=expert_messages(self._report.experts),
         )
 

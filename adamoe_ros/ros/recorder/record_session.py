@@ -128,7 +128,8 @@ def record(parameters: dict[str, Any], instruction: str, duration: float, namesp
         node = RecorderNode()
         # what it does is shown here; its own lines would say it twice
         rclpy.logging.set_logger_level(node.get_logger().name, rclpy.logging.LoggingSeverity.WARN)
-        executor.add_node(node)
+        for each in (node, *node.companions):
+            executor.add_node(each)
         spinner.start()
         session = Session(node, instruction)
         return _timed(node, session, duration) if duration > 0 else _led(session)

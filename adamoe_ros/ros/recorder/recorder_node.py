@@ -70,6 +70,12 @@ class RecorderNode(Node):
         return self._live.values
 
     @property
+    def companions(self) -> list[Node]:
+        """Nodes that have to be spun as well."""
+        pictures = self.topics.pictures
+        return [pictures.node] if pictures.apart else []
+
+    @property
     def episode(self) -> EpisodeRecorder | None:
         """The running episode."""
         return self._episode

@@ -20,6 +20,7 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import command_topics, state_topics
 from adamoe_ros.msg import PolicyStatus, TaskStatus
 from adamoe_ros.ros import names
+from adamoe_ros.ros.transports import PICTURES, PictureNode
 
 OURS = (
     names.INSTRUCTION,
@@ -85,7 +86,7 @@ class RawTopics:
     """The subscriptions.
 
     Args:
-        node: they are made on it.
+        node: they are made on it, those of pictures on ``pictures``.
         wanted: full names.
         on_message: called with topic, type and bytes of each message, in the executor's threads.
 
@@ -93,10 +94,12 @@ class RawTopics:
         types: topic -> ``package/msg/Name`` of everything that is listened to.
         latched: topic -> last message of latched topics.
         problems: topic -> why it cannot be recorded.
+        pictures: its node has to be spun as well.
     """
 
     def __init__(self, node: Node, wanted: dict[str, bool], on_message: OnMessage) -> None:
         self._node, self._on_raw = node, on_message
+        self.pictures = PictureNode(node, sends=False)
         self.wanted = wanted
         self.types: dict[str, str] = {}
         self.latched: dict[str, bytes] = {}
@@ -127,9 +130,10 @@ class RawTopics:
 
     def destroy(self) -> None:
         """Take the subscriptions off the node."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        for node, subscription in self._subscriptions:
+            node.destroy_subscription(subscription)
         self._subscriptions = []
+        self.pictures.close()
 
     def silent(self) -> list[str]:
         """Topics of the robot that nobody publishes."""
@@ -148,17 +152,15 @@ class RawTopics:
             item.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for item in publishers
         )
         self.types[topic] = kind
-        self._subscriptions.append(
-            self._node.create_subscription(
-                message,
-                topic,
-                lambda data, topic=topic, kind=kind, latched=latched: self._on_message(
-                    topic, kind, latched, data
-                ),
-                _quality(publishers, latched),
-                raw=True,
-            )
+        node = self.pictures.node if kind in PICTURES else self._node
+        subscription = node.create_subscription(
+            message,
+            topic,
+            lambda data: self._on_message(topic, kind, latched, data),
+            _quality(publishers, latched),
+            raw=True,
         )
+        self._subscriptions.append((node, subscription))
 
     def _on_message(self, topic: str, kind: str, latched: bool, data: bytes) -> None:
         if latched:

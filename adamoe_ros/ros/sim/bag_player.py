@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from adamoe_ros.data.bag.entry import RawMessage
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.policy.policy_messages import to_time
+from adamoe_ros.ros.transports import PICTURES, PictureNode
 
 _LATCHED = (names.INSTRUCTION, names.TASK_STATUS, "tf_static", "robot_description")
 _OWN = (names.ACTION_CHUNK, names.MOTION, names.POLICY_STATUS, names.CONTROL_STATUS)
 _CLOCK_NS = 10_000_000  # between clock messages, ns of the bag's time
 _WAIT = 10.0  # s for somebody to listen
+_BREAK_NS = 2_000_000_000  # between messages: a pause of the recording, or a jump of its clock
 _SETTLE = 1.0  # s from the first listener to the first message: the others are found meanwhile
 
 
@@ -54,6 +57,7 @@ class BagPlayer:
             topic: "a command, or a node's own" for topic in bag.topics if topic in kept_out
         }
         self.published: dict[str, int] = {}
+        self._pictures = PictureNode(node, sends=True)
         self._publishers: dict[str, Any] = {}
         for topic, entry in bag.topics.items():
             if topic in self.left_out or topic == "/clock" or not entry.count:
@@ -64,11 +68,16 @@ class BagPlayer:
                 continue
             latched = topic.rsplit("/", 1)[-1] in _LATCHED
             quality = qos.INSTRUCTION if latched else qos.sensor(reliable=True, depth=100)
-            self._publishers[topic] = node.create_publisher(kind, topic, quality)
+            maker = self._pictures.node if entry.type in PICTURES else node
+            self._publishers[topic] = maker.create_publisher(kind, topic, quality)
             self.published[topic] = 0
         self._clock = node.create_publisher(Clock, "/clock", qos.CLOCK)
         self._clock_ns = 0
         self._has_clock = "/clock" in bag.topics and bag.topics["/clock"].count > 0
+
+    def close(self) -> None:
+        """Take the pictures' node down; the main node is its maker's."""
+        self._pictures.close()
 
     def wait_for_listeners(self) -> bool:
         """Until somebody listens to one of the topics; False: nobody came in time."""
@@ -96,11 +105,13 @@ class BagPlayer:
         Returns:
             s that the end came later than it should have.
         """
-        begun, first, late = time.monotonic(), None, 0.0
+        begun, first, newest, late = time.monotonic(), None, 0, 0.0
         for message in self._messages():
             if stopped():
                 break
-            first = message.time_ns if first is None else first
+            if first is None or not -_BREAK_NS < message.time_ns - newest < _BREAK_NS:
+                begun, first = time.monotonic(), message.time_ns  # a pause is not waited for
+            newest = message.time_ns
             due = begun + (message.time_ns - first) / 1e9 / rate
             late = time.monotonic() - due
             while late < 0 and not stopped():
@@ -132,10 +143,10 @@ class BagPlayer:
 
 
 def _message_class(kind: str) -> Any | None:
-    package, folder, name = kind.split("/")
     try:
+        package, folder, name = kind.split("/")
         return getattr(importlib.import_module(f"{package}.{folder}"), name)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, ValueError):
         return None
 
 
@@ -153,8 +164,7 @@ def play(path: Path, profile: RobotProfile, rate: float, loop: bool, namespace: 
     rclpy.init(args=[], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
     node = rclpy.create_node("adamoe_bag_player")
     try:
-        with Bag(path) as bag:
-            player = BagPlayer(node, bag, profile, namespace)
+        with Bag(path) as bag, closing(BagPlayer(node, bag, profile, namespace)) as player:
             for topic, why in player.left_out.items():
                 print(f"not published: {topic} ({why})", flush=True)
             if not player.published:

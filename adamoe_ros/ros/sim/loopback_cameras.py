@@ -2,13 +2,16 @@
 """Test pictures on the camera topics of a profile, each at its camera's rate.
 
 One picture per camera: a ramp from left to right that ends at another brightness for each slot, so that
-swapped cameras are seen.
+swapped cameras are seen. They are sent by a thread of their own: a listener that dies may delay the
+sender of pictures, and must not delay joint states and commands.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,16 +21,27 @@ from sensor_msgs.msg import CompressedImage, Image
 from adamoe_ros.contract.profile import Camera, RobotProfile
 from adamoe_ros.ros import qos
 from adamoe_ros.ros.doctor.views import png
+from adamoe_ros.ros.transports import PictureNode
 from adamoe_ros.streams.encodings import ENCODINGS
 
 _SHARE = 8  # of the rows that a truncated image keeps: one in so many
+
+
+@dataclass
+class _Source:
+    """One camera; ``due``: steady s of its next picture."""
+
+    publisher: Any
+    message: Image | CompressedImage
+    period: float
+    due: float
 
 
 class LoopbackCameras:
     """The cameras.
 
     Args:
-        node: publishers and timers are made on it.
+        node: its clock gives the stamps.
         profile: topics, types, encodings, sizes, rates.
         fault: what the first camera does wrong at this moment, see ``loopback_parameters``.
         active: whether to publish at all.
@@ -45,21 +59,38 @@ class LoopbackCameras:
     ) -> None:
         self._node, self._fault, self._active = node, fault, active
         self.sent = 0
-        self._publishers: list[Any] = []
-        self._timers: list[Any] = []
-        for place, camera in enumerate(profile.present_cameras.values()):
-            message = picture(camera, 255 - 60 * (place % 4))
-            publisher = node.create_publisher(type(message), camera.topic or "", qos.COMMAND)
-            send = partial(self._publish, publisher, message, place == 0)
-            self._publishers.append(publisher)
-            self._timers.append(node.create_timer(1.0 / camera.rate, send))
+        self._pictures = PictureNode(node, sends=True)
+        self._sources = [
+            self._source(camera, 255 - 60 * (place % 4))
+            for place, camera in enumerate(profile.present_cameras.values())
+        ]
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cameras", daemon=True)
+        self._thread.start()
+
+    def _source(self, camera: Camera, brightness: int) -> _Source:
+        message = picture(camera, brightness)
+        topic = self._pictures.topic(camera.topic or "")
+        publisher = self._pictures.node.create_publisher(type(message), topic, qos.COMMAND)
+        return _Source(publisher, message, 1.0 / camera.rate, time.monotonic())
 
     def destroy(self) -> None:
-        """Take everything off the node."""
-        for timer in self._timers:
-            self._node.destroy_timer(timer)
-        for publisher in self._publishers:
-            self._node.destroy_publisher(publisher)
+        """End the thread, take the publishers down."""
+        self._ending.set()
+        self._thread.join()
+        for source in self._sources:
+            self._pictures.node.destroy_publisher(source.publisher)
+        self._pictures.close()
+
+    def _run(self) -> None:
+        while self._sources and not self._ending.is_set():
+            for place, source in enumerate(self._sources):
+                late = time.monotonic() - source.due
+                if late >= 0:
+                    source.due += source.period * (1 + late // source.period)  # none is made good
+                    self._publish(source.publisher, source.message, place == 0)
+            next_due = min(source.due for source in self._sources)
+            self._ending.wait(max(0.0, next_due - time.monotonic()))
 
     def _publish(self, publisher: Any, message: Any, first: bool) -> None:
         fault = self._fault() if first else "none"

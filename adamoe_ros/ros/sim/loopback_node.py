@@ -2,7 +2,7 @@
 """loopback_node: plays the driver of any robot profile by echoing commands as joint states.
 
 Publishes and subscribes exactly what the profile says, cameras included, so that a profile and a
-launch file can be tried before the robot is switched on. One thread.
+launch file can be tried before the robot is switched on. One thread, and one for the cameras.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -78,7 +79,10 @@ class LoopbackNode(ManagedNode[LoopbackParameters]):
             self._cameras = LoopbackCameras(
                 self, profile, lambda: self.params.camera_fault, lambda: self.active
             )
-        self._entities.append(self.create_timer(1.0 / self.params.state_rate, self._publish))
+        # steady: a wall clock that steps back must not silence the robot
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        period = 1.0 / self.params.state_rate
+        self._entities.append(self.create_timer(period, self._publish, clock=steady))
 
     def stop(self) -> None:
         """Say how much was sent, so that a listener's losses can be counted."""

@@ -29,6 +29,7 @@ from adamoe_ros.ros.sim.sim_loop import Events, Rates, SimLoop
 from adamoe_ros.ros.sim.sim_messages import image_message, joint_message, take_command
 from adamoe_ros.ros.sim.sim_parameters import SimParameters
 from adamoe_ros.ros.sim.sim_world import SimWorld
+from adamoe_ros.ros.transports import PictureNode
 from adamoe_ros.srv import ResetTask
 from adamoe_ros.streams.messages import stamp_ns
 
@@ -82,6 +83,7 @@ class SimNode(Node):
     def close(self) -> None:
         """``halt``, then destroy the node."""
         self.halt()
+        self._pictures.close()
         self.destroy_node()
 
     def _make_topics(self, params: SimParameters) -> None:
@@ -92,8 +94,11 @@ class SimNode(Node):
             )
             for topic in state_topics(self._profile)
         ]
+        self._pictures = PictureNode(self, sends=True)
         self._cameras = {
-            slot: self.create_publisher(Image, str(camera.topic), qos.sensor(reliable=False))
+            slot: self._pictures.node.create_publisher(
+                Image, self._pictures.topic(str(camera.topic)), qos.sensor(reliable=False)
+            )
             for slot, camera in self._profile.present_cameras.items()
         }
         for topic in command_topics(self._profile):

@@ -6,10 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adamoe_ros.control.delays import DelayWindow
 from adamoe_ros.control.leftover import PreviousChunks
 from adamoe_ros.control.rtc_math import reanchor, soft_mask
-from adamoe_ros.control.scheduling import InferenceScheduler, SchedulerSettings
+from adamoe_ros.control.scheduling import DelayWindow, InferenceScheduler, SchedulerSettings
 from adamoe_ros.control.strategies import STRATEGIES
 
 MS = 1_000_000

@@ -121,7 +121,9 @@ def change_info(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     write_json(path, document)
 
 
-def write_video(path: Path, levels: Sequence[int], times: Sequence[float], fps: float = FPS) -> None:
+def write_video(
+    path: Path, levels: Sequence[int], times: Sequence[float], fps: float = FPS
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     clock = Fraction(1, 90_000)
     with av.open(str(path), "w") as container:
@@ -176,7 +178,9 @@ def write_v21(folder: Path, video: bool = False) -> Path:
         table = [row for row in rows() if row["episode_index"] == e]
         if video:
             path = folder / f"videos/chunk-000/{CAMERA}/episode_{e:06d}.mp4"
-            write_video(path, [level(e, f) for f in range(length)], [f / FPS for f in range(length)])
+            write_video(
+                path, [level(e, f) for f in range(length)], [f / FPS for f in range(length)]
+            )
         else:
             for row in table:
                 row[CAMERA] = png(picture(level(e, row["frame_index"])))

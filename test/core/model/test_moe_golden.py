@@ -8,7 +8,7 @@ import torch
 
 from adamoe_ros.model.config import MoEConfig
 from adamoe_ros.model.moe import MoEFeedForward
-from adamoe_ros.model.statistics import moe_statistics
+from adamoe_ros.model.router_losses import moe_statistics
 
 D, HIDDEN, E, TOKENS = 8, 12, 4, 5
 

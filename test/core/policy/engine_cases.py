@@ -13,7 +13,7 @@ import torch
 
 from adamoe_ros.model.config import ModelConfig, small, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.engine import EagerEngine, Engine
+from adamoe_ros.policy.engines.eager import EagerEngine, Engine
 from adamoe_ros.policy.processing import ModelInputs
 
 BATCHES = {

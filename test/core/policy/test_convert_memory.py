@@ -12,11 +12,11 @@ import foreign
 import numpy as np
 import torch
 
-from adamoe_ros.policy.layouts.jax_names import adamoe_rules
-from adamoe_ros.policy.layouts.orbax_source import _Store, open_orbax
-from adamoe_ros.policy.layouts.rules import Rule, expanded, wanted_shape
-from adamoe_ros.policy.layouts.safetensors_source import open_safetensors
-from adamoe_ros.policy.layouts.torch_names import EXPERT_HEAD, LM_HEAD, torch_rules
+from adamoe_ros.policy.checkpoint_formats.jax_names import adamoe_rules
+from adamoe_ros.policy.checkpoint_formats.orbax_source import _Store, open_orbax
+from adamoe_ros.policy.checkpoint_formats.rules import Rule, expanded, wanted_shape
+from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
+from adamoe_ros.policy.checkpoint_formats.torch_names import EXPERT_HEAD, LM_HEAD, torch_rules
 from adamoe_ros.policy.tensor_writer import TensorSpec, write_tensors
 
 SCRIPT = Path(__file__).with_name("convert_memory.py")

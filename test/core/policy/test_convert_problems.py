@@ -19,7 +19,7 @@ import pytest
 import samples
 import torch
 from safetensors.torch import load_file, save_file
-from test_torch_layouts import FACTS, assert_weights, convert, dense
+from test_torch_formats import FACTS, assert_weights, convert, dense
 
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
@@ -285,7 +285,7 @@ def test_an_interrupted_conversion_leaves_nothing(weights, tmp_path: Path) -> No
     source = foreign.write_npz(tmp_path / "w.npz", weights)
     code = (
         "import sys, time\n"
-        "from adamoe_ros.policy.layouts import importing\n"
+        "from adamoe_ros.policy.checkpoint_formats import importing\n"
         "from adamoe_ros.cli.main import main\n"
         "real = importing.narrowed\n"
         "def slow(tensor, dtype):\n"

@@ -15,14 +15,19 @@ import torch
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.flow import KnownRows
-from adamoe_ros.policy.engines import memory
+from adamoe_ros.policy.engines import memory_budget as memory
 from adamoe_ros.policy.engines.captured import CapturedEngine, captured_shapes
-from adamoe_ros.policy.engines.gemma import make_block, run_block
-from adamoe_ros.policy.engines.layouts import WeightLayout
-from adamoe_ros.policy.engines.memory import check_fits, check_room, needed_bytes, weight_bytes
-from adamoe_ros.policy.engines.prefix import heads_of
-from adamoe_ros.policy.engines.settings import EngineSettings
+from adamoe_ros.policy.engines.engine_settings import EngineSettings
+from adamoe_ros.policy.engines.memory_budget import (
+    check_fits,
+    check_room,
+    needed_bytes,
+    weight_bytes,
+)
+from adamoe_ros.policy.engines.prefix_program import heads_of
 from adamoe_ros.policy.engines.shapes import Shape, next_shape
+from adamoe_ros.policy.engines.transformer_block import make_block, run_block
+from adamoe_ros.policy.engines.weight_forms import WeightForms
 from adamoe_ros.policy.guidance import ChunkGuidance
 
 
@@ -197,14 +202,14 @@ def test_layers_trace_into_one_graph_each():
 
     config = engine_cases.CONFIGS["k=2"]()
     model = engine_cases.network(config)
-    layout = WeightLayout(mixture="wide")
-    heads = heads_of(model, layout)
+    forms = WeightForms(mixture="wide")
+    heads = heads_of(model, forms)
     counter = CompileCounterWithBackend("aot_eager")
     traced = torch.compile(run_block, dynamic=False, fullgraph=True, backend=counter)
     table = heads.table(torch.arange(24, 30).unsqueeze(0))
     x = torch.randn(1, 6, config.expert.width)
     for layer in model.expert.layers:
-        block = make_block(layer, layout, 6, heads)
+        block = make_block(layer, forms, 6, heads)
         keys = torch.randn(2, 1, 1, 30, config.prefix.head_dim)
         outs, chosen = [], []
         for run in (run_block, traced):

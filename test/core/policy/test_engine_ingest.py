@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from adamoe_ros.policy.engine import model_images
 from adamoe_ros.policy.engines.arena import Arena
+from adamoe_ros.policy.engines.eager import model_images
 from adamoe_ros.policy.engines.ingest import DeviceResizer, host_pixels
-from adamoe_ros.policy.images import fitted_size
+from adamoe_ros.policy.resizing import fitted_size
 
 SIZES = [(480, 640), (720, 1280), (224, 224), (100, 60), (97, 311)]
 

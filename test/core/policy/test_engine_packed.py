@@ -11,7 +11,7 @@ import torch
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.flow import KnownRows
-from adamoe_ros.policy.engines import EngineSettings, layouts, linears, make_engine
+from adamoe_ros.policy.engines import EngineSettings, linears, make_engine, weight_forms
 from adamoe_ros.policy.engines.packed import PackedEngine
 from adamoe_ros.policy.engines.shapes import exact_shape, small_inputs
 from adamoe_ros.policy.guidance import ChunkGuidance
@@ -30,9 +30,9 @@ def _as_on_intel(monkeypatch):
         pytest.skip("a torch without MKL")
     monkeypatch.setattr(linears, "_MKL_ROWS", (1, 1000))
     monkeypatch.setattr(linears, "mkl_packing_works", lambda: True)
-    monkeypatch.setattr(layouts, "mkl_is_at_home", lambda: True)
-    monkeypatch.setattr(layouts, "_CHUNKED_ROWS", 1)
-    monkeypatch.setattr(layouts, "_CHUNK", 8)
+    monkeypatch.setattr(weight_forms, "mkl_is_at_home", lambda: True)
+    monkeypatch.setattr(weight_forms, "_CHUNKED_ROWS", 1)
+    monkeypatch.setattr(weight_forms, "_CHUNK", 8)
 
 
 def packed(**changes):

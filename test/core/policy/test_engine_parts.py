@@ -9,12 +9,12 @@ import torch
 from torch.nn import functional as F
 
 from adamoe_ros.model.moe import FeedForward, MoEFeedForward
-from adamoe_ros.policy.engines import layouts, linears
+from adamoe_ros.policy.engines import linears, weight_forms
 from adamoe_ros.policy.engines.attention import attend, attend_heads
 from adamoe_ros.policy.engines.gated import ChunkedGated
 from adamoe_ros.policy.engines.heads import Heads
-from adamoe_ros.policy.engines.layouts import WeightLayout
 from adamoe_ros.policy.engines.routing import make_router, ranks
+from adamoe_ros.policy.engines.weight_forms import WeightForms
 
 FORMS = ("sparse", "wide", "grouped")
 
@@ -46,7 +46,7 @@ def test_every_form_is_the_layer(name, packed, form):
     for rows in (1, 6, 50):
         x, residual = torch.randn(rows, 24), torch.randn(rows, 24)
         wanted = residual + layer(x.unsqueeze(0))[0]
-        mixture = WeightLayout(packed=packed, mixture=form).mixture_of(layer, rows)
+        mixture = WeightForms(packed=packed, mixture=form).mixture_of(layer, rows)
         trace = []
         assert engine_cases.relative(mixture(x, residual.clone(), trace), wanted) < 1e-6
         assert torch.equal(trace[0].selected, layer.route(x).selected)
@@ -61,7 +61,7 @@ def test_skewed_routing(form, favoured):
     x, residual = torch.rand(9, 24) + 1, torch.zeros(9, 24)
     chosen = layer.route(x).selected
     assert (chosen == 2).all() if favoured else (chosen != 2).all()
-    found = WeightLayout(mixture=form).mixture_of(layer, 9)(x, residual.clone(), None)
+    found = WeightForms(mixture=form).mixture_of(layer, 9)(x, residual.clone(), None)
     assert engine_cases.relative(found, layer(x.unsqueeze(0))[0]) < 1e-6
 
 
@@ -103,9 +103,9 @@ def test_chunks_add_up_to_the_layer(hidden):
     ],
 )
 def test_a_wide_dense_layer_is_chunked_where_mkl_is_fast(monkeypatch, rows, dtype, home, chunked):
-    monkeypatch.setattr(layouts, "mkl_is_at_home", lambda: home)
+    monkeypatch.setattr(weight_forms, "mkl_is_at_home", lambda: home)
     layer = dense_layer(8, 4096).to(dtype)
-    made = WeightLayout(packed=True).mixture_of(layer, rows)
+    made = WeightForms(packed=True).mixture_of(layer, rows)
     assert isinstance(made.layer, ChunkedGated) == chunked
     x, residual = torch.randn(rows, 8).to(dtype), torch.randn(rows, 8).to(dtype)
     close = 1e-6 if dtype == torch.float32 else 2e-2
@@ -186,7 +186,7 @@ def test_without_private_operators_the_plain_product_stands_in(monkeypatch, how)
     try:
         assert not linears.packing_works(torch.float32)
         layer, x = layer_of("k=1"), torch.randn(6, 24)
-        mixture = WeightLayout(packed=True, mixture="sparse").mixture_of(layer, 6)
+        mixture = WeightForms(packed=True, mixture="sparse").mixture_of(layer, 6)
         found = mixture(x, torch.zeros(6, 24), None)
         assert engine_cases.relative(found, layer(x.unsqueeze(0))[0]) < 1e-6
         assert isinstance(mixture.shared.gate, linears.PlainProduct)
@@ -252,5 +252,5 @@ def test_eight_bit_layer_is_near(form):
     layer = layer_of("k=2")
     x, residual = torch.randn(50, 24), torch.randn(50, 24)
     wanted = residual + layer(x.unsqueeze(0))[0]
-    found = WeightLayout(mixture=form, int8=True).mixture_of(layer, 50)(x, residual.clone(), None)
+    found = WeightForms(mixture=form, int8=True).mixture_of(layer, 50)(x, residual.clone(), None)
     assert 1e-5 < engine_cases.relative(found, wanted) < 0.03

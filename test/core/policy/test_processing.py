@@ -15,10 +15,10 @@ from policy_support import make_checkpoint, manifest, observation, statistics
 
 from adamoe_ros.contract.manifest import JointRole
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.policy.images import resize_picture, to_unit
 from adamoe_ros.policy.normalise import FeatureStats, make_normalizer
 from adamoe_ros.policy.processing import Processor
 from adamoe_ros.policy.prompt import PromptEncoder
+from adamoe_ros.policy.resizing import resize_picture, to_unit
 from adamoe_ros.policy.vectors import VectorSpace
 
 

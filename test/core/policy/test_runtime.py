@@ -12,7 +12,7 @@ from policy_support import make_checkpoint, manifest, network, observation, tiny
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.policy.checkpoint import read_checkpoint, write_checkpoint
-from adamoe_ros.policy.engine import model_images
+from adamoe_ros.policy.engines.eager import model_images
 from adamoe_ros.policy.runtime import PolicyRuntime, choose_device
 from adamoe_ros.policy.tensor_writer import specs_of
 

@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "mod
 import engine_cases  # noqa: E402
 import torch  # noqa: E402
 
-from adamoe_ros.policy.engines.layouts import WeightLayout  # noqa: E402
+from adamoe_ros.policy.engines.weight_forms import WeightForms  # noqa: E402
 
 
 def layer_of(name: str, skew: float):
@@ -43,21 +43,21 @@ def main() -> None:
         wanted = residual + layer(x.unsqueeze(0))[0]
         gaps = {}
         for kind, int8 in (("float32", False), ("int8", True)):
-            layout = WeightLayout(mixture="triton", int8=int8)
-            found = layout.mixture_of(layer, rows)(x, residual, None)
+            forms = WeightForms(mixture="triton", int8=int8)
+            found = forms.mixture_of(layer, rows)(x, residual, None)
             gaps[kind] = engine_cases.relative(found, wanted)
-        layout = WeightLayout(mixture="triton")
+        forms = WeightForms(mixture="triton")
         # half: the interpreter multiplies the bit patterns of bfloat16 as whole numbers
         low = engine_cases.network(engine_cases.CONFIGS[name](), torch.float16).expert.layers[0].ffn
         short, rest = x.half(), residual.half()
-        found = layout.mixture_of(low, rows)(short, rest, None)
+        found = forms.mixture_of(low, rows)(short, rest, None)
         gaps["float16"] = engine_cases.relative(found, rest + low(short.unsqueeze(0))[0])
         chosen = layer.route(x).selected
         print(json.dumps({"case": [name, rows, skew], **gaps, "used": len(chosen.unique())}))
     dense = engine_cases.network(engine_cases.CONFIGS["dense"]()).expert.layers[0].ffn
     for rows in (6, 50):
         x, residual = torch.randn(rows, 24), torch.randn(rows, 24)
-        found = WeightLayout(mixture="triton").mixture_of(dense, rows)(x, residual, None)
+        found = WeightForms(mixture="triton").mixture_of(dense, rows)(x, residual, None)
         gap = engine_cases.relative(found, residual + dense(x))
         print(json.dumps({"case": ["dense", rows, 0], "float32": gap}))
 

@@ -17,7 +17,7 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.policy.checkpoint import Checkpoint
-from adamoe_ros.policy.images import resize_picture
+from adamoe_ros.policy.resizing import resize_picture
 from adamoe_ros.ros.doctor import files
 from adamoe_ros.ros.doctor.model_checks import check_pose, open_checkpoint
 from adamoe_ros.ros.doctor.report import Check, Report

@@ -13,8 +13,12 @@ import pytest
 
 from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.control.delays import DelayWindow
-from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, SchedulerSettings
+from adamoe_ros.control.scheduling import (
+    DelayWindow,
+    InferencePlan,
+    InferenceScheduler,
+    SchedulerSettings,
+)
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.ros.policy.policy_worker import Assignment, Inference, PolicyWorker, Work
 

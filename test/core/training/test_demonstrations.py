@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.demonstrations import Demonstration, DemonstrationSet
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.demonstration_set import DataLayout, Demonstration, DemonstrationSet
 
 _LAYOUT = DataLayout(
     embodiment="test_arm",

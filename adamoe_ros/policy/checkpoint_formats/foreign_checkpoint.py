@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A foreign checkpoint before its numbers are read: names, shapes, table, metadata, all checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.model.config import (
+    ExpertConfig,
+    ModelConfig,
+    MoEConfig,
+    PrefixConfig,
+    RouterDtype,
+    Variant,
+    VisionConfig,
+)
+from adamoe_ros.model.weights import is_finite
+from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
+from adamoe_ros.policy.checkpoint_formats.rules import Rule, Sizes, expanded, wanted_shape
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor, TensorSource
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+_SIZES = (
+    "patch", "tokens", "vision", "vision_layers", "vision_heads", "vision_mlp", "prefix", "layers",
+    "heads", "head", "kv_heads", "prefix_mlp", "expert", "expert_mlp", "vocab", "state", "action",
+)  # fmt: skip
+
+
+Advance = Callable[[int], None]
+"""Entry how many more bytes of the source have been dealt with."""
+
+Begin = Callable[[int], Advance]
+"""Entry how many bytes will be read."""
+
+
+@dataclass(frozen=True)
+class ForeignCheckpoint:
+    """A foreign checkpoint.
+
+    Attributes:
+        where: said in front of each problem, e.g. the folder.
+        tensors: by the names that the rules use.
+        rules: table of the format.
+        sizes: values of the rules' symbols.
+        unused: names that are known and not needed.
+        variant: of the mixture, ``dense`` without one.
+        metadata: what the source says.
+        spelled: rule's name -> name in the file, where they differ.
+    """
+
+    where: str
+    tensors: TensorSource
+    rules: list[Rule]
+    sizes: Sizes
+    unused: frozenset[str]
+    variant: Variant
+    metadata: CheckpointMetadata
+    spelled: Mapping[str, str]
+
+    def place(self, name: str) -> str:
+        """A tensor, for a person."""
+        return f"{self.where}: {self.spelled.get(name, name)}"
+
+    def check(self, problems: Problems) -> None:
+        """Unexpected, missing, misshaped tensors and those that are no floating-point numbers."""
+        rules = expanded(self.rules, self.sizes)
+        known = {rule.source for rule in rules}
+        for name in sorted(self.tensors.keys() - known - self.unused):
+            problems.add(
+                self.place(name), "no such tensor", _described(self.tensors[name]), _ADVICE
+            )
+        for rule in rules:
+            tensor = self.tensors.get(rule.source)
+            if tensor is None:
+                problems.add(
+                    self.place(rule.source), "a tensor", "none", "the source is incomplete"
+                )
+            elif tensor.dtype not in FLOATS:
+                got = str(tensor.dtype).removeprefix("torch.")
+                expected = "float32, float16 or bfloat16"
+                problems.add(self.place(rule.source), expected, got, "convert it in its own code")
+            elif not _fits(tensor.shape, wanted_shape(rule, self.sizes)):
+                wanted = ", ".join(str(size or "?") for size in wanted_shape(rule, self.sizes))
+                do = "is it another tensor, or of another model?"
+                problems.add(self.place(rule.source), f"({wanted})", tensor.shape, do)
+
+    def check_values(self, problems: Problems, advance: Advance) -> None:
+        """NaN, infinity and damage of every tensor that can be read."""
+        for rule in expanded(self.rules, self.sizes):
+            tensor = self.tensors.get(rule.source)
+            if tensor is not None and tensor.dtype in FLOATS:
+                try:
+                    for slab in tensor.slabs() if rule.kind == "stacked" else [tensor.read()]:
+                        if not is_finite(slab):
+                            not_finite(self.place(rule.source), problems)
+                            break
+                except ContractError as error:
+                    problems.extend(error.problems)
+                advance(tensor.nbytes)
+
+    def used(self) -> Iterator[tuple[Rule, SourceTensor]]:
+        """Rules and their tensors after ``check`` found nothing."""
+        for rule in expanded(self.rules, self.sizes):
+            yield rule, self.tensors[rule.source]
+
+
+_ADVICE = "is it another format, or a LoRA or pi0.5 checkpoint?"
+
+
+def unwatched(total: int) -> Advance:
+    """Progress that nobody looks at."""
+    return lambda count: None
+
+
+def not_finite(place: str, problems: Problems) -> None:
+    """The line about NaN or infinity."""
+    problems.add(place, "finite numbers", "NaN or inf", "take a sound checkpoint")
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether a shape agrees with what is known of it."""
+    return len(shape) == len(wanted) and all(
+        size in (length, None) for length, size in zip(shape, wanted, strict=True)
+    )
+
+
+def _described(tensor: SourceTensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def model_config(
+    foreign: ForeignCheckpoint, router_dtype: RouterDtype, shared_weight: float, problems: Problems
+) -> ModelConfig | None:
+    """Sizes of the network; None where ``problems`` were found.
+
+    Args:
+        router_dtype, shared_weight: see ``MoEConfig``.
+    """
+    sizes, metadata = foreign.sizes, foreign.metadata
+    if any(symbol not in sizes for symbol in _SIZES):
+        return None
+    rows = round(sizes["tokens"] ** 0.5)
+    if rows * rows != sizes["tokens"]:
+        got = f"{sizes['tokens']} image tokens"
+        problems.add(foreign.where, "a square grid of image tokens", got, "which model is it?")
+        return None
+    moe = MoEConfig()
+    if foreign.variant != "dense":
+        moe = MoEConfig(
+            foreign.variant,
+            sizes["experts"],
+            metadata["top_k"],
+            shared_weight,
+            router_dtype,
+        )
+    try:
+        return ModelConfig(
+            vision=VisionConfig(
+                image_size=(rows * sizes["patch"], rows * sizes["patch"]), patch=sizes["patch"],
+                width=sizes["vision"], depth=sizes["vision_layers"], heads=sizes["vision_heads"],
+                mlp=sizes["vision_mlp"],
+            ),
+            prefix=PrefixConfig(
+                width=sizes["prefix"], depth=sizes["layers"], mlp=sizes["prefix_mlp"],
+                heads=sizes["heads"], kv_heads=sizes["kv_heads"], head_dim=sizes["head"],
+                vocab=sizes["vocab"],
+            ),
+            expert=ExpertConfig(width=sizes["expert"], mlp=sizes["expert_mlp"]),
+            moe=moe,
+            horizon=metadata["horizon"], action_dim=sizes["action"], state_dim=sizes["state"],
+            num_views=len(metadata["camera_slots"]), prompt_length=metadata["prompt_length"],
+            flow_steps=metadata["flow_steps"],
+        )  # fmt: skip
+    except ContractError as error:
+        problems.extend(error.problems)
+        return None

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LeRobot's pi0 (0.4 and later): weights, ``config.json``, processor files and statistics.
+
+The processors say what happens around the network: which statistics, whether actions are relative.
+A step that is not known here may do anything, so it is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
+from adamoe_ros.policy.checkpoint_formats.metadata_files import (
+    PERIODS,
+    expect,
+    read_json,
+    read_tokenizer,
+)
+from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
+from adamoe_ros.policy.checkpoint_formats.torch_names import open_torch
+from adamoe_ros.policy.normalise import FeatureStats, NormStats
+
+CAMERAS, STATE, ACTION = "observation.images.", "observation.state", "action"
+EMPTY_CAMERA = "empty_camera_"
+PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor", "policy_postprocessor"
+_KNOWN_STEPS = {
+    "rename_observations_processor", "to_batch_processor", "pi0_new_line_processor",
+    "tokenizer_processor", "device_processor", "relative_actions_processor",
+    "absolute_actions_processor", "normalizer_processor", "unnormalizer_processor",
+}  # fmt: skip
+_METHODS = {"MEAN_STD": "mean_std", "QUANTILES": "quantile"}
+_STATISTICS = ("mean", "std", "q01", "q99")
+
+
+def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
+    """Open a dense pi0 with what its processors say.
+
+    Raises:
+        ContractError: missing or damaged files, another policy, processors with unknown steps.
+    """
+    settings = read_json(source / "config.json")
+    if settings.get("type") != "pi0":
+        got = repr(settings.get("type", "no config.json"))
+        do = "check the path and --from"
+        raise ContractError(problem(f"{source}/config.json", "type 'pi0'", got, do))
+    expect(f"{source}/config.json", settings, PERIODS)
+    metadata = CheckpointMetadata()
+    _read_settings(metadata, settings)
+    _read_processors(metadata, source, settings)
+    read_tokenizer(metadata, source)
+    return open_torch(source, open_safetensors(source), metadata, {})
+
+
+def _read_settings(metadata: CheckpointMetadata, settings: dict[str, Any]) -> None:
+    names = [
+        name.removeprefix(CAMERAS)
+        for name, feature in (settings.get("input_features") or {}).items()
+        if feature.get("type") == "VISUAL"
+    ]
+    slots = tuple(name for name in names if not name.startswith(EMPTY_CAMERA))
+    metadata.set(
+        "config.json",
+        horizon=settings.get("chunk_size"),
+        flow_steps=settings.get("num_inference_steps"),
+        prompt_length=settings.get("tokenizer_max_length"),
+        camera_slots=slots or None,
+    )
+    if settings.get("adapt_to_pi_aloha") is False:
+        metadata.set("config.json", adapt_to_pi="none")
+
+
+def _read_processors(metadata: CheckpointMetadata, source: Path, settings: dict[str, Any]) -> None:
+    """What happens around the network; nothing where there are no processor files."""
+    before = _steps(source, PREPROCESSOR)
+    after = _steps(source, POSTPROCESSOR)
+    if not before or not after:
+        return
+    problems = Problems()
+    for file, steps in ((PREPROCESSOR, before), (POSTPROCESSOR, after)):
+        for name in steps.keys() - _KNOWN_STEPS:
+            got = f"{name!r}, whose effect is not known"
+            do = "remove it, or convert without the processor files"
+            problems.add(f"{source / file}.json", "LeRobot's own steps of pi0", got, do)
+    problems.raise_if_any()
+    file = f"{PREPROCESSOR}.json"
+    if settings.get("adapt_to_pi_aloha") in (None, False):
+        metadata.set(f"{file}: no such step", adapt_to_pi="none")
+    if "pi0_new_line_processor" in before:
+        metadata.set(file, prompt_style="lerobot")
+    relative = (before.get("relative_actions_processor") or {}).get("config") or {}
+    metadata.set(file, relative=_relative(relative, settings))
+    _read_statistics(metadata, source, before, after)
+
+
+def _steps(source: Path, name: str) -> dict[str, dict[str, Any]]:
+    """Steps of a pipeline by registered name."""
+    tree = read_json(source / f"{name}.json")
+    return {
+        step.get("registry_name") or step.get("class", "?"): step
+        for step in tree.get("steps") or []
+    }
+
+
+def _relative(step: dict[str, Any], settings: dict[str, Any]) -> Any:
+    """``none``, ``all``, or one flag per action dimension."""
+    if not step.get("enabled"):
+        return "none"
+    names = step.get("action_names") or settings.get("action_feature_names")
+    excluded = [str(word).lower() for word in step.get("exclude_joints") or [] if word]
+    if not names or not excluded:
+        return "all"
+    return relative_flags(names, excluded)
+
+
+def relative_flags(names: list[Any], excluded: list[str]) -> tuple[bool, ...]:
+    """Which action dimensions are relative; a word excludes every name that contains it."""
+    return tuple(not any(word in str(name).lower() for word in excluded) for name in names)
+
+
+def _read_statistics(
+    metadata: CheckpointMetadata, source: Path, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    steps = (before.get("normalizer_processor"), after.get("unnormalizer_processor"))
+    if steps[0] is None or steps[1] is None:
+        return
+    settings = steps[0].get("config") or {}
+    modes = {kind: str(mode) for kind, mode in (settings.get("norm_map") or {}).items()}
+    chosen = (modes.get("STATE"), modes.get("ACTION"))
+    file = f"{PREPROCESSOR}.json"
+    method = _METHODS.get(str(chosen[0]))
+    if chosen[0] != chosen[1] or method is None:
+        expected = "MEAN_STD or QUANTILES for both STATE and ACTION"
+        got, do = f"{chosen[0]} and {chosen[1]}", "convert without the processor files"
+        raise ContractError(problem(f"{source / file}: norm_map", expected, got, do))
+    # quantiles are used as they are; with mean and spread LeRobot adds eps on the way in only
+    eps = 0.0 if method == "quantile" else settings.get("eps", 1e-8)
+    metadata.set(file, normalization=method, normalization_eps=eps)
+    vectors = [_vector(source, steps[0], STATE), _vector(source, steps[1], ACTION)]
+    if vectors[0] is not None and vectors[1] is not None:
+        stats = NormStats(state=vectors[0], actions=vectors[1])
+        metadata.set("statistics of the processors", statistics=stats)
+
+
+def _vector(source: Path, step: dict[str, Any], feature: str) -> FeatureStats | None:
+    """Statistics of one feature from the step's state file; None without any."""
+    if not step.get("state_file"):
+        return None
+    tensors = open_safetensors(source / step["state_file"])
+    values = {
+        name: tuple(tensors[f"{feature}.{name}"].read().double().flatten().tolist())
+        for name in _STATISTICS
+        if f"{feature}.{name}" in tensors
+    }
+    if not {"mean", "std"} <= values.keys():
+        return None
+    return FeatureStats.model_validate(values)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gemma blocks with fused weights: keys and values go into buffers, the mask is data.
+
+Everything that differs between two calls is a tensor of fixed shape, so a graph can be captured.
+Shapes: B batch, T tokens, S keys, D width, K key heads, G query heads per key head, C head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adamoe_ros.model.gemma import GemmaLayer, RMSNorm
+from adamoe_ros.policy.engines.attention import attend
+from adamoe_ros.policy.engines.heads import Heads, Table
+from adamoe_ros.policy.engines.linears import Product
+from adamoe_ros.policy.engines.mixtures import Mixture, Trace
+from adamoe_ros.policy.engines.weight_forms import WeightForms
+
+
+class Block(NamedTuple):
+    """Weights of one layer."""
+
+    attn_norm: Tensor
+    """(D,) float32, 1 + w."""
+    qkv: Product
+    """Queries, keys, values; of the last prefix layer keys and values only."""
+    o: Product | None
+    ffn_norm: Tensor
+    ffn: Mixture | None
+    heads: Heads
+
+    def __call__(
+        self,
+        x: Tensor,
+        table: Table,
+        keys: Tensor,
+        values: Tensor,
+        at: int,
+        mask: Tensor | None,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """Run tokens x (B, T, D) whose keys and values go into the buffers from place ``at`` on.
+
+        Args:
+            keys, values: (B, K, S, C) with what x sees before itself; places ``at`` to ``at`` + T
+                are written.
+            mask: additive, (B or 1, 1, 1 or G T, at + T), or None: everything is visible.
+
+        Returns: (B, T, D).
+        """
+        assert self.o is not None and self.ffn is not None
+        length = x.shape[1]
+        normed = rms_norm(x, self.attn_norm)
+        query, key, value = self.heads.split(self.qkv(normed), table)
+        keys[:, :, at : at + length] = key
+        values[:, :, at : at + length] = value
+        seen = (keys[:, :, : at + length], values[:, :, : at + length])
+        mixed = attend(query, *seen, mask)
+        x = self.o.plus(self.heads.join(mixed, length), x)
+        rows, residual = rms_norm(x, self.ffn_norm).flatten(0, 1), x.flatten(0, 1)
+        return self.ffn(rows, residual, trace).view_as(x)
+
+    def see(self, x: Tensor, table: Table, keys: Tensor, values: Tensor, at: int) -> None:
+        """Write the keys and values of x and compute nothing else: a prefix's last layer."""
+        mixed = self.qkv(rms_norm(x, self.attn_norm))
+        needed = mixed[..., -2 * self.heads.key_heads * self.heads.width :]
+        _, key, value = self.heads.split(needed, table)
+        keys[:, :, at : at + x.shape[1]] = key
+        values[:, :, at : at + x.shape[1]] = value
+
+
+BlockRunner = Callable[..., Tensor]
+
+
+def run_block(block: Block, *arguments: Any) -> Tensor:
+    """A layer as a plain function, which is what a compiler wraps."""
+    return block(*arguments)
+
+
+def block_runner(compiled: bool) -> BlockRunner:
+    """``run_block``, with its element-wise operations fused by torch's compiler where asked for.
+
+    All layers of one shape share one compiled function: their weights are its arguments.
+    """
+    return torch.compile(run_block, dynamic=False) if compiled else run_block
+
+
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """x / rms(x) * weight in float32; x (..., D), weight (D,) = 1 + w -> the type of x."""
+    y = x.float()
+    length = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
+    scale = torch.rsqrt(length * length / weight.shape[0] + 1e-6)
+    scaled = y * scale if y is x else y.mul_(scale)
+    return scaled.mul_(weight).to(x.dtype)
+
+
+def norm_weight(norm: RMSNorm) -> Tensor:
+    """(D,) float32, what the normed values are multiplied by."""
+    return 1 + norm.weight.detach().float()
+
+
+def make_block(layer: GemmaLayer, forms: WeightForms, rows: int, heads: Heads) -> Block:
+    """A layer with all its parts.
+
+    Args:
+        rows: of the tokens that it will be run for, as far as it is known.
+    """
+    attn = layer.attn
+    block = Block(
+        norm_weight(layer.attn_norm),
+        forms.product_of(
+            [heads.laid(attn.q.weight), heads.laid(attn.k.weight), attn.v.weight], rows
+        ),
+        forms.product([attn.o], rows),
+        norm_weight(layer.ffn_norm),
+        forms.mixture_of(layer.ffn, rows),
+        heads,
+    )
+    forms.taken(layer)
+    return block
+
+
+def make_last_block(layer: GemmaLayer, forms: WeightForms, rows: int, heads: Heads) -> Block:
+    """A layer of which keys and values alone are read."""
+    product = forms.product_of([heads.laid(layer.attn.k.weight), layer.attn.v.weight], rows)
+    block = Block(
+        norm_weight(layer.attn_norm), product, None, norm_weight(layer.ffn_norm), None, heads
+    )
+    forms.taken(layer)
+    return block

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which goal moves the arms: accepts, watches and ends goals, and counts the generations.
+
+No threads of its own: called from the action's, the executor's and the inference thread, one lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol, cast
+
+from adamoe_ros.action import ExecuteInstruction
+from adamoe_ros.contract.errors import problem
+from adamoe_ros.control.scheduling import InstructionChange
+from adamoe_ros.msg import ControlStatus, MotionCommand, TaskStatus
+from adamoe_ros.ros.policy.policy_goal import GoalRun
+from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
+from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
+from adamoe_ros.ros.policy.policy_worker import Assignment, PolicyWorker
+
+Result = ExecuteInstruction.Result
+_POLL = 0.01  # s between looks at inputs that are late
+# s of wall time without control_status, within a goal, of a control_node that was there: it is gone
+CONTROL_SILENT = 2.0
+# what control_node says as its hold_cause after a goal has ended
+_CAUSES = {
+    Result.SUCCEEDED: "succeeded",
+    Result.DURATION_REACHED: "duration_reached",
+    Result.INPUT_LOST: "input_lost",
+    Result.POLICY_FAILED: "policy_failed",
+    Result.CONTROL_REFUSED: "control_refused",
+    Result.DEACTIVATED: "deactivated",
+    Result.CANCELLED: "cancelled",
+    Result.PREEMPTED: "preempted",
+    Result.EMERGENCY_STOP: "emergency_stop",
+}
+
+
+# results that somebody should look at; the others are what a person asked for
+FAULTS = (Result.INPUT_LOST, Result.POLICY_FAILED, Result.CONTROL_REFUSED, Result.EMERGENCY_STOP)
+
+
+class PolicyHost(Protocol):
+    """What the keeper needs of the node."""
+
+    @property
+    def params(self) -> PolicyParameters:
+        """Current parameters."""
+
+    @property
+    def state_name(self) -> str:
+        """Lifecycle state."""
+
+    @property
+    def inputs(self) -> PolicyInputs | None:
+        """Cameras and joints, while configured."""
+
+    @property
+    def worker(self) -> PolicyWorker | None:
+        """The inference thread, while active."""
+
+    def now_ns(self) -> int:
+        """ROS time."""
+
+    def control_listens(self) -> bool:
+        """Whether a control_node takes our motion commands, heard of yet or not."""
+
+    def publish_motion(self, command: int, generation: int, reason: str) -> None:
+        """Tell control."""
+
+    def say(self, line: str) -> None:
+        """Log a goal's begin or end."""
+
+
+class GoalExecutor:
+    """The running goal, if any.
+
+    Args:
+        host: the node.
+
+    Attributes:
+        generation: of the last goal. Begins with the time of day, so that a node that was started
+            again never repeats the generations of the one before.
+        instruction: the current sentence; empty before the first.
+        ended: result code and message of the last goal that ended; None: none has.
+        task, control: newest messages of others, which may end a goal; None: never heard.
+    """
+
+    def __init__(self, host: PolicyHost) -> None:
+        self.generation = int(time.time()) % 2**31
+        self.instruction = ""
+        self.ended: tuple[int, str] | None = None
+        self.task: TaskStatus | None = None
+        self.control: ControlStatus | None = None
+        self._heard_control = 0.0
+        self._host = host
+        self._run: GoalRun | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a goal is running."""
+        return self._run is not None
+
+    def ready(self) -> None:
+        """The node has become active: nothing moves before a goal, whoever let the arms run before."""
+        self._host.publish_motion(MotionCommand.HOLD, self.generation, "no_goal")
+
+    def hear_control(self, message: ControlStatus) -> None:
+        """control_node says how it is."""
+        before, worker = self.control, self._host.worker
+        counted = before is not None and message.rejected_chunks > before.rejected_chunks
+        if counted and worker is not None:
+            worker.refused()
+        self.control, self._heard_control = message, time.monotonic()
+
+    def begin(self, run: GoalRun) -> tuple[int, str] | None:
+        """Start to act on a goal; (code, message) when it may not."""
+        host = self._host
+        self._await_inputs()
+        with self._lock:
+            refused = self._refusal(run)
+            worker = host.worker
+            if refused or worker is None:
+                refused = refused or (Result.REJECTED_INACTIVE, "policy_node: deactivated")
+                host.say(f"goal refused with code {refused[0]}: {refused[1]}")
+                return refused
+            if self._run is not None:
+                self._end(self._run, Result.PREEMPTED, "a newer goal took over")
+            self.generation += 1
+            run.generation, run.started_ns = self.generation, host.now_ns()
+            run.started = time.monotonic()
+            self._run, self.instruction = run, run.instruction
+            host.publish_motion(MotionCommand.RUN, self.generation, "goal_accepted")
+            worker.assign(Assignment(run.generation, run.instruction))
+        host.say(f"goal accepted: {run.instruction!r}")
+        return None
+
+    def _await_inputs(self) -> None:
+        """Give inputs that are late, not gone, the time that a running goal would give them."""
+        deadline = time.monotonic() + self._host.params.max_observation_age
+        while (
+            (inputs := self._host.inputs) is not None
+            and inputs.missing()
+            and time.monotonic() < deadline
+        ):
+            time.sleep(_POLL)
+
+    def _refusal(self, run: GoalRun) -> tuple[int, str] | None:
+        host = self._host
+        inputs = host.inputs
+        if host.state_name != "active" or host.worker is None or inputs is None:
+            line = problem("policy_node", "active", host.state_name, "activate it first")
+            return Result.REJECTED_INACTIVE, line
+        if not run.instruction:
+            line = problem("instruction", "a sentence", "an empty one", "write one")
+            return Result.REJECTED_INSTRUCTION, line
+        if not run.max_duration >= 0:
+            line = problem("max_duration", "0 or more", run.max_duration, "correct it")
+            return Result.REJECTED_INSTRUCTION, line
+        if self._run is not None and not host.params.preempt:
+            line = problem("execute", "no goal", "a running one", "cancel it or set preempt:=true")
+            return Result.REJECTED_BUSY, line
+        missing = inputs.missing()
+        if missing:
+            return Result.REJECTED_INPUTS, "; ".join(input_lines(missing))
+        return None
+
+    def watch(self, run: GoalRun) -> None:
+        """End the goal if time, success, inputs or control ask for it."""
+        ending = self._ending(run)
+        if ending is not None:
+            with self._lock:
+                self._end(run, *ending)
+
+    def _ending(self, run: GoalRun) -> tuple[int, str] | None:
+        task, control = self.task, self.control
+        if run.stop_on_success and task is not None and task.success:
+            return Result.SUCCEEDED, "task_status says success"
+        if run.max_duration > 0 and self.elapsed(run) >= run.max_duration:
+            return Result.DURATION_REACHED, f"{run.max_duration:g} s have passed"
+        if control is not None and control.mode == ControlStatus.ESTOP:
+            return Result.EMERGENCY_STOP, "emergency stop"
+        if (
+            control is not None
+            and control.generation == run.generation
+            and control.hold_cause == "rejected_chunks"
+        ):
+            return Result.CONTROL_REFUSED, "control_node refused several chunks in a row"
+        if self._control_gone(run):
+            line = problem("control_node", "its status", "none any more", "start it again")
+            return Result.CONTROL_REFUSED, line
+        return self._input_loss()
+
+    def _control_gone(self, run: GoalRun) -> bool:
+        """Whether there was a control_node that says nothing any more; a policy may also run alone.
+
+        Counts from the goal's begin on: one that was just started again is given that time, too.
+        """
+        run.controlled = run.controlled or self.control is not None or self._host.control_listens()
+        heard = max(self._heard_control, run.started)
+        return run.controlled and time.monotonic() - heard > CONTROL_SILENT
+
+    def _input_loss(self) -> tuple[int, str] | None:
+        host, inputs = self._host, self._host.inputs
+        oldest = inputs.oldest_ns if inputs is not None else None
+        limit = host.params.max_observation_age * 1e9
+        if oldest is not None and host.now_ns() - oldest <= limit:
+            return None
+        missing = inputs.missing() if inputs is not None else []
+        return Result.INPUT_LOST, "; ".join(input_lines(missing or ["cameras or joint states"]))
+
+    def finish(self, run: GoalRun) -> None:
+        """The goal has ended: hold, unless a newer goal moves the arms already."""
+        with self._lock:
+            if self._run is run:
+                self._release(run)
+
+    def fail(self, generation: int, line: str) -> None:
+        """Inference failed for a generation."""
+        with self._lock:
+            run = self._run
+            if run is not None and run.generation == generation:
+                self._end(run, Result.POLICY_FAILED, line)
+
+    def stop(self) -> None:
+        """The node stops working: end the goal, and tell control to hold in any case."""
+        with self._lock:
+            if self._run is not None:
+                self._end(self._run, Result.DEACTIVATED, "the policy node was deactivated")
+            self._host.publish_motion(MotionCommand.HOLD, self.generation, "deactivated")
+
+    def instruct(self, sentence: str) -> bool:
+        """A new sentence for the running or the next goal; False when it is the old one."""
+        how = cast(InstructionChange, self._host.params.instruction_change)
+        with self._lock:
+            if sentence == self.instruction:
+                return False
+            self.instruction = sentence
+            run, worker = self._run, self._host.worker
+            if run is None or worker is None:
+                return True
+            if how == "cut":
+                self.generation += 1
+                run.generation = self.generation
+                self._host.publish_motion(MotionCommand.RUN, self.generation, "instruction_changed")
+                worker.assign(Assignment(run.generation, sentence))
+            else:
+                worker.instruct(sentence, how)
+        return True
+
+    def count_chunk(self, generation: int) -> None:
+        """A chunk of a generation was published."""
+        run = self._run
+        if run is not None and run.generation == generation:
+            run.chunks += 1
+
+    def elapsed(self, run: GoalRun) -> float:
+        """s of ROS time since the goal began."""
+        return (self._host.now_ns() - run.started_ns) / 1e9
+
+    def phase(self) -> str:
+        """As in PolicyStatus."""
+        inputs = self._host.inputs
+        if inputs is None or inputs.missing():
+            return "waiting_inputs"
+        if self._run is None:
+            return "idle"
+        control = self.control
+        holding = control is not None and control.mode == ControlStatus.HOLD
+        return "holding" if holding else "executing"
+
+    def _end(self, run: GoalRun, code: int, message: str) -> None:
+        """Set the outcome and release the arms; under the lock."""
+        if run.end(code, message):
+            self._host.say(f"goal ended with code {code}: {message}")
+        if self._run is run:
+            self._release(run)
+
+    def _release(self, run: GoalRun) -> None:
+        self._run, self.ended = None, (run.code, run.message)
+        worker = self._host.worker
+        if worker is not None:
+            worker.assign(None)
+        cause = _CAUSES.get(run.code, "goal_ended")
+        self._host.publish_motion(MotionCommand.HOLD, run.generation, cause)
+
+
+def input_lines(missing: list[str]) -> list[str]:
+    """What is missing as lines for a person; a decoder's line says everything already."""
+    return [
+        line
+        if ": expected" in line
+        else problem(
+            "inputs", "all live", f"nothing from {line}", "start its driver, check its topic"
+        )
+        for line in missing
+    ]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a node hears what is published for it, and what to do when it does not. No ROS.
+
+A publisher that is there and not heard is either silent itself, or its messages do not get through. New
+subscriptions heal the second; where they do not, the same topic is taken by another way as well, and
+only if messages come by that one is the node deaf.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable
+from enum import Enum
+
+PATIENCE = 3.0  # s that a stream with a publisher may be silent; also between two steps
+RENEWALS = 2  # times that subscriptions are made anew
+
+
+class Step(Enum):
+    """What to do now."""
+
+    NOTHING = 0
+    RENEW = 1  # make the subscriptions anew
+    CROSS_CHECK = 2  # take the topics by another way as well
+    END = 3  # messages come by the other way only
+
+
+class Hearing:
+    """Times of the messages of some streams; its methods may be called by any thread.
+
+    Args:
+        streams: their names.
+        now: steady time, s.
+
+    Attributes:
+        renewals: times in a row that ``RENEW`` was the answer.
+    """
+
+    def __init__(self, streams: Iterable[str], now: float) -> None:
+        self._heard = dict.fromkeys(streams, now)
+        self._elsewhere: dict[str, float] = {}  # since when, while it was not heard here
+        self._lock = threading.Lock()
+        self._next = now
+        self._checking = False
+        self.renewals = 0
+
+    def note(self, stream: str, now: float) -> None:
+        """A message has come."""
+        with self._lock:
+            self._heard[stream] = now
+            self._elsewhere.pop(stream, None)
+
+    def note_elsewhere(self, stream: str, now: float) -> None:
+        """A message has come by the other way."""
+        with self._lock:
+            self._elsewhere.setdefault(stream, now)
+
+    def look(self, published: Collection[str], now: float) -> tuple[Step, list[str]]:
+        """What to do, and the streams that have a publisher and are not heard.
+
+        Args:
+            published: streams that have a publisher.
+            now: steady time, s.
+        """
+        with self._lock:
+            for stream in self._heard.keys() - set(published):
+                self._heard[stream] = now  # whoever appears later is given the same time
+            deaf = sorted(name for name, at in self._heard.items() if now - at > PATIENCE)
+            if not deaf:
+                self.renewals, self._checking = 0, False
+                self._elsewhere.clear()
+                return Step.NOTHING, []
+            return self._step(deaf, now), deaf
+
+    def _step(self, deaf: list[str], now: float) -> Step:
+        if any(now - self._elsewhere.get(name, now) > PATIENCE for name in deaf):
+            return Step.END
+        if now < self._next or self._checking:
+            return Step.NOTHING
+        self._next = now + PATIENCE
+        if self.renewals < RENEWALS:
+            self.renewals += 1
+            return Step.RENEW
+        self._checking = True
+        return Step.CROSS_CHECK
