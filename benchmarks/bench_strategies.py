@@ -72,7 +72,7 @@ class Bench:
         torch.set_num_threads(1)
         from adamoe_ros.contract.profile_io import load_profile, profile_path
         from adamoe_ros.contract.resources import robots_dir
-        from adamoe_ros.evaluation.stage import Stage
+        from adamoe_ros.evaluation.scenes import Stage
         from adamoe_ros.policy.checkpoint import read_checkpoint
 
         self.setup = setup
@@ -83,7 +83,7 @@ class Bench:
     def run(self, job: Job) -> dict[str, Any]:
         """Run its episodes."""
         from adamoe_ros.evaluation.closed_episodes import run_together
-        from adamoe_ros.evaluation.stage import StagedArms
+        from adamoe_ros.evaluation.scenes import SimulatedArms
         from adamoe_ros.policy.actor import ActorSettings, PolicyActor
 
         settings = ActorSettings(
@@ -96,7 +96,7 @@ class Bench:
         actor = PolicyActor(self.profile, self.checkpoint, settings)
         camera = self.stage.camera(self.setup.task)
         sims = self.stage.sims(self.setup.task, job.episodes)
-        begun, arms = time.perf_counter(), [StagedArms(sim, camera) for sim in sims]
+        begun, arms = time.perf_counter(), [SimulatedArms(sim, camera) for sim in sims]
         sessions = [actor.session(job.first_seed + number) for number in range(job.episodes)]
         for number, one in enumerate(arms):
             one.sim.reset(job.first_seed + number)
@@ -181,7 +181,7 @@ def run_all(todo: list[Job], setup: Setup, processes: int) -> Iterator[dict[str,
 
 def cell(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures of one strategy at one delay; seam figures are means over its episodes."""
-    from adamoe_ros.evaluation.intervals import wilson_interval
+    from adamoe_ros.evaluation.success import wilson_interval
 
     successes = [outcome for outcome in outcomes if outcome["success"]]
     low, high = wilson_interval(len(successes), len(outcomes))

@@ -100,7 +100,7 @@ class BagsConfig(_Section):
     paths: tuple[Path, ...] = Field(min_length=1)  # bags, or folders of them
     robot: str  # profile of the robot that recorded them
     gripper: Literal["1_open", "0_open"] = "1_open"  # not used where a checkpoint says it
-    fps: int | None = Field(None, ge=1, le=1000)  # None: the slowest camera's
+    fps: float | None = Field(None, ge=1, le=1000)  # None: the slowest camera's
     action: Literal["command", "next_state"] = "command"
     instruction: str = ""  # sentence, where the bags have none
     namespace: str = ""
@@ -206,7 +206,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingCon
         return TrainingConfig.model_validate(tree)
     except ValidationError as error:
         where = path.name if path else "training settings"
-        raise ContractError(validation_lines(where, error)) from error
+        raise ContractError(validation_lines(where, error, TrainingConfig)) from error
 
 
 def dump_config(config: TrainingConfig) -> str:
