@@ -51,7 +51,7 @@ def preset_inference(name: str, device: str) -> tuple[Callable[[Any], object], A
     import torch
 
     from adamoe_ros.model.config import preset
-    from adamoe_ros.model.initial import initialise
+    from adamoe_ros.model.layers import initialise
     from adamoe_ros.model.policy_model import AdaMoEPolicy
     from adamoe_ros.policy.runtime import choose_device
 

@@ -196,7 +196,7 @@ class _Replay:
     def _one(self, path: Path) -> None:
         from adamoe_ros.cli.progress import Steps
         from adamoe_ros.data.bag.reader import Bag
-        from adamoe_ros.evaluation.replay.film import Film
+        from adamoe_ros.evaluation.replay.bag_pictures import Film
         from adamoe_ros.evaluation.replay.prediction_bag import PredictionBag
         from adamoe_ros.evaluation.replay.run import BagReplay, Listeners
 

@@ -23,8 +23,7 @@ from adamoe_ros.control.scheduling import InferenceRequest
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.data.sim_trace import Trace
 from adamoe_ros.evaluation.cases import Case, Instructions, Wording, begin
-from adamoe_ros.evaluation.closed_episodes import LoopOutcome, run_together
-from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopSettings
+from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopOutcome, LoopSettings, run_together
 from adamoe_ros.evaluation.judgement import EpisodeWatch
 from adamoe_ros.evaluation.scenes import SceneStore, SimulatedArms
 from adamoe_ros.evaluation.usage.record import Label, RoutingLog, RoutingRecord

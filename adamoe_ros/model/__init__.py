@@ -2,7 +2,7 @@
 """The network of the paper in plain PyTorch; read in this order.
 
 config          every size, the presets
-layers          torch's layers without their first weights; ``initial`` draws them
+layers          torch's layers without their first weights, and those first weights
 siglip, stem    image encoders: SigLIP's, and the small policies' with key points
 gemma, moe      transformer blocks; router, experts and scale adapter
 prefix_tokens   which image and prompt tokens of a batch exist

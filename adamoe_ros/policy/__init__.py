@@ -8,8 +8,8 @@ compatibility    checkpoint against robot profile
 processing       observations -> model inputs, chunks -> physical units, by
                  prompt (tokens), vectors (state, actions), normalise, aloha, resizing (pictures)
 engines/         what runs the network; by name, see there
-checkpoint       our folder, read and written whole; tensor_file, tensor_writer, new_folder below it
+checkpoint       our folder, read and written whole; tensor_file below it
 checkpoint_formats/   other code bases' checkpoints, see there
-upcycling, widening   a dense checkpoint becomes a mixture, or a wider dense one
+upcycling        a dense checkpoint becomes a mixture, or a wider dense one
 infer_file       ``adamoe infer``: one chunk from inputs in a file
 """

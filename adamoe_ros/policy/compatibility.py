@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.profile import RobotProfile
@@ -23,10 +23,7 @@ def mismatches(profile: RobotProfile, manifest: CheckpointManifest) -> list[str]
     _check_manifest(manifest, problems)
     _check_cameras(profile, manifest, problems)
     _check_state_source(profile, manifest, problems)
-    try:
-        build_joint_map(profile, manifest)
-    except ContractError as error:
-        problems.extend(error.problems)
+    problems.collect(lambda: build_joint_map(profile, manifest))
     return problems.lines
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from adamoe_ros.policy.checkpoint import write_checkpoint
-from adamoe_ros.policy.tensor_writer import specs_of
+from adamoe_ros.policy.tensor_file import specs_of
 from adamoe_ros.training.data_manifest import provenance
 from adamoe_ros.training.finetuning import plain_state
 from adamoe_ros.training.processes import whole

@@ -18,7 +18,7 @@ from torch import Tensor
 from adamoe_ros.evaluation.bench.timing import Work
 from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.model.initial import ROUTER_STD
+from adamoe_ros.model.layers import ROUTER_STD
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.eager import EagerEngine, Engine
 from adamoe_ros.policy.engines.packed import PackedEngine

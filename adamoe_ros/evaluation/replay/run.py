@@ -33,7 +33,7 @@ from adamoe_ros.data.observations import (
     StreamOptions,
     gap_ns,
 )
-from adamoe_ros.evaluation.replay.ahead import decoded_ahead
+from adamoe_ros.evaluation.replay.bag_pictures import decoded_ahead
 from adamoe_ros.evaluation.replay.chunk_limits import ChunkLimits
 from adamoe_ros.evaluation.replay.errors import OpenLoopErrors, grippers_of
 from adamoe_ros.evaluation.replay.executed import Execution

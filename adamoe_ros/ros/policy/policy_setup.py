@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
 
-from adamoe_ros.contract.errors import ContractError, Problems
-from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.policy.actor import ActorSettings, PolicyActor
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
-
-T = TypeVar("T")
 
 
 def make_actor(params: PolicyParameters) -> PolicyActor:
@@ -30,10 +25,8 @@ def make_actor(params: PolicyParameters) -> PolicyActor:
         if not getattr(params, name):
             problems.add(f"parameter {name}", "a value", "none", f"set {name}:=...")
     problems.raise_if_any()
-    profile: RobotProfile | None = _read(
-        problems, lambda: load_profile(profile_path(params.robot, robots_dir()))
-    )
-    checkpoint = _read(problems, lambda: read_checkpoint(Path(params.checkpoint)))
+    profile = problems.collect(lambda: load_profile(profile_path(params.robot, robots_dir())))
+    checkpoint = problems.collect(lambda: read_checkpoint(Path(params.checkpoint)))
     if checkpoint is not None:
         _check_latency(params, checkpoint, problems)
     problems.raise_if_any()
@@ -41,14 +34,6 @@ def make_actor(params: PolicyParameters) -> PolicyActor:
     given = {field.name: getattr(params, field.name, None) for field in fields(ActorSettings)}
     settings = ActorSettings(**{k: value for k, value in given.items() if value is not None})
     return PolicyActor(profile, checkpoint, settings)
-
-
-def _read(problems: Problems, read: Callable[[], T]) -> T | None:
-    try:
-        return read()
-    except ContractError as error:
-        problems.extend(error.problems)
-        return None
 
 
 def _check_latency(params: PolicyParameters, checkpoint: Checkpoint, problems: Problems) -> None:

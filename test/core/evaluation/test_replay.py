@@ -161,6 +161,22 @@ def test_the_gate_would_have_clipped(tmp_path: Path) -> None:
     assert beyond.execution.as_dict()["rejected_chunks"] == 8
 
 
+@pytest.mark.parametrize(("share", "anew"), [(0.9, False), (1.1, True)])
+def test_a_recording_begins_anew_where_the_node_sees_a_jump(share: float, anew: bool) -> None:
+    from adamoe_ros.contract.joint_map import state_to_command
+    from adamoe_ros.evaluation.replay.executed import Execution
+    from adamoe_ros.streams.align import AlignSettings
+
+    state = state_to_command(PROFILE).invert(pose(PROFILE, 0.0))
+    run = Execution(PROFILE, "async", 0.1)
+    for now_ns in (START, START + 1_000_000_000):
+        run.state(now_ns, state)
+    before = run.as_dict()["ticks"]
+    assert not run.start_problems and before > 50
+    run.state(START + 1_000_000_000 - round(share * AlignSettings().jump_s * 1e9), state)
+    assert (run.as_dict()["ticks"] > before) == anew
+
+
 def test_fast_rows_are_counted_by_limit() -> None:
     from adamoe_ros.evaluation.replay.chunk_limits import ChunkLimits
 

@@ -16,10 +16,10 @@ from adamoe_ros.cli.main import main
 from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.policy.checkpoint_formats.jax_names import adamoe_rules, dense_rules
+from adamoe_ros.policy.checkpoint_formats.openpi_jax import adamoe_rules, dense_rules
 from adamoe_ros.policy.checkpoint_formats.orbax_source import open_orbax
 from adamoe_ros.policy.checkpoint_formats.rules import assembled, vote, wanted_shape
-from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
+from adamoe_ros.policy.checkpoint_formats.sources import open_safetensors
 
 CASES = {"official_dense": "openpi-jax", "official_adamoe_k1": "adamoe-jax"}
 OPTIONS = ["--horizon", "6", "--prompt-length", "10"]

@@ -15,7 +15,7 @@ from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.policy.checkpoint import read_checkpoint, write_checkpoint
 from adamoe_ros.policy.engines.eager import model_images
 from adamoe_ros.policy.runtime import PolicyRuntime, choose_device
-from adamoe_ros.policy.tensor_writer import specs_of
+from adamoe_ros.policy.tensor_file import specs_of
 
 
 @pytest.fixture(scope="module")
