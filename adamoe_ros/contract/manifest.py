@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.validation import validation_lines
 
 FORMAT: Literal["adamoe_ros/1"] = "adamoe_ros/1"
@@ -93,3 +93,5 @@ def load_manifest(path: Path) -> CheckpointManifest:
         ) from error
     except ValidationError as error:
         raise ContractError(validation_lines(path.name, error)) from error
+    except UnicodeDecodeError as error:
+        raise ContractError(problem(str(path), "JSON in UTF-8", error, "copy it again")) from error
