@@ -221,7 +221,7 @@ def _fps(options: argparse.Namespace, profile: RobotProfile) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from adamoe_ros.cli.progress import Steps
-    from adamoe_ros.sim.look import VARIED, LookSettings
+    from adamoe_ros.sim.randomisation import VARIED, RandomisationSettings
     from adamoe_ros.sim.tasks import TASKS
     from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset
 
@@ -235,7 +235,7 @@ def _generate(options: argparse.Namespace) -> int:
             size=(options.height, options.width),
             noise=tuple(options.noise),
             all_phrasings=not options.usual_phrasing,
-            look=VARIED if options.random_look else LookSettings(),
+            randomisation=VARIED if options.random_look else RandomisationSettings(),
             gripper=options.gripper,
             lossless=options.images == "png",
         ),
@@ -333,6 +333,8 @@ def _dataset_info(path: Path) -> int:
     print(
         f"{dataset.fps} Hz; cameras {', '.join(dataset.cameras)}; robot {dataset.info['robot_type']}"
     )
+    if dataset.depth_maps:
+        print(f"depth maps, which no policy looks at: {', '.join(dataset.depth_maps)}")
     for number, task in dataset.tasks.items():
         print(f"task {number}: {task}")
     return 0

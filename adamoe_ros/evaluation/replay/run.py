@@ -254,9 +254,9 @@ class BagReplay:
     def _joints(self, event: Event) -> None:
         wanted = "command" if self.record.truth == "command" else "state"
         if event.kind == wanted:
-            self._truth.add(event.stamp_ns, *event.value)
+            self._truth.add(event.stamp_ns, event.value)
         if event.kind == "state":
-            self._pose.add(event.stamp_ns, *event.value)
+            self._pose.add(event.stamp_ns, event.value)
             pose = self._pose.held(event.stamp_ns) if self._predictors else None
             if pose is not None:
                 for record in self.record.policies:
