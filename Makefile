@@ -53,5 +53,9 @@ test-matrix: SETUP_FLAGS := --quiet
 test-matrix: setup  ## without torch: other Pythons with Kilted, 3.12 with Jazzy
 	@$(VENV)/python tools/test_matrix.py $(ARGS)
 
+fuzz: SETUP_FLAGS := --quiet
+fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); report in benchmarks/results
+	@tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS)
+
 clean:  ## remove everything that was made
 	@tools/clean.sh
