@@ -221,7 +221,7 @@ def _fps(options: argparse.Namespace, profile: RobotProfile) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from adamoe_ros.cli.progress import Steps
-    from adamoe_ros.sim.look import VARIED, LookSettings
+    from adamoe_ros.sim.randomisation import VARIED, RandomisationSettings
     from adamoe_ros.sim.tasks import TASKS
     from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset
 
@@ -235,7 +235,7 @@ def _generate(options: argparse.Namespace) -> int:
             size=(options.height, options.width),
             noise=tuple(options.noise),
             all_phrasings=not options.usual_phrasing,
-            look=VARIED if options.random_look else LookSettings(),
+            randomisation=VARIED if options.random_look else RandomisationSettings(),
             gripper=options.gripper,
             lossless=options.images == "png",
         ),
@@ -315,7 +315,7 @@ def _info(options: argparse.Namespace) -> int:
         for name, entry in sorted(bag.topics.items()):
             flag = "" if entry.count else "  <- no message"
             print(f"{entry.count:>9}  {name}  {entry.type or 'no type'}{flag}")
-        info = read_info(options.path, bag.files.custom)
+        info = read_info(options.path, bag.files.custom, bag.note)
         if info is not None:
             judged = {True: "success", False: "failed", None: "not judged"}[info.success]
             print(f"episode: {info.sentence!r}, {info.robot}, {judged}, ended: {info.end or '?'}")

@@ -45,6 +45,7 @@ class Cause:
     RESET = "reset"  # emergency stop was reset, no RUN since
     EMERGENCY_STOP = "emergency_stop"
     REJECTED_CHUNKS = "rejected_chunks"  # too many in a row; needs a new RUN
+    CONFLICT = "conflict"  # another node commands, plans or measures for this robot; needs a RUN
     STATE_STALE = "state_stale"
     POLICY_LOST = "policy_lost"
     TRACKING_ERROR = "tracking_error"
@@ -54,5 +55,15 @@ class Cause:
     CHUNK_LOST = "chunk_lost"  # ... and has not come for longer than watchdogs.chunk
 
 
+# the arms go on by themselves when the doubt is gone; every other cause needs a new RUN
+DOUBTS = (
+    Cause.STATE_STALE,
+    Cause.POLICY_LOST,
+    Cause.TRACKING_ERROR,
+    Cause.NO_CHUNK,
+    Cause.CLOCK_JUMP,
+    Cause.CHUNK_EXHAUSTED,
+    Cause.CHUNK_LOST,
+)
 # the motion has its own end here: the reference stands still, the gate follows it to there
 AT_LAST_ROW = (Cause.CHUNK_EXHAUSTED, Cause.CHUNK_LOST)

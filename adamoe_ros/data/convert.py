@@ -353,7 +353,7 @@ def convert_bag(
         ContractError: the bag cannot be used; what and why.
     """
     with Bag(path) as bag:
-        info = read_info(path, bag.files.custom)
+        info = read_info(path, bag.files.custom, bag.note)
         options = settings.stream
         if not options.instruction and info is not None and info.instruction:
             options = StreamOptions(**{**vars(options), "instruction": info.instruction})

@@ -279,7 +279,8 @@ class BagStream:
             if any(name in self._profile.cameras for name in names)
         }
         clock = self._topics.clock if self.clock == "clock" else None
-        topics = {*self._topics.inputs, *self._topics.commands, sentences, clock} - {None}
+        topics = {*self._topics.inputs, *self._topics.commands}
+        topics |= {topic for topic in (sentences, clock) if topic is not None}
         heap: list[tuple[int, int, _Arrival]] = []
         now_ns = before_ns = 0
         newest: dict[tuple[str, ...], int] = {}

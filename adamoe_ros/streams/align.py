@@ -184,8 +184,8 @@ class Aligner:
     @property
     def oldest_ns(self) -> int | None:
         """Newest stamp of the stream that is furthest behind, cameras and states; None until all came."""
-        buffers = (*self._cameras.values(), *self._states.values())
-        newest = [buffer.newest_ns for buffer in buffers]
+        newest = [camera.newest_ns for camera in self._cameras.values()]
+        newest += [stream.newest_ns for stream in self._states.values()]
         known = [stamp for stamp in newest if stamp is not None]
         return min(known) if len(known) == len(newest) else None
 
@@ -290,13 +290,9 @@ class Aligner:
         """Inputs that are not live or do not fit together; empty: an observation can be had."""
         lines = []
         for slot, camera in self._cameras.items():
-            late = now_ns - (camera.newest_ns or 0) > self._profile.cameras[slot].timeout * 1e9
-            if camera.clock_problem:
-                lines.append(f"{slot} ({camera.clock_problem})")
-            elif camera.newest_ns is None:
-                lines.append(slot)
-            elif late:
-                lines.append(f"{slot} (silent for {(now_ns - camera.newest_ns) / 1e9:.1f} s)")
+            why = camera.not_live(now_ns, self._profile.cameras[slot].timeout)
+            if why is not None:
+                lines.append(f"{slot} ({why})" if why else slot)
         for name, stream in self._states.items():
             lines += stream.missing(name, now_ns)
         reference = self.reference_ns

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference, is_ahead
 from adamoe_ros.streams.messages import STANDING, clock_line, standing_line
 
 Value = TypeVar("Value")
@@ -46,6 +47,7 @@ class StreamHealth:
         skew_s: stamp - observation stamp, when last used.
         stamps_at_receipt: stamps look as if set on arrival, so they hide the sensor's delay.
         clock_offset_s: arrival - stamp of the last message refused for its clock; 0: none.
+        clock_difference: of the driver's clock to this computer's, for people; empty: none seen.
     """
 
     name: str
@@ -62,6 +64,7 @@ class StreamHealth:
     skew_s: float
     stamps_at_receipt: bool
     clock_offset_s: float
+    clock_difference: str
 
 
 class StreamBuffer(Generic[Value]):
@@ -87,7 +90,7 @@ class StreamBuffer(Generic[Value]):
         self._clock_problem = self._last_problem = ""
         self._used_ns = -1
         self._spacing: deque[int] = deque(maxlen=_RECENT)
-        self._delays: deque[int] = deque(maxlen=_RECENT)
+        self.delays = Delays()
 
     def push(self, stamp_ns: int, value: Value, arrival_ns: int) -> Verdict:
         """Take a message if its stamp can be used."""
@@ -101,7 +104,7 @@ class StreamBuffer(Generic[Value]):
                 self._spacing.append(stamp_ns - self.items[-1][0])
             if len(self.items) == self.items.maxlen and self.items[0][0] > self._used_ns:
                 self.unused += 1
-            self._delays.append(arrival_ns - stamp_ns)
+            self.delays.note(stamp_ns, arrival_ns)
             self._offset_ns = 0
             self.items.append((stamp_ns, value))
         return verdict
@@ -134,7 +137,7 @@ class StreamBuffer(Generic[Value]):
         """Forget the values; counters stay."""
         self.items.clear()
         self._spacing.clear()
-        self._delays.clear()
+        self.delays.clear()
         self._used_ns = -1
 
     def drop(self, stamp_ns: int) -> None:
@@ -155,6 +158,11 @@ class StreamBuffer(Generic[Value]):
         return self._offset_ns / 1e9
 
     @property
+    def clock_difference(self) -> str:
+        """Whose clock differs, by how much, and what to do; empty: nothing to be seen."""
+        return clock_difference(self.delays, f"the driver of {self.name}")
+
+    @property
     def clock_problem(self) -> str:
         """Why the stamps of the last messages are no use; empty: they are."""
         return self._clock_problem
@@ -172,6 +180,19 @@ class StreamBuffer(Generic[Value]):
             return ""
         count = f"{self.refused} of {sum(self._counts.values())} messages left out"
         return f"{self.name}: {count}: {self._last_problem}"
+
+    def not_live(self, now_ns: int, timeout_s: float) -> str | None:
+        """Why the stream is not live; empty: nothing has come; None: it is live."""
+        if self._clock_problem:
+            return self._clock_problem
+        if self.newest_ns is None:
+            return ""
+        age_s = (now_ns - self.newest_ns) / 1e9
+        if age_s > timeout_s:
+            silent_s = age_s - max(0.0, self.delays.least_s)  # NaN while that is unknown
+            other = self.clock_difference if silent_s <= timeout_s else ""
+            return other or f"silent for {age_s:.1f} s"
+        return self.clock_difference if is_ahead(self.delays, INTOLERABLE_S) else None
 
     def nearest(self, time_ns: int) -> tuple[int, Value] | None:
         """The value whose stamp is closest to a time."""
@@ -200,8 +221,8 @@ class StreamBuffer(Generic[Value]):
     def health(self, now_ns: int) -> StreamHealth:
         """Condition now."""
         spacing = float(np.median(self._spacing)) / 1e9 if self._spacing else 0.0
-        delay = float(np.median(self._delays)) / 1e9 if self._delays else 0.0
-        enough = len(self._delays) >= _RECENT // 2
+        delay = self.delays.median_s
+        enough = self.delays.count >= _RECENT // 2
         newest = self.newest_ns
         return StreamHealth(
             name=self.name,
@@ -218,4 +239,5 @@ class StreamBuffer(Generic[Value]):
             skew_s=self.skew_ns / 1e9,
             stamps_at_receipt=enough and delay * 1e9 < self._receipt_ns,
             clock_offset_s=self.offset_s,
+            clock_difference=self.clock_difference,
         )

@@ -117,7 +117,7 @@ class CommandedMotion:
         """(len(columns),) set point of a moment: linear between points, the first before them."""
         place = int(np.searchsorted(self.times_ns, time_ns, "right"))
         if place == 0 or place == len(self.times_ns):
-            return self.positions[min(place, len(self.times_ns) - 1)]
+            return np.asarray(self.positions[min(place, len(self.times_ns) - 1)])
         before, after = int(self.times_ns[place - 1]), int(self.times_ns[place])
         share = (time_ns - before) / (after - before)
         old, new = self.positions[place - 1], self.positions[place]

@@ -126,11 +126,14 @@ class JointStream:
             return [name]
         if never:
             return [f"{name} (nothing yet of {self._listed(never)})"]
-        if not stale:
+        # a joint that is not stale may also be in a part that nobody sends any more
+        judged = [columns for columns in self.parts if not stale or set(columns) & set(stale)]
+        latest = max(judged, key=lambda columns: self.parts[columns].newest_ns or 0, default=())
+        why = self.parts[latest].not_live(now_ns, self.topic.source.timeout) if latest else None
+        if why is None:
             return []
-        age = (now_ns - min(newest[column] for column in stale)) / 1e9
-        which = "" if len(stale) == len(self.topic.columns) else f"{self._listed(stale)} "
-        return [f"{name} ({which}silent for {age:.1f} s)"]
+        whole = len(stale or latest) == len(self.topic.columns)
+        return [f"{name} ({'' if whole else self._listed(stale or latest) + ' '}{why})"]
 
     def _listed(self, columns: Sequence[int]) -> str:
         return listed([self._names[column] for column in columns])

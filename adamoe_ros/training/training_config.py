@@ -206,7 +206,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingCon
         return TrainingConfig.model_validate(tree)
     except ValidationError as error:
         where = path.name if path else "training settings"
-        raise ContractError(validation_lines(where, error)) from error
+        raise ContractError(validation_lines(where, error, TrainingConfig)) from error
 
 
 def dump_config(config: TrainingConfig) -> str:

@@ -212,15 +212,25 @@ class Probe:
         if self.alive:
             self._alive.publish(PolicyStatus(state="active", phase="executing"))
 
-    def run(self) -> None:
-        """Let chunks of the next generation move the arms."""
+    def ask_run(self) -> None:
+        """Ask that chunks of the next generation may move the arms."""
         self.wait(self._chunks.get_subscription_count, "control to listen")
         self.generation += 1
         self.chunk_id = 0
         self._motion.publish(
             MotionCommand(command=MotionCommand.RUN, generation=self.generation, reason="test")
         )
+
+    def run(self) -> None:
+        """As ``ask_run``, and wait until it was taken."""
+        self.ask_run()
         self.wait(lambda: self.status.generation == self.generation, "RUN to be taken")
+
+    def leave_policy(self) -> None:
+        """Stop being the policy: a real one is there."""
+        self.alive = False
+        for publisher in (self._chunks, self._motion, self._alive):
+            self.node.destroy_publisher(publisher)
 
     def hold(self, reason: str = "cancelled") -> float:
         """Stop the arms; returns when it was sent (steady s)."""

@@ -84,7 +84,9 @@ class McapFile:
         self._order = FileOrder()
         self._counts: Counter[int] = Counter()
         self._parts: list[_Part] = []
-        self._indexes: list[_Times] = []  # of the newest chunk
+        self._open: _Part | None = None  # a chunk that waits for indexes, a run for messages
+        self._indexes: list[_Times] = []  # of that chunk
+        self._seen: set[int] = set()  # places of chunk records
         with path.open("rb") as stream:
             if stream.read(len(mcap.MAGIC)) != mcap.MAGIC:
                 line = problem(str(path), "an MCAP file", "another start", "check the file")
@@ -117,47 +119,55 @@ class McapFile:
                 self._walk_from(stream, start)
             except (ValueError, struct.error) as error:
                 self._tell(str(error))
-            while known and self._is_seen(known[0]):
+            while known and known[0] in self._seen:
                 known.popleft()
             if not known:
                 return
             start = known.popleft()
 
-    def _is_seen(self, place: int) -> bool:
-        start = place + mcap.HEAD.size
-        return any(part.chunk and part.start == start for part in reversed(self._parts))
-
     def _walk_from(self, stream: BinaryIO, start: int) -> None:
-        for record in mcap.records(stream, start, self._size):
-            if record.opcode in (mcap.DATA_END, mcap.FOOTER):
-                break
-            if record.opcode == mcap.CHUNK:
-                self._end_part(stream)
-                self._parts.append(self._part(record, record.start))
-                if record.missing:
-                    place = record.start - mcap.HEAD.size
-                    self._tell(f"truncated at byte {self._size}, within the record at {place}")
-            elif record.opcode == mcap.MESSAGE_INDEX:
+        try:
+            for record in mcap.records(stream, start, self._size):
+                place = record.start - mcap.HEAD.size
+                if record.opcode in (mcap.DATA_END, mcap.FOOTER) or place in self._seen:
+                    return
+                self._take(stream, record, place)
+        finally:
+            self._close(stream)
+
+    def _take(self, stream: BinaryIO, record: mcap.Record, place: int) -> None:
+        grows = self._open
+        if record.opcode == mcap.MESSAGE_INDEX:
+            if grows is not None and grows.chunk:
                 self._take_index(stream, record)
-            elif record.opcode == mcap.MESSAGE:
-                self._take_single(stream, record)
-            elif record.opcode in (mcap.SCHEMA, mcap.CHANNEL):
+        elif record.opcode == mcap.MESSAGE:
+            if grows is None or grows.chunk or place - grows.start > _RUN_BYTES:
+                grows = self._begin(stream, place, record)
+            grows.end = record.start + record.length
+        elif record.opcode == mcap.CHUNK:
+            self._seen.add(place)
+            self._begin(stream, record.start, record)
+            if record.missing:
+                self._tell(f"truncated at byte {self._size}, within the record at {place}")
+        else:
+            self._close(stream)
+            if record.opcode in (mcap.SCHEMA, mcap.CHANNEL):
                 stream.seek(record.start)
                 self._define(record.opcode, stream.read(record.length))
-        self._end_part(stream)
 
-    def _part(self, record: mcap.Record, start: int) -> _Part:
+    def _begin(self, stream: BinaryIO, start: int, record: mcap.Record) -> _Part:
+        self._close(stream)
         end, chunk = record.start + record.length, record.opcode == mcap.CHUNK
-        return _Part(len(self._parts), chunk, start, end, record.missing)
+        self._open = _Part(len(self._parts), chunk, start, end, record.missing)
+        self._parts.append(self._open)
+        return self._open
 
-    def _take_single(self, stream: BinaryIO, record: mcap.Record) -> None:
-        """A message outside of chunks: a run of them is a part."""
-        start = record.start - mcap.HEAD.size
-        part = self._parts[-1] if self._parts else None
-        if part is None or part.chunk or part.key is not None or start - part.start > _RUN_BYTES:
-            self._end_part(stream)
-            self._parts.append(self._part(record, start))
-        self._parts[-1].end = record.start + record.length
+    def _close(self, stream: BinaryIO) -> None:
+        """Put the part that grew into the order, by its message indexes or its messages."""
+        part, self._open = self._open, None
+        if part is not None:
+            times, self._indexes = self._indexes, []
+            self._arrange(part, times if part.chunk else self._times(stream, part))
 
     def _take_index(self, stream: BinaryIO, record: mcap.Record) -> None:
         """Note what a message index says of the chunk before it."""
@@ -173,13 +183,6 @@ class McapFile:
                 by_place = np.argsort(places, kind="stable")
                 times, places = times[by_place], places[by_place]
             self._indexes.append((channel, times, places))
-
-    def _end_part(self, stream: BinaryIO) -> None:
-        """Put the newest part into the order, by its message indexes or its messages."""
-        times, self._indexes = self._indexes, []
-        if self._parts and self._parts[-1].key is None:
-            part = self._parts[-1]
-            self._arrange(part, times if part.chunk else self._times(stream, part))
 
     def _define(self, opcode: int, content: bytes) -> None:
         """Take over a schema or channel from the data; what the summary said of it stays."""

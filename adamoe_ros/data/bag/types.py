@@ -18,6 +18,7 @@ from adamoe_ros.data.bag.cdr_layout import LayoutMemory
 from adamoe_ros.data.bag.entry import TopicEntry
 
 _DEFAULT = "jazzy"
+_LINE = re.compile(r"^ ?={3,}$")
 _SPACES = re.compile(r"[^\S\n]+")
 _CHAR = re.compile(r"\bchar\b")
 _NAME = re.compile(r"^[a-zA-Z]\w*(/[a-zA-Z]\w*){0,2}$")
@@ -118,8 +119,9 @@ def _store(entry: TopicEntry, distro: str, where: str) -> Any:
 
 def _clean(definition: str) -> str:
     """A definition with plain line ends and spaces, whatever the editor of its files left there."""
-    lines = definition.removeprefix("\ufeff").replace("\0", "").splitlines()
-    return "\n".join(_SPACES.sub(" ", line).rstrip() for line in lines).strip("\n")
+    text = definition.removeprefix("\ufeff").replace("\0", "")
+    lines = [_SPACES.sub(" ", line).rstrip() for line in text.splitlines()]
+    return "\n".join("=" * 80 if _LINE.match(line) else line for line in lines if line)
 
 
 def _idl_parts(text: str) -> list[str]:

@@ -174,7 +174,7 @@ class BagReplay:
     ) -> None:
         self._bag, self._profile, self._settings = bag, profile, settings
         self._predictors, self._listeners = predictors, listeners or Listeners()
-        self.info = read_info(bag.path, bag.files.custom)
+        self.info = read_info(bag.path, bag.files.custom, bag.note)
         self.stream = BagStream(bag, profile, None, self._options())
         self.record = BagRecord(bag.path, [self._new_record(i) for i in range(len(predictors))])
         self.record.truth = self._choose_truth()

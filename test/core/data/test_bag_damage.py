@@ -179,7 +179,7 @@ def test_a_wrong_hash_in_the_channels_of_a_file_by_rosbag2(tmp_path: Path) -> No
     assert content.count(digest) > 1
     for name, written in (("right", content), ("wrong", content.replace(digest, WRONG))):
         file = tmp_path / f"{name}.mcap"
-        file.write_bytes(written)
+        file.write_bytes(written[:-12] + bytes(4) + written[-8:])  # no checksum of the summary
         with Bag(file) as bag:
             list(bag.messages([topic]))
             told = [kind in line and "RIHS01_00000000" in line for line in bag.problems]
