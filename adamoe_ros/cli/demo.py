@@ -29,64 +29,31 @@ Plan = tuple[Episode, Change | None]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``adamoe demo``."""
     add = parser.add_argument
+    shown = "(default: %(default)s)"
+
+    def number(option: str, default: float, unit: str, text: str) -> None:
+        add(option, type=type(default), default=default, metavar=unit, help=f"{text} {shown}")
+
     add("--task", help="scene of the simulator (default: the instruction's; without both, a tour)")
     add("--instruction", help="sentence for the policy (default: the task's own)")
     add("--change-to", metavar="SENTENCE", help="give this instruction while the arms move")
-    add(
-        "--change-after",
-        type=float,
-        default=CHANGE_AFTER_S,
-        metavar="S",
-        help="seconds until then (default: %(default)s)",
-    )
-    add("--seed", type=int, default=0, help="of the first episode; the next ones count up")
-    add("--episodes", type=int, default=1, help="how many of each scene (default: %(default)s)")
-    add("--robot", default="aloha_sim", help="profile of policy and control (default: %(default)s)")
+    number("--change-after", CHANGE_AFTER_S, "S", "seconds until then")
+    number("--seed", 0, "N", "of the first episode; the next ones count up")
+    number("--episodes", 1, "N", "how many of each scene")
+    add("--robot", default="aloha_sim", help=f"profile of policy and control {shown}")
     add("--checkpoint", type=Path, help="checkpoint folder (default: the one that is shipped)")
     add(
         "--strategy",
         choices=tuple(STRATEGIES),
         default="rtc",
-        help="how chunks follow each other (default: %(default)s)",
+        help=f"how chunks follow each other {shown}",
     )
-    add(
-        "--smoothing",
-        type=float,
-        default=0.3,
-        metavar="S",
-        help="seconds over which a chunk's rows are smoothed, 0 for not (default: %(default)s)",
-    )
-    add(
-        "--max-duration",
-        type=float,
-        default=20.0,
-        metavar="S",
-        help="simulated seconds until an episode counts as failed (default: %(default)s)",
-    )
-    add(
-        "--real-time-factor",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="fastest simulated seconds per second (default: %(default)s)",
-    )
-    add(
-        "--inject-latency",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="seconds added to every inference (default: %(default)s)",
-    )
-    add(
-        "--out", type=Path, default="out/demo", help="folder for the results (default: %(default)s)"
-    )
-    add(
-        "--no-video",
-        "--headless",
-        dest="video",
-        action="store_false",
-        help="make no video",
-    )
+    number("--smoothing", 0.3, "S", "seconds over which a chunk's rows are smoothed, 0 for not")
+    number("--max-duration", 20.0, "S", "simulated seconds until an episode counts as failed")
+    number("--real-time-factor", 1.0, "X", "fastest simulated seconds per second")
+    number("--inject-latency", 0.0, "S", "seconds added to every inference")
+    add("--out", type=Path, default="out/demo", help=f"folder for the results {shown}")
+    add("--no-video", "--headless", dest="video", action="store_false", help="make no video")
     add("--domain", type=int, help="ROS_DOMAIN_ID, to look on with ros2 (default: a free one)")
 
 
