@@ -100,7 +100,7 @@ class BagsConfig(_Section):
     paths: tuple[Path, ...] = Field(min_length=1)  # bags, or folders of them
     robot: str  # profile of the robot that recorded them
     gripper: Literal["1_open", "0_open"] = "1_open"  # not used where a checkpoint says it
-    fps: int | None = Field(None, ge=1, le=1000)  # None: the slowest camera's
+    fps: float | None = Field(None, ge=1, le=1000)  # None: the slowest camera's
     action: Literal["command", "next_state"] = "command"
     instruction: str = ""  # sentence, where the bags have none
     namespace: str = ""

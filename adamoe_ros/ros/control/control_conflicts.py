@@ -25,8 +25,6 @@ from adamoe_ros.ros.conflicts import (
     publisher_gid,
 )
 
-_CHUNK_ALIVE_S = 5.0  # chunks come once a second or so
-
 
 class ControlConflicts:
     """Collects them.
@@ -40,7 +38,7 @@ class ControlConflicts:
         self._sole = SoleNode(
             node, ControlStatus, names.CONTROL_STATUS, qos.CONTROL_STATUS, names.CONTROL_NODE
         )
-        self._policy, self._chunks = HeardPublishers(), HeardPublishers(_CHUNK_ALIVE_S)
+        self._policy, self._chunks = HeardPublishers(), HeardPublishers()
         self._chunk_gid = b""
         self._commands: list[str] = []
         self._joints: dict[str, frozenset[str]] = {}

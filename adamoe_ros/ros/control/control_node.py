@@ -36,13 +36,13 @@ from adamoe_ros.ros.control.control_diagnostics import (
     Timing,
     advice,
     diagnostics,
-    others_diagnostic,
 )
 from adamoe_ros.ros.control.control_inputs import ControlInputs
 from adamoe_ros.ros.control.control_messages import chunk_from_message, status_message
 from adamoe_ros.ros.control.control_parameters import ControlParameters
 from adamoe_ros.ros.control.realtime import lock_memory, quiet_garbage_collector, use_fifo
 from adamoe_ros.ros.control.ticks import TickMonitor
+from adamoe_ros.ros.diagnostics import others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import Diagnostic, DiagnosticsPublisher, Level
 from adamoe_ros.ros.lifecycle import ManagedNode
 from adamoe_ros.streams.clocks import Delays, clock_difference
