@@ -74,6 +74,13 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
         help="of state and action; float64 loses nothing",
     )
     parser.add_argument("--crf", type=int, default=23, help="video quality, less is better")
+    parser.add_argument(
+        "--max-gap",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="s without a complete observation that end an episode (default %(default)s)",
+    )
     parser.add_argument("--instruction", default="", help="sentence, where the bags have none")
     parser.add_argument("--namespace", default="", help="of the robot's topics in the bags")
     parser.add_argument(
@@ -170,6 +177,7 @@ def _convert(options: argparse.Namespace) -> int:
             precision=options.precision,
             lossless=options.images == "png",
             crf=options.crf,
+            gap_s=options.max_gap,
         ),
         options.format,
         max(1, options.workers),
@@ -195,8 +203,8 @@ def _convert(options: argparse.Namespace) -> int:
 def _bag_line(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> str:
     if facts is None:
         return f"{bag.name}: skipped: {'; '.join(lines)}"
-    told = [*facts.get("problems", []), *facts.get("notes", [])]
-    return "\n".join([f"{bag.name}: {facts['length']} frames", *(f"  {line}" for line in told)])
+    lines = [*facts.get("problems", []), *facts.get("notes", [])]
+    return "\n".join([f"{bag.name}: {facts['length']} frames", *(f"  {line}" for line in lines)])
 
 
 def _fps(options: argparse.Namespace, profile: RobotProfile) -> int:
@@ -213,7 +221,7 @@ def _fps(options: argparse.Namespace, profile: RobotProfile) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from adamoe_ros.cli.progress import Steps
-    from adamoe_ros.sim.look import VARIED, LookSettings
+    from adamoe_ros.sim.randomisation import VARIED, RandomisationSettings
     from adamoe_ros.sim.tasks import TASKS
     from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset
 
@@ -227,7 +235,7 @@ def _generate(options: argparse.Namespace) -> int:
             size=(options.height, options.width),
             noise=tuple(options.noise),
             all_phrasings=not options.usual_phrasing,
-            look=VARIED if options.random_look else LookSettings(),
+            randomisation=VARIED if options.random_look else RandomisationSettings(),
             gripper=options.gripper,
             lossless=options.images == "png",
         ),
@@ -306,8 +314,8 @@ def _info(options: argparse.Namespace) -> int:
     with Bag(options.path) as bag:
         for name, entry in sorted(bag.topics.items()):
             flag = "" if entry.count else "  <- no message"
-            print(f"{entry.count:>9}  {name}  {entry.type}{flag}")
-        info = read_info(options.path, bag.files.custom)
+            print(f"{entry.count:>9}  {name}  {entry.type or 'no type'}{flag}")
+        info = read_info(options.path, bag.files.custom, bag.note)
         if info is not None:
             judged = {True: "success", False: "failed", None: "not judged"}[info.success]
             print(f"episode: {info.sentence!r}, {info.robot}, {judged}, ended: {info.end or '?'}")
@@ -325,6 +333,8 @@ def _dataset_info(path: Path) -> int:
     print(
         f"{dataset.fps} Hz; cameras {', '.join(dataset.cameras)}; robot {dataset.info['robot_type']}"
     )
+    if dataset.depth_maps:
+        print(f"depth maps, which no policy looks at: {', '.join(dataset.depth_maps)}")
     for number, task in dataset.tasks.items():
         print(f"task {number}: {task}")
     return 0

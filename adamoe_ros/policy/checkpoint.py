@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.files import new_folder
 from adamoe_ros.contract.manifest import CheckpointManifest, load_manifest
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.model.weights import load_policy
-from adamoe_ros.policy.new_folder import new_folder
 from adamoe_ros.policy.normalise import NormStats, load_norm_stats
 from adamoe_ros.policy.prompt import PromptEncoder, load_tokenizer
 from adamoe_ros.policy.tensor_file import TensorFile

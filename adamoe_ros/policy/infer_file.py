@@ -8,8 +8,6 @@ Shapes: V camera slots, L prompt tokens, D joints, S state width, H rows, A acti
 
 from __future__ import annotations
 
-import io
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.files import replace_file
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.engines.eager import EagerEngine
 from adamoe_ros.policy.processing import ModelInputs
@@ -196,15 +195,8 @@ def _noise(checkpoint: Checkpoint, arrays: dict[str, NDArray[Any]], seed: int) -
 
 def _write(path: Path, values: dict[str, Any]) -> None:
     """Appears whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **values)
-    beside = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(buffer.getvalue())
-        os.replace(beside, path)
+        replace_file(path, lambda stream: np.savez(stream, **values))
     except OSError as error:
         do = "choose another place"
         raise ContractError(problem(str(path), "room to write it", error, do)) from error
-    finally:
-        beside.unlink(missing_ok=True)

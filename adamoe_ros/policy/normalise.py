@@ -125,7 +125,7 @@ def load_norm_stats(path: Path) -> NormStats:
     try:
         return NormStats.model_validate(tree)
     except ValidationError as error:
-        raise ContractError(validation_lines(path.name, error)) from error
+        raise ContractError(validation_lines(path.name, error, NormStats)) from error
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ def installed_rmws(environment: MutableMapping[str, str] = os.environ) -> list[s
             entry.name
             for prefix in environment.get("AMENT_PREFIX_PATH", "").split(":")
             if prefix
-            for entry in Path(prefix).glob("share/ament_index/resource_index/rmw_typesupport/*")
+            for entry in Path(prefix).glob("share/ament_index/resource_index/rmw_typesupport/rmw_*")
+            if entry.name != "rmw_implementation"  # it loads one of them
         }
     )
 

@@ -17,10 +17,9 @@ from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import phrasing, run_expert
 from adamoe_ros.sim.render import CameraRenderer
 from adamoe_ros.sim.scene import CAMERAS
-from adamoe_ros.training.config import GenerateConfig
-from adamoe_ros.training.demonstrations import Episode
-from adamoe_ros.training.export import make_manifest
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.data_manifest import make_manifest
+from adamoe_ros.training.demonstration_set import DataLayout, Episode
+from adamoe_ros.training.training_config import GenerateConfig
 
 
 def robot_layout(robot: str) -> tuple[DataLayout, JointMap]:

@@ -8,6 +8,7 @@ are cut at the dataset's rate.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +20,10 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, IMAGES, STAMPS, STATE
-from adamoe_ros.training.config import MeaningConfig
-from adamoe_ros.training.demonstrations import Episode
+from adamoe_ros.training.demonstration_set import DataLayout, Episode
 from adamoe_ros.training.picture_cache import cached_pictures
-from adamoe_ros.training.progress import Counter
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.training_config import MeaningConfig
+from adamoe_ros.training.training_log import Counter
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,18 @@ def chosen_cameras(dataset: Dataset, wanted: Mapping[str, str] | None) -> dict[s
     """
     known = dataset.cameras
     if wanted is None:
+        for name in dataset.depth_maps:
+            print(f"{dataset.folder}: {name} is a depth map and is left out", file=sys.stderr)
         return dict(known)
     problems, found = Problems(), {}
     for slot, name in wanted.items():
         short = name.removeprefix(IMAGES)
         if short in known:
             found[slot] = known[short]
+        elif short in dataset.depth_maps:
+            where = f"{dataset.folder}: camera of {slot}"
+            do = f"name one of {', '.join(known) or 'none'} in data.cameras"
+            problems.add(where, "a colour camera", f"{short}, a depth map", do)
         else:
             where, got = f"{dataset.folder}: camera of {slot}", f"{', '.join(known) or 'none'}"
             do = "say which one it is in data.cameras, or convert the bags with it"

@@ -25,17 +25,17 @@ from adamoe_ros.training.augmentation import (
     jitter_colours,
     shift_images,
 )
-from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.demonstration_set import Batch
+from adamoe_ros.training.optimiser import balance_coefficient
 from adamoe_ros.training.processes import ALONE, Processes
-from adamoe_ros.training.samples import Batch
 from adamoe_ros.training.sampling import (
     augment_rng,
     flow_generator,
     flow_times,
     with_clean_prefix,
 )
-from adamoe_ros.training.schedules import balance_coefficient
 from adamoe_ros.training.trainer import StepLosses
+from adamoe_ros.training.training_config import TrainingConfig
 
 
 class FlowObjective:

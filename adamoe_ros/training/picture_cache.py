@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
 from adamoe_ros.policy.resizing import resize_picture
-from adamoe_ros.training.storage import write_atomic
+from adamoe_ros.training.run_state import write_file
 
 Pictures = NDArray[np.uint8]
 
@@ -54,7 +54,7 @@ def cached_pictures(
             for frame in _frames(dataset, entry, steps, cameras, size):
                 stream.write(frame.data)
 
-        write_atomic(path, write)
+        write_file(path, write)
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 

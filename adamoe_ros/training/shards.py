@@ -13,9 +13,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
-from adamoe_ros.training.samples import DataLayout
-from adamoe_ros.training.storage import write_atomic
+from adamoe_ros.training.demonstration_set import DataLayout, DemonstrationSet, Episode
+from adamoe_ros.training.run_state import write_file
 
 FORMAT = "adamoe_demonstrations/2"
 _ARRAYS = ("images", "steps", "state", "actions", "objects")
@@ -40,7 +39,7 @@ def write_shard(path: Path, episodes: Sequence[Episode], layout: DataLayout) -> 
             values = getattr(episode, name)
             if values is not None:
                 arrays[f"{number}/{name}"] = values
-    write_atomic(path, lambda stream: np.savez(stream, **arrays))
+    write_file(path, lambda stream: np.savez(stream, **arrays))
 
 
 def read_shards(folder: Path, rows: int, most: int | None = None) -> DemonstrationSet:

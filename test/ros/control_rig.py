@@ -37,7 +37,7 @@ from adamoe_ros.contract.topics import CommandTopic, command_topics
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.control.command_outputs import message_type
-from adamoe_ros.ros.sim.loopback_node import READERS
+from adamoe_ros.streams.commands import topic_codec
 from adamoe_ros.streams.messages import stamp_ns
 
 START = 60.0  # s for a process to answer; generous, because the machine may be busy
@@ -190,14 +190,14 @@ class Probe:
             self._listen(topic, f"control_node/shadow/{topic.target.topic}")
 
     def _listen(self, topic: CommandTopic, name: str) -> None:
-        kind, read = message_type(topic), READERS[topic.target.type]
+        kind, codec = message_type(topic), topic_codec(topic)
         samples = self.commands.setdefault(name, [])
 
         def note(message: Any) -> None:
-            values, joints = read(message)
+            command = codec.decode(message, topic.names)
             header = getattr(message, "header", None)
             stamp = stamp_ns(header.stamp) if header else 0
-            samples.append(Sample(time.monotonic(), stamp, np.array(values), tuple(joints)))
+            samples.append(Sample(time.monotonic(), stamp, command.positions[0], command.names))
             if isinstance(message, JointTrajectory):
                 self.trajectories.setdefault(name, []).append(message)
 

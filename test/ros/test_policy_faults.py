@@ -369,6 +369,9 @@ def test_the_security_policy_allows_what_the_running_nodes_have(rig: PolicyRig) 
             "subscribe": node.get_subscriber_names_and_types_by_node(rule.node, "/"),
             "reply": node.get_service_names_and_types_by_node(rule.node, "/"),
         }
+        pictures = f"{rule.node}_pictures"  # the same process's and enclave's second participant
+        if pictures in node.get_node_names():
+            have["subscribe"] += node.get_subscriber_names_and_types_by_node(pictures, "/")
         own = {
             "publish": {*rule.publish, *COMMON_PUBLISH, "~/transition_event"},
             "subscribe": {*rule.subscribe, *COMMON_SUBSCRIBE},

@@ -40,10 +40,9 @@ from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
 from adamoe_ros.ros import names, qos
 from adamoe_ros.streams.messages import stamp_ns
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import Batch, DemonstrationSet
 from adamoe_ros.training.lerobot_source import Reading, load_episodes
 from adamoe_ros.training.picture_cache import model_pictures
-from adamoe_ros.training.samples import Batch
 
 SECONDS = 12.0  # of the bag; it is played only as far as needed
 RATE = 0.15  # of real time: policy_node on a busy machine takes few messages per second

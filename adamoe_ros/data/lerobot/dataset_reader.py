@@ -80,12 +80,21 @@ class Dataset:
 
     @property
     def cameras(self) -> dict[str, str]:
-        """Slot -> feature."""
-        found = {}
-        for key, feature in self.features.items():
-            if feature["dtype"] in ("video", "image"):
-                found[key.removeprefix(dataset_schema.IMAGES)] = key
-        return found
+        """Slot -> feature, of colour and grey pictures."""
+        return self._pictures(depth=False)
+
+    @property
+    def depth_maps(self) -> dict[str, str]:
+        """Slot -> feature, of pictures that are distances: no policy looks at them."""
+        return self._pictures(depth=True)
+
+    def _pictures(self, depth: bool) -> dict[str, str]:
+        return {
+            key.removeprefix(dataset_schema.IMAGES): key
+            for key, feature in self.features.items()
+            if feature["dtype"] in ("video", "image")
+            and dataset_schema.is_depth_map(key, feature) == depth
+        }
 
     def names(self, key: str) -> list[str]:
         """Names of a vector's columns; LeRobot allows a list or a mapping with one list."""

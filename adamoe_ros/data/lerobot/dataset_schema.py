@@ -7,6 +7,7 @@ Version 3.0 allows that, as every episode names its files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -166,3 +167,26 @@ def flattened(values: Mapping[str, Any], before: str) -> dict[str, Any]:
 def image_shape(columns: Sequence[float]) -> list[list[list[float]]]:
     """Three channel values as LeRobot stores those of pictures: (3, 1, 1)."""
     return [[[value]] for value in columns]
+
+
+def is_depth_map(key: str, feature: Mapping[str, Any]) -> bool:
+    """Whether a picture feature holds depth, however it says so: name, mark, pixels, one channel."""
+    if "depth" in re.split(r"[^a-z0-9]+", key.lower().replace("_", ".")):
+        return True
+    notes = {**feature, **(feature.get("info") or {}), **(feature.get("video_info") or {})}
+    marks = [notes[name] for name in ("is_depth_map", "video.is_depth_map") if name in notes]
+    pixels = str(notes.get("video.pix_fmt", notes.get("pix_fmt", ""))).lower()
+    if any(marks) or pixels.startswith(("gray1", "depth")):
+        return True
+    return not marks and _channels(feature) == 1
+
+
+def _channels(feature: Mapping[str, Any]) -> int:
+    """Of a picture; its shape is (H, W, C), or (C, H, W) where the names say so."""
+    shape, names = list(feature.get("shape") or []), feature.get("names")
+    if len(shape) == 2:
+        return 1
+    if not shape:
+        return 3
+    first = isinstance(names, list) and bool(names) and str(names[0]).startswith("channel")
+    return int(shape[0] if first else shape[-1])

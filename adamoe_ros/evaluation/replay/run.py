@@ -29,6 +29,7 @@ from adamoe_ros.data.observations import (
     BagStream,
     Event,
     StreamOptions,
+    gap_ns,
 )
 from adamoe_ros.evaluation.replay.ahead import decoded_ahead
 from adamoe_ros.evaluation.replay.chunk_limits import ChunkLimits
@@ -41,6 +42,7 @@ from adamoe_ros.streams.memory import keep_freed_pictures
 Vector = NDArray[np.float64]
 Truth = Literal["command", "next_state"]
 _SLACK_NS = 500_000_000  # until what was commanded at a time is taken as known
+_TOLD_JUMPS = 20
 _KEPT_EXPERTS = 2000  # inferences whose routing is kept for the report
 _KEPT_LATENCIES = 100_000
 _THREADS = 4  # that decode pictures
@@ -172,7 +174,7 @@ class BagReplay:
     ) -> None:
         self._bag, self._profile, self._settings = bag, profile, settings
         self._predictors, self._listeners = predictors, listeners or Listeners()
-        self.info = read_info(bag.path, bag.files.custom)
+        self.info = read_info(bag.path, bag.files.custom, bag.note)
         self.stream = BagStream(bag, profile, None, self._options())
         self.record = BagRecord(bag.path, [self._new_record(i) for i in range(len(predictors))])
         self.record.truth = self._choose_truth()
@@ -183,7 +185,9 @@ class BagReplay:
         self._due_ns: int | None = None
         self._read_ns = 0
         self._now_ns = 0
-        self._jumped = False  # the clock went back
+        self._jumps = 0
+        self._until_ns: int | None = None  # nothing later is compared
+        self._gap_ns = gap_ns(profile)
         self._to_command = state_to_command(profile)
 
     def _options(self) -> StreamOptions:
@@ -250,9 +254,9 @@ class BagReplay:
     def _joints(self, event: Event) -> None:
         wanted = "command" if self.record.truth == "command" else "state"
         if event.kind == wanted:
-            self._truth.add(event.stamp_ns, *event.value)
+            self._truth.add(event.stamp_ns, event.value)
         if event.kind == "state":
-            self._pose.add(event.stamp_ns, *event.value)
+            self._pose.add(event.stamp_ns, event.value)
             pose = self._pose.held(event.stamp_ns) if self._predictors else None
             if pose is not None:
                 for record in self.record.policies:
@@ -261,7 +265,8 @@ class BagReplay:
 
     def _observe(self, seen: BagObservation, loading: Future[Observation] | None) -> None:
         record = self.record
-        if record.observations and seen.stamp_ns < record.end_ns:
+        step_ns = seen.stamp_ns - record.end_ns
+        if record.observations and (step_ns < 0 or step_ns > self._gap_ns):
             self._restart(seen.stamp_ns)
         if record.observations == 0:
             record.start_ns = seen.stamp_ns
@@ -276,12 +281,23 @@ class BagReplay:
             self._infer(observation)
 
     def _restart(self, stamp_ns: int) -> None:
-        """The clock went back: nothing before is compared with what comes."""
-        self.record.notes.append("the clock went back; chunks before are compared up to there")
-        self._jumped = True
+        """A jump of the clock, or a pause: nothing before is compared with what comes."""
+        step_s = (stamp_ns - self.record.end_ns) / 1e9
+        what = (
+            f"nothing fits together for {step_s:.2f} s"
+            if step_s > 0
+            else f"the clock went back by {-step_s:.2f} s"
+        )
+        self._jumps += 1
+        if self._jumps <= _TOLD_JUMPS:
+            line = f"{self.record.path.name}: {what}; chunks before are compared up to there"
+            self.record.notes.append(line)
+        self._until_ns = self.record.end_ns
         self._settle(None)
-        self._truth.clear()
-        self._pose.clear()
+        self._until_ns = None
+        if step_s < 0:
+            self._truth.clear()
+            self._pose.clear()
         self.record.start_ns += stamp_ns - self.record.end_ns
 
     def _infer(self, raw: Observation) -> None:
@@ -353,10 +369,13 @@ class BagReplay:
         record.shown.add(seconds, policy.dt_s, predicted.positions, truth)
 
     def _true_row(self, stamp_ns: int, row: int, dt_s: float, newest: int | None) -> Vector | None:
+        until = self._until_ns
         if self.record.truth == "command":
             when = stamp_ns + round(row * dt_s * 1e9)
-            late = newest is None or when > newest
+            late = newest is None or when > newest or (until is not None and when > until)
             return None if late else self._truth.held(when)
+        if until is not None and stamp_ns + round((row + 1) * dt_s * 1e9) > until:
+            return None
         state = self._truth.interpolated(stamp_ns + round((row + 1) * dt_s * 1e9))
         return None if state is None else self._to_command.apply(state)
 
@@ -370,7 +389,7 @@ class BagReplay:
             record.notes.append(line)
         if not record.observations:
             record.notes.append("no complete observation: cameras and joints never fit together")
-        damaged = self._bag.state == "partial" or stream.broken or stream.refused or self._jumped
+        damaged = self._bag.state == "partial" or stream.broken or stream.refused or self._jumps
         record.state = "partial" if damaged or not record.observations else "whole"
         record.streams = [account.summary() for account in stream.accounts.values()]
         if self.info is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from adamoe_ros.contract.errors import Problems
+from adamoe_ros.contract.files import new_folder
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.weights import is_finite, parameter_shapes
 from adamoe_ros.policy.checkpoint import WEIGHTS, Checkpoint, read_checkpoint
@@ -39,7 +40,6 @@ from adamoe_ros.policy.checkpoint_formats.torch_names import (
     LM_HEAD,
     torch_rules,
 )
-from adamoe_ros.policy.new_folder import new_folder
 from adamoe_ros.policy.tensor_writer import TensorSpec, write_tensors
 
 Files = Callable[[Checkpoint, torch.dtype], Mapping[str, bytes]]

@@ -1,28 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This machine: ROS, DDS settings that drop frames, disk, scheduling, GPU. No ROS at import."""
+"""This machine: ROS, transports and DDS settings, shared memory, disk, scheduling, GPU. No ROS at import."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import resource
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.ros import shared_memory, transports
 from adamoe_ros.ros.doctor.report import Report
 
 _AREA = "machine"
 _SEGMENT = 16 * 2**20  # bytes: room for a few frames of three cameras
-_PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+_CONTROL = re.compile(rb"\bcontrol_node\b.*--ros-args|lib/adamoe_ros/control_node", re.DOTALL)
 _DISK = 2 * 10**9  # bytes: logs, a bag, a checkpoint's copy
 
 
 def check_machine(report: Report) -> None:
     """Everything that can be said without profile or checkpoint."""
     _ros(report)
-    _dds(report)
+    rmw = _rmw(report)
+    if "fastrtps" in rmw:
+        _transports(report)
+        _dds(report)
+    elif rmw:
+        report.add(_AREA, "DDS", "ok", f"{rmw}: the settings of Fast DDS do not matter")
     _shared_memory(report)
     _disk(report)
     _scheduling(report)
@@ -58,17 +67,49 @@ def _found(module: str) -> bool:
         return False
 
 
+def _rmw(report: Report) -> str:
+    """The RMW that nodes load; empty: none can be."""
+    try:
+        rmw = transports.chosen_rmw()
+    except ContractError as error:
+        report.add(_AREA, "RMW", "fail", str(error))
+        return ""
+    installed = ", ".join(transports.installed_rmws()) or "unknown, no AMENT_PREFIX_PATH"
+    report.add(_AREA, "RMW", "ok", f"{rmw}; installed: {installed}")
+    return rmw
+
+
+def _transports(report: Report) -> None:
+    """What nodes started here would use, and what running ones really use."""
+    chosen = transports.chosen_transports()
+    if chosen:
+        do = "they may share memory with a process that dies, and stop late; unset it for our nodes"
+        report.add(_AREA, "transports", "warn", f"our nodes take {chosen}; {do}")
+    else:
+        report.add(_AREA, "transports", "ok", "our nodes: UDP alone, shared memory for pictures")
+    for pid in shared_memory.pids():
+        with contextlib.suppress(OSError):
+            if not _CONTROL.search(Path(f"/proc/{pid}/cmdline").read_bytes()):
+                continue
+            name, used = f"control_node {pid}", shared_memory.files_in_use(pid)
+            if used:
+                do = "start it without FASTDDS and FASTRTPS variables"
+                text = f"has {len(used)} shared-memory files open: a stop may come late; {do}"
+                report.add(_AREA, name, "fail", text)
+            else:
+                report.add(_AREA, name, "ok", "runs without shared memory")
+
+
 def _dds(report: Report) -> None:
-    rmw = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
-    if "fastrtps" not in rmw:
-        report.add(_AREA, "DDS", "ok", f"{rmw}: the Fast DDS segment size does not matter")
-        return
-    path = next((os.environ[name] for name in _PROFILE_VARIABLES if name in os.environ), "")
+    """What camera drivers that are started here use."""
+    path = next(
+        (os.environ[name] for name in transports.PROFILE_VARIABLES if name in os.environ), ""
+    )
     if not path:
         text = (
             "Fast DDS with its default 512 kB shared-memory segment drops most 640x480 frames; "
             "export FASTDDS_DEFAULT_PROFILES_FILE and FASTRTPS_DEFAULT_PROFILES_FILE with the path "
-            "of config/fastdds.xml for camera drivers too (the launch files do it for our nodes)"
+            "of config/fastdds.xml for camera drivers (our nodes do without)"
         )
         report.add(_AREA, "DDS", "warn", text)
         return
@@ -97,20 +138,23 @@ def segment_size(path: Path) -> int:
 
 
 def _shared_memory(report: Report) -> None:
-    folder = Path("/dev/shm")
+    folder = shared_memory.FOLDER
     if not folder.is_dir():
-        report.add(_AREA, "shared memory", "unchecked", "no /dev/shm on this system")
+        report.add(_AREA, "shared memory", "unchecked", f"no {folder} on this system")
         return
-    free = shutil.disk_usage(folder).free
-    left = len(list(folder.glob("fastrtps_*"))) + len(list(folder.glob("fastdds_*")))
-    values = {"free (B)": free, "Fast DDS files": left}
-    if free < 512 * 2**20:
-        do = (
-            "enlarge it (docker: --shm-size=1g) or remove fastdds_* files of nodes that were killed"
+    free, left = shutil.disk_usage(folder).free, shared_memory.leftovers()
+    size = sum(item.size for item in left)
+    values = {"free (B)": free, "leftovers": len(left), "leftovers (B)": size}
+    text = f"{free / 2**20:.0f} MiB free"
+    if left:
+        text += (
+            f"; {size / 2**20:.0f} MiB of {len(left)} dead processes, which our next node removes"
         )
-        report.add(_AREA, "shared memory", "fail", f"{free / 2**20:.0f} MiB free; {do}", values)
+    if free < 512 * 2**20:
+        text += "; enlarge it (docker: --shm-size=1g)"
+        report.add(_AREA, "shared memory", "fail", text, values)
     else:
-        report.add(_AREA, "shared memory", "ok", f"{free / 2**20:.0f} MiB free", values)
+        report.add(_AREA, "shared memory", "ok", text, values)
 
 
 def _disk(report: Report) -> None:

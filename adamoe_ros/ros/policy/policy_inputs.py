@@ -229,7 +229,7 @@ class PolicyInputs:
         """Inputs that are not live, with the reason where it is known; empty: all live."""
         now = self._now()
         with self._lock:
-            lines = self._aligner.missing(now)
+            lines = self._inputs.missing(now)
             wrong = self._damaged | self._wrong
         names = [line.split(" ", 1)[0] for line in lines]
         return [wrong.get(name, line) for name, line in zip(names, lines, strict=True)]

@@ -84,13 +84,13 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         self._reported: tuple[str, ...] = ()
         self._clock_reader = self._read_clock()
         # steady: the heartbeat must go on when a simulator's clock stands still
-        for period, callback in (
+        for period, timed in (
             (1.0 / self.params.status_rate, self._beat),
             (_HEARING_PERIOD, self._check_hearing),
         ):
             self.create_timer(
                 period,
-                callback,
+                timed,
                 callback_group=MutuallyExclusiveCallbackGroup(),
                 clock=Clock(clock_type=ClockType.STEADY_TIME),
             )

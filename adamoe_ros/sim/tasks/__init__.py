@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.sim.tasks.base import Task
+from adamoe_ros.sim.tasks.base import Meaning, Task
 from adamoe_ros.sim.tasks.handover import Handover
 from adamoe_ros.sim.tasks.insert_peg import InsertPeg
-from adamoe_ros.sim.tasks.language import Meaning
 from adamoe_ros.sim.tasks.lift_bar import LiftBar
 from adamoe_ros.sim.tasks.pick_cube import PickCube
 from adamoe_ros.sim.tasks.pick_two import PickTwo

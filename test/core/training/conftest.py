@@ -12,13 +12,12 @@ import torch
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.model.config import ModelConfig, preset
-from adamoe_ros.training.config import TrainingConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
-from adamoe_ros.training.parts import prepare_parts
-from adamoe_ros.training.run import make_objective, prompt_encoder
-from adamoe_ros.training.samples import DataLayout
-from adamoe_ros.training.start import make_start
+from adamoe_ros.training.demonstration_set import DataLayout, DemonstrationSet, Episode
+from adamoe_ros.training.finetuning import prepare_parts
+from adamoe_ros.training.starting_point import make_start
 from adamoe_ros.training.trainer import Trainer
+from adamoe_ros.training.training_config import TrainingConfig
+from adamoe_ros.training.training_run import make_objective, prompt_encoder
 
 
 @pytest.fixture

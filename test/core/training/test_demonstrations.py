@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.demonstration_set import DataLayout, DemonstrationSet, Episode
 
 _LAYOUT = DataLayout(
     embodiment="test_arm",

@@ -14,13 +14,13 @@ import torch
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.config import TrainingConfig, dump_config
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.processes import Processes
-from adamoe_ros.training.run import check_share, prepare
+from adamoe_ros.training.run_state import load_state
 from adamoe_ros.training.shards import write_shard
-from adamoe_ros.training.storage import load_state, read_lines
-from adamoe_ros.training.train import train
+from adamoe_ros.training.training_config import TrainingConfig, dump_config
+from adamoe_ros.training.training_log import read_lines
+from adamoe_ros.training.training_run import check_share, prepare, train
 
 COMMON: dict[str, Any] = {
     "steps": 6,

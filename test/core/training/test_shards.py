@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.config import GenerateConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.generate_shards import generate_missing, shard_path
 from adamoe_ros.training.shards import read_shards, write_shard
+from adamoe_ros.training.training_config import GenerateConfig
 
 
 def test_round_trip(demonstrations: DemonstrationSet, tmp_path: Path) -> None:

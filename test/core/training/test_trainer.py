@@ -15,13 +15,12 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.config import preset
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.training.config import TrainingConfig, load_config
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import Batch, DemonstrationSet
 from adamoe_ros.training.objective import MultipleDraws
 from adamoe_ros.training.optimiser import parameter_groups
-from adamoe_ros.training.samples import Batch
-from adamoe_ros.training.storage import read_lines
 from adamoe_ros.training.trainer import LOG_FILE, Trainer
+from adamoe_ros.training.training_config import TrainingConfig, load_config
+from adamoe_ros.training.training_log import read_lines
 
 MakeTrainer = Callable[..., Trainer]
 _FAST = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adamoe_ros.training.config import TrainingConfig, load_config
+from adamoe_ros.training.training_config import TrainingConfig, load_config
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "doc" / "training.md").read_text(encoding="utf-8")
