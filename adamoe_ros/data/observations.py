@@ -208,7 +208,8 @@ class BagStream:
         found: dict[str, dict[str, list[float]]] = {"log": {}, "clock": {}}
         clock_ns: int | None = None
         stamps: dict[str, list[int]] = {}  # of commands
-        topics = {*self._topics.inputs, *self._topics.commands, self._topics.clock} - {None}
+        topics = {*self._topics.inputs, *self._topics.commands}
+        topics |= {self._topics.clock} if self._topics.clock else set()
         for number, item in enumerate(self._bag.messages(topics)):
             stamp = self._stamp(item.topic, item.message)
             if item.topic == "/clock":
