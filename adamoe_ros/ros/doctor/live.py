@@ -24,6 +24,7 @@ from adamoe_ros.contract.profile import Camera, RobotProfile, StateSource
 from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.doctor.joint_checks import check_joints
+from adamoe_ros.ros.doctor.node_checks import NodeStatuses
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
 from adamoe_ros.ros.transports import PictureNode
@@ -112,7 +113,7 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
             slot: (_camera_stream(node, pictures.node, camera), camera)
             for slot, camera in profile.present_cameras.items()
         }
-        clock_ticks = _listen_to_clock(node)
+        clock_ticks, nodes = _listen_to_clock(node), NodeStatuses(node, profile.use_sim_time)
         streams = [stream for stream, _ in (*states, *cameras.values())]
         commands = [
             node.resolve_topic_name(topic.target.topic) for topic in command_topics(profile)
@@ -123,6 +124,7 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
         _spin(executor, seconds)
         for stream, topic in states:
             report.extend(_check_publishers(node, stream, topic.source.reliable))
+            report.extend(nodes.joints(stream.name, stream.heard))
             rate, timeout = profile.command_rate, topic.source.timeout
             for name, arrivals in stream.named_arrivals(topic.names):
                 report.extend(check_arrivals(name, arrivals, rate, timeout, seconds))
@@ -135,6 +137,7 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
             report.extend(_check_image(slot, stream, camera))
         for target in command_topics(profile):
             report.extend(_check_command(node, target))
+        report.extend(nodes.checks())
         report.extend(_check_clock(profile, clock_ticks))
         return Heard(
             {slot: stream.last for slot, (stream, _) in cameras.items() if stream.last},
