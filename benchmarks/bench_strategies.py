@@ -82,11 +82,12 @@ class Bench:
 
     def run(self, job: Job) -> dict[str, Any]:
         """Run its episodes."""
+        from adamoe_ros.contract.policy_settings import PolicySettings
         from adamoe_ros.evaluation.closed_loop import run_together
         from adamoe_ros.evaluation.scenes import SimulatedArms
-        from adamoe_ros.policy.actor import ActorSettings, PolicyActor
+        from adamoe_ros.policy.actor import PolicyActor
 
-        settings = ActorSettings(
+        settings = PolicySettings(
             strategy=job.strategy,
             rtc_jacobian=self.setup.jacobian,
             rtc_max_weight=self.setup.max_weight,

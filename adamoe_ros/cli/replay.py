@@ -9,16 +9,28 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.cli.dataset import PARTIAL
+from adamoe_ros.cli.options import add_options, declared_values
 from adamoe_ros.contract.files import replace_text
+from adamoe_ros.contract.parameters import same_as
+from adamoe_ros.contract.policy_settings import PolicySettings
 
 if TYPE_CHECKING:
     from adamoe_ros.contract.profile import RobotProfile
     from adamoe_ros.evaluation.replay.run import BagRecord, ReplaySettings
     from adamoe_ros.policy.actor import PolicyActor
+
+
+_DECLARED = "strategy flow_steps seed device execution_horizon rtc_jacobian rtc_max_weight"
+
+
+@dataclass(frozen=True)
+class _Policy(PolicySettings):
+    seed: int = same_as(PolicySettings, "seed", default=0)  # two replays are to be the same
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,18 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="compared with: recorded commands, or the state one row later",
     )
-    parser.add_argument("--strategy", default="async", help="chunk execution, as in the nodes")
-    parser.add_argument(
-        "--execution-horizon", type=int, default=0, help="rtc: rows until the next chunk; 0: half"
-    )
-    parser.add_argument(
-        "--rtc-jacobian", choices=("identity", "vjp"), default="identity", help="as in policy_node"
-    )
-    parser.add_argument("--rtc-max-weight", type=float, default=0.0, help="as in policy_node")
     parser.add_argument("--latency", type=float, default=0.1, help="s from observation to chunk")
-    parser.add_argument("--steps", type=int, default=0, help="flow steps; 0: the checkpoint's")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial noise")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto")
+    add_options(parser, _Policy, _DECLARED, flow_steps="steps")
     parser.add_argument("--namespace", default="", help="of the robot's topics in the bags")
     parser.add_argument("--instruction", default="", help="sentence instead of the bag's")
     parser.add_argument(
@@ -99,12 +101,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     from adamoe_ros.contract.errors import Problems
-    from adamoe_ros.control.strategies import STRATEGIES
 
     problems = Problems()
-    if options.strategy not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        problems.add("--strategy", f"one of {known}", options.strategy, "choose one")
     if not 0 <= options.stride <= 3600:
         problems.add("--stride", "0 ... 3600 s", options.stride, "choose one inside")
     if not 0 <= options.latency <= 10:
@@ -127,18 +125,10 @@ def _policies(options: argparse.Namespace, profile: RobotProfile) -> dict[str, P
 
     if not options.checkpoint:  # only the inputs are looked at: nothing of torch is loaded
         return {}
-    from adamoe_ros.policy.actor import ActorSettings, PolicyActor
+    from adamoe_ros.policy.actor import PolicyActor
     from adamoe_ros.policy.checkpoint import read_checkpoint
 
-    settings = ActorSettings(
-        strategy=options.strategy,
-        execution_horizon=options.execution_horizon,
-        rtc_jacobian=options.rtc_jacobian,
-        rtc_max_weight=options.rtc_max_weight,
-        flow_steps=options.steps,
-        seed=options.seed,
-        device=options.device,
-    )
+    settings = _Policy(**declared_values(options, _Policy))
     problems, found = Problems(), {}
     for folder, name in zip(options.checkpoint, _labels(options), strict=True):
         try:

@@ -17,63 +17,32 @@ import numpy as np
 
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.control.scheduling import InferenceRequest
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.data.sim_trace import Trace
-from adamoe_ros.evaluation.cases import Case, Instructions, Wording, begin
+from adamoe_ros.evaluation.cases import Case, Instructions, begin
 from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopOutcome, LoopSettings, run_together
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.evaluation.judgement import EpisodeWatch
 from adamoe_ros.evaluation.scenes import SceneStore, SimulatedArms
 from adamoe_ros.evaluation.usage.record import Label, RoutingLog, RoutingRecord
 from adamoe_ros.model.policy_model import Sample
-from adamoe_ros.policy.actor import ActorSession, ActorSettings, PolicyActor
+from adamoe_ros.policy.actor import ActorSession, PolicyActor
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.sim.bimanual import CONTROL_RATE
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """What every episode of an evaluation has in common.
-
-    Attributes:
-        robot: profile with the simulator's units.
-        strategy, execution_horizon, smoothing_s: see ``closed_loop.LoopSettings``.
-        latency_s: simulated, from an observation to its chunk.
-        max_time_s: simulated, until an episode counts as failed.
-        settle_s: that a judgement must hold without a break.
-        wording: of the sentences. instruction: what every scene asks for; None: the seed's.
-        others: tasks that other instructions may come from.
-        device, engine: of the policy. threads: of torch; 0: its own choice.
-        parallel: episodes in step.
-        routing: keep the routers' decisions.
-    """
-
-    robot: str = "aloha_sim"
-    strategy: str = "rtc"
-    execution_horizon: int = 25
-    latency_s: float = 0.15
-    smoothing_s: float = 0.3
-    max_time_s: float = 15.0
-    settle_s: float = 0.5
-    wording: Wording = "usual"
-    instruction: str | None = None
-    others: tuple[str, ...] = ()
-    device: str = "auto"
-    engine: str = "auto"
-    threads: int = 0
-    parallel: int = 16
-    routing: bool = True
-
-    def loop(self) -> LoopSettings:
-        """Of one episode."""
-        return LoopSettings(
-            strategy=self.strategy,
-            delay_s=self.latency_s,
-            execution_horizon=self.execution_horizon,
-            smoothing_s=self.smoothing_s,
-        )
+def loop_settings(settings: EvaluationSettings) -> LoopSettings:
+    """Of one episode."""
+    return LoopSettings(
+        strategy=settings.strategy,
+        delay_s=settings.latency_s,
+        execution_horizon=settings.execution_horizon,
+        smoothing_s=settings.smoothing_s,
+    )
 
     def actor(self) -> ActorSettings:
         """Of the policy; every episode has a seed of its own."""
@@ -84,6 +53,16 @@ class EvaluationSettings:
             threads=self.threads,
             batch=self.parallel,
         )
+
+
+def policy_settings(settings: EvaluationSettings) -> PolicySettings:
+    """Of the policy; every episode has a seed of its own."""
+    return PolicySettings(
+        strategy=settings.strategy,
+        device=settings.device,
+        engine=settings.engine,
+        threads=settings.threads,
+    )
 
 
 @dataclass(frozen=True)
@@ -174,7 +153,9 @@ class Evaluator:
         check_fit(checkpoint.manifest.control_rate_hz, settings)
         self.settings = settings
         self._profile = load_profile(profile_path(settings.robot, robots_dir()))
-        self.actor = PolicyActor(self._profile, checkpoint, settings.actor())
+        self.actor = PolicyActor(
+            self._profile, checkpoint, policy_settings(settings), batch=settings.parallel
+        )
         self._stage = SceneStore()
 
     def close(self) -> None:
@@ -229,7 +210,7 @@ class Evaluator:
             SimulatedArms(sim, camera),
             session,
             sentences.first or sentences.instruction,
-            settings.loop(),
+            loop_settings(settings),
             self.actor.joint_map.model_from_state,
             sentences.change,
         )

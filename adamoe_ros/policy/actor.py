@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
@@ -25,6 +25,7 @@ from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.leftover import Leftover, PreviousChunks
 from adamoe_ros.control.rtc_math import reanchor
@@ -53,35 +54,6 @@ from adamoe_ros.policy.runtime import PolicyRuntime, choose_device, noise_seed
 Vector = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class ActorSettings:
-    """How a checkpoint acts; names and meaning as the parameters of policy_node.
-
-    Attributes:
-        strategy: of chunk execution; says what of the previous chunk the policy is given.
-        execution_horizon: rows used before the next chunk replaces them; 0: half.
-        age_budget: s; an older observation's chunk is dropped; 0: while a row of it is left.
-        rtc_jacobian, rtc_max_weight: of strategy rtc; weight 0: as many as flow steps.
-        flow_steps: 0: the checkpoint's.
-        seed: of the noise; negative: drawn anew.
-        device, engine: see ``runtime.choose_device`` and ``engines.make_engine``.
-        threads: of torch on a CPU; 0: its own choice.
-        batch: most observations that are inferred at once.
-    """
-
-    strategy: str = "async"
-    execution_horizon: int = 0
-    age_budget: float = 0.0
-    rtc_jacobian: str = "identity"
-    rtc_max_weight: float = 0.0
-    flow_steps: int = 0
-    seed: int = 0
-    device: str = "auto"
-    engine: str = "auto"
-    threads: int = 0
-    batch: int = 1
-
-
 class InferredBatch(NamedTuple):
     """Several observations inferred at once.
 
@@ -101,6 +73,7 @@ class PolicyActor:
         profile: of the robot.
         checkpoint: not raw-only.
         settings: how it acts.
+        batch: most observations that are inferred at once.
 
     Raises:
         ContractError: profile, checkpoint, settings and device do not fit; all of it.
@@ -113,7 +86,11 @@ class PolicyActor:
     """
 
     def __init__(
-        self, profile: RobotProfile, checkpoint: Checkpoint, settings: ActorSettings
+        self,
+        profile: RobotProfile,
+        checkpoint: Checkpoint,
+        settings: PolicySettings,
+        batch: int = 1,
     ) -> None:
         _check(profile, checkpoint, settings)
         self.profile, self.manifest, self.settings = profile, checkpoint.manifest, settings
@@ -123,7 +100,7 @@ class PolicyActor:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.joint_map = build_joint_map(profile, checkpoint.manifest)
-        engine, captured = _engine(settings)
+        engine, captured = _engine(settings, batch)
         self.runtime = PolicyRuntime(checkpoint, settings.device, engine=engine, settings=captured)
         seed = settings.seed
         self.seed = seed if seed >= 0 else random.SystemRandom().randrange(2**31)
@@ -308,7 +285,7 @@ def condition_on(
     return SamplingOptions(frozen=frozen, guidance=guidance)
 
 
-def _check(profile: RobotProfile, checkpoint: Checkpoint, settings: ActorSettings) -> None:
+def _check(profile: RobotProfile, checkpoint: Checkpoint, settings: PolicySettings) -> None:
     """Raises ``ContractError`` with everything that does not fit."""
     problems, manifest = Problems(), checkpoint.manifest
     problems.extend(mismatches(profile, manifest))
@@ -335,7 +312,7 @@ def _check(profile: RobotProfile, checkpoint: Checkpoint, settings: ActorSetting
     problems.raise_if_any()
 
 
-def _engine(settings: ActorSettings) -> tuple[str, EngineSettings]:
+def _engine(settings: PolicySettings, batch: int) -> tuple[str, EngineSettings]:
     """Name and settings: only the eager engine can be differentiated, or take any batch on CUDA.
 
     Raises:
@@ -348,7 +325,7 @@ def _engine(settings: ActorSettings) -> tuple[str, EngineSettings]:
             "set engine to eager, or rtc_jacobian to identity",
         )
         raise ContractError(problem("engine", expected, settings.engine, do))
-    many = settings.batch > 1 and choose_device(settings.device).type == "cuda"
+    many = batch > 1 and choose_device(settings.device).type == "cuda"
     name = "eager" if settings.engine == "auto" and (exact or many) else settings.engine
-    batches = tuple(range(1, settings.batch + 1)) if name == "captured" else (1,)
+    batches = tuple(range(1, batch + 1)) if name == "captured" else (1,)
     return name, EngineSettings(batches=batches, steps=settings.flow_steps)

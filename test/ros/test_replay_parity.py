@@ -26,6 +26,7 @@ from rosgraph_msgs.msg import Clock
 from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.data.bag.reader import Bag
@@ -36,7 +37,7 @@ from adamoe_ros.data.lerobot.dataset_schema import STAMPS
 from adamoe_ros.data.units import units_for
 from adamoe_ros.evaluation.replay.run import BagReplay, Listeners, ReplaySettings
 from adamoe_ros.msg import ActionChunk
-from adamoe_ros.policy.actor import ActorSession, ActorSettings, PolicyActor
+from adamoe_ros.policy.actor import ActorSession, PolicyActor
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
 from adamoe_ros.ros import names, qos
@@ -184,7 +185,7 @@ def test_live_replay_and_training_agree(robot: Path, tmp_path: Path) -> None:
     assert clock == sorted(clock) and START <= clock[0] < clock[-1] <= START + SECONDS * SECOND
     torch.set_num_threads(1)  # as the node's parameter: sums are split alike
     checkpoint = read_checkpoint(folder_of_checkpoint)
-    actor = PolicyActor(profile, checkpoint, ActorSettings(seed=SEED, device="cpu"))
+    actor = PolicyActor(profile, checkpoint, PolicySettings(seed=SEED, device="cpu"))
     runtime = PolicyRuntime(checkpoint, "cpu", engine="auto")
     wanted = {stamp_ns(chunk.header.stamp) for chunk in live}
     replayed = replayed_chunks(folder, actor, profile, wanted)

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.policy.actor import ActorSettings, PolicyActor
+from adamoe_ros.policy.actor import PolicyActor
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 
@@ -31,9 +30,7 @@ def make_actor(params: PolicyParameters) -> PolicyActor:
         _check_latency(params, checkpoint, problems)
     problems.raise_if_any()
     assert profile is not None and checkpoint is not None
-    given = {field.name: getattr(params, field.name, None) for field in fields(ActorSettings)}
-    settings = ActorSettings(**{k: value for k, value in given.items() if value is not None})
-    return PolicyActor(profile, checkpoint, settings)
+    return PolicyActor(profile, checkpoint, params)
 
 
 def _check_latency(params: PolicyParameters, checkpoint: Checkpoint, problems: Problems) -> None:

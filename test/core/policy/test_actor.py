@@ -13,11 +13,12 @@ from policy_support import make_checkpoint, observation
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.control.scheduling import InferenceRequest
 from adamoe_ros.control.strategies import STRATEGIES
-from adamoe_ros.policy.actor import ActorSettings, PolicyActor
+from adamoe_ros.policy.actor import PolicyActor
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 from adamoe_ros.ros.policy.policy_setup import make_actor
@@ -31,10 +32,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_checkpoint(tmp_path_factory.mktemp("rtc") / "checkpoint", rtc_max_delay=3)
 
 
-def actor(checkpoint: Path, strategy: str, **changes: Any) -> PolicyActor:
+def actor(checkpoint: Path, strategy: str, batch: int = 1, **changes: Any) -> PolicyActor:
     profile = load_profile(profile_path("aloha_sim", robots_dir()))
-    settings = ActorSettings(strategy=strategy, device="cpu", **({"seed": 5} | changes))
-    return PolicyActor(profile, read_checkpoint(checkpoint), settings)
+    settings = PolicySettings(strategy=strategy, device="cpu", **({"seed": 5} | changes))
+    return PolicyActor(profile, read_checkpoint(checkpoint), settings, batch)
 
 
 def seen(stamp_ns: int) -> Observation:
@@ -174,8 +175,8 @@ def test_a_negative_seed_is_drawn(checkpoint: Path) -> None:
 def test_everything_that_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
     plain = make_checkpoint(tmp_path / "plain")
     with pytest.raises(ContractError) as caught:
-        actor(plain, "rtc_trained", rtc_max_weight=20.0, execution_horizon=1000, rtc_jacobian="x")
+        actor(plain, "rtc_trained", rtc_max_weight=20.0, execution_horizon=1000)
     wheres = [line.split(":")[0] for line in caught.value.problems]
     assert wheres == [
-        "execution_horizon", "rtc_max_weight", "rtc_jacobian", "strategy rtc_trained",
+        "execution_horizon", "rtc_max_weight", "strategy rtc_trained",
     ]  # fmt: skip
