@@ -44,16 +44,6 @@ def loop_settings(settings: EvaluationSettings) -> LoopSettings:
         smoothing_s=settings.smoothing_s,
     )
 
-    def actor(self) -> ActorSettings:
-        """Of the policy; every episode has a seed of its own."""
-        return ActorSettings(
-            strategy=self.strategy,
-            device=self.device,
-            engine=self.engine,
-            threads=self.threads,
-            batch=self.parallel,
-        )
-
 
 def policy_settings(settings: EvaluationSettings) -> PolicySettings:
     """Of the policy; every episode has a seed of its own."""
