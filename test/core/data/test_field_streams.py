@@ -30,7 +30,7 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.convert import ConvertSettings
 from adamoe_ros.data.convert_many import ConversionJob, Outcome, convert_bags
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
-from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE, is_depth_map
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
 from adamoe_ros.data.units import units_for
 
 ROBOT = simulated_robot()
@@ -404,27 +404,3 @@ def test_a_depth_camera_is_named(tmp_path: Path) -> None:
         ContractError, match="16UC1, a depth map; set the topic of the colour camera"
     ):
         convert(tmp_path, ROBOT, changed(depth, seconds=0.4))
-
-
-@pytest.mark.parametrize(
-    ("key", "feature", "depth"),
-    [
-        ("cam_high", {"shape": [48, 64, 3]}, False),
-        ("cam_high", {"shape": [48, 64, 3], "info": {"video.is_depth_map": False}}, False),
-        ("cam_high", {"shape": [48, 64, 1], "info": {"video.is_depth_map": False}}, False),
-        ("cam_high", {"shape": [3, 48, 64], "names": ["channels", "height", "width"]}, False),
-        ("cam_high", {"shape": [48, 64, 3], "info": {"is_depth_map": True}}, True),
-        ("cam_high", {"shape": [48, 64, 3], "info": {"video.is_depth_map": True}}, True),
-        ("cam_high", {"shape": [48, 64, 3], "video_info": {"video.is_depth_map": True}}, True),
-        ("cam_high", {"shape": [48, 64, 1]}, True),
-        ("cam_high", {"shape": [48, 64]}, True),
-        ("cam_high", {"shape": [1, 48, 64], "names": ["channel", "height", "width"]}, True),
-        ("cam_high", {"shape": [48, 64, 3], "info": {"video.pix_fmt": "gray16le"}}, True),
-        ("cam_high_depth", {"shape": [48, 64, 3], "info": {"video.is_depth_map": False}}, True),
-        ("depth.cam_high", {"shape": [48, 64, 3]}, True),
-    ],
-)
-def test_depth_maps_are_known_however_a_dataset_marks_them(
-    key: str, feature: dict[str, Any], depth: bool
-) -> None:
-    assert is_depth_map(f"observation.images.{key}", {"dtype": "video", **feature}) == depth
