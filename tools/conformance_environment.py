@@ -42,7 +42,14 @@ def _make(steps: Steps, interpreter: Path) -> None:
 def _pip(steps: Steps, requirements: Path, *options: str) -> None:
     index = os.environ.get("TORCH_INDEX")
     more = ["--extra-index-url", index] if index and not options else []
-    command = [VENV / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    command: list[str | Path] = [
+        VENV / "bin/python",
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+    ]
     problem = "pip: a package could not be installed"
     steps.run([*command, *more, *options, "-r", requirements], problem, None, diagnose_pip)
 
