@@ -21,6 +21,9 @@ from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference
 from adamoe_ros.streams.joint_states import JointSample, JointStateReader
 from adamoe_ros.streams.messages import stamp_ns
 
+# joint states that may wait: several publishers, each with a part of the joints, share a topic
+_DEPTH = 20
+
 
 class Listener(Protocol):
     """Who takes the inputs; called in the node's only thread."""
@@ -75,7 +78,7 @@ class ControlInputs:
                 JointState,
                 topic.source.topic,
                 self._state_callback(topic.source.topic),
-                qos.sensor(topic.source.reliable),
+                qos.sensor(topic.source.reliable, depth=_DEPTH),
             )
             for topic in self.reader.topics
         ]
