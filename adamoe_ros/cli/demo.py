@@ -43,36 +43,21 @@ class _Declared(Parameters):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``adamoe demo``."""
     add = parser.add_argument
+    shown = "(default: %(default)s)"
+
+    def number(option: str, default: float, unit: str, text: str) -> None:
+        add(option, type=type(default), default=default, metavar=unit, help=f"{text} {shown}")
+
     add("--task", help="scene of the simulator (default: the instruction's; without both, a tour)")
     add("--instruction", help="sentence for the policy (default: the task's own)")
     add("--change-to", metavar="SENTENCE", help="give this instruction while the arms move")
-    add(
-        "--change-after",
-        type=float,
-        default=CHANGE_AFTER_S,
-        metavar="S",
-        help="seconds until then (default: %(default)s)",
-    )
-    add("--seed", type=int, default=0, help="of the first episode; the next ones count up")
-    add("--episodes", type=int, default=1, help="how many of each scene (default: %(default)s)")
+    number("--change-after", CHANGE_AFTER_S, "S", "seconds until then")
+    number("--seed", 0, "N", "of the first episode; the next ones count up")
+    number("--episodes", 1, "N", "how many of each scene")
     add("--checkpoint", type=Path, help="checkpoint folder (default: the one that is shipped)")
-    add(
-        "--max-duration",
-        type=float,
-        default=20.0,
-        metavar="S",
-        help="simulated seconds until an episode counts as failed (default: %(default)s)",
-    )
-    add(
-        "--out", type=Path, default="out/demo", help="folder for the results (default: %(default)s)"
-    )
-    add(
-        "--no-video",
-        "--headless",
-        dest="video",
-        action="store_false",
-        help="make no video",
-    )
+    number("--max-duration", 20.0, "S", "simulated seconds until an episode counts as failed")
+    add("--out", type=Path, default="out/demo", help=f"folder for the results {shown}")
+    add("--no-video", "--headless", dest="video", action="store_false", help="make no video")
     add_options(parser, _Declared)
     add("--domain", type=int, help="ROS_DOMAIN_ID, to look on with ros2 (default: a free one)")
 

@@ -151,9 +151,9 @@ def stale_statistics(where: str, stored: Mapping[str, Any], rows: Rows) -> Itera
             expected = f"{values[column]:.4g} in column {column}, as its rows have it"
             yield found("error", f"{where}: {name}", expected, f"{said[column]:.4g}", do)
             return
-    count = np.ravel(stored.get("count") or [])
-    if len(count) and int(count[0]) != len(rows):
-        yield found("error", f"{where}: count", str(len(rows)), int(count[0]), do)
+    count = stored.get("count")
+    if count is not None and np.ravel(count).tolist() != [len(rows)]:
+        yield found("error", f"{where}: count", str(len(rows)), count, do)
 
 
 def stored_statistics(dataset: Dataset) -> dict[str, Any]:

@@ -228,7 +228,7 @@ def _read_tree(path: Path | None) -> dict[str, Any]:
                 "see config/training for examples",
             )
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).replace("\n", " ")
         raise ContractError(problem(str(path), "valid YAML", reason, "correct it")) from error
     if tree is not None and not isinstance(tree, dict):

@@ -218,12 +218,18 @@ class Dataset:
         array = read_rows(entry.data, key, span.first, span.count)
         where = f"{entry.data}: episode {entry.index}: {key}"
         kind = array.type
+        if not len(array):
+            return np.zeros((0, self.width(key)) if key in (STATE, ACTION, STAMPS) else 0)
         if not _is_list(kind):
-            return np.asarray(array.to_numpy(zero_copy_only=False))
+            plain = np.asarray(array.to_numpy(zero_copy_only=False))
+            if plain.dtype == object:
+                raise ContractError(problem(where, "rows of numbers", str(kind), AGAIN))
+            return plain[:, None] if key in (STATE, ACTION) else plain
         widths = array.value_lengths().to_numpy(zero_copy_only=False)
-        odd = np.flatnonzero(~(widths == widths[0])) if len(widths) else np.zeros(0, int)
-        if array.null_count or len(odd):
-            row = int(odd[0]) if len(odd) else 0
+        usual = np.nanmax(widths) if array.null_count < len(array) else -1
+        odd = np.flatnonzero(~(widths == usual))
+        if len(odd):
+            row = int(odd[0])
             got = f"{array[row].as_py()} in row {row}"[:120]
             raise ContractError(problem(where, "rows of one width", got, AGAIN))
         values = array.flatten()

@@ -82,7 +82,7 @@ def _spans(path: Path, lengths: Sequence[tuple[int, int]]) -> dict[int, Span]:
     found: dict[int, Span] = {}
     for first, end in zip(starts, [*starts[1:], rows], strict=True):
         number = int(episodes[first])
-        span = _span(path, int(first), int(end), columns)
+        span = _span(f"{path}: episode {number}", int(first), int(end), columns)
         if number in found:
             here = found[number].first
             got = f"rows from {here} on and others from {first} on"
@@ -92,7 +92,7 @@ def _spans(path: Path, lengths: Sequence[tuple[int, int]]) -> dict[int, Span]:
     return found
 
 
-def _span(path: Path, first: int, end: int, columns: dict[str, NDArray[np.int64]]) -> Span:
+def _span(where: str, first: int, end: int, columns: dict[str, NDArray[np.int64]]) -> Span:
     frames, places = (columns.get(name) for name in ("frame_index", "index"))
     wrong = ""
     index = None if places is None else int(places[first])
@@ -102,8 +102,8 @@ def _span(path: Path, first: int, end: int, columns: dict[str, NDArray[np.int64]
         off = np.flatnonzero(values[first:end] != begin + np.arange(end - first))
         if len(off):
             row = int(off[0])
-            where = f"{path}: row {first + row}: {name}"
-            wrong = problem(where, str(begin + row), int(values[first + row]), _AGAIN)
+            place = f"{where}: row {first + row} of the file: {name}"
+            wrong = problem(place, str(begin + row), int(values[first + row]), _AGAIN)
     return Span(first, end - first, index, wrong)
 
 

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from adamoe_ros.contract.parameters import ManagedParameters, param
 
-FAULTS = ("none", "silent", "freeze", "missing_joint", "reverse_order", "nan", "offset")
+FAULTS = (
+    "none",
+    "silent",
+    "freeze",
+    "missing_joint",
+    "reverse_order",
+    "nan",
+    "offset",
+    "clock_ahead",
+    "clock_behind",
+)
 CAMERA_FAULTS = ("none", "silent", "truncated", "wrong_encoding")
 
 
@@ -20,7 +30,8 @@ class LoopbackParameters(ManagedParameters):
     fault: str = param(
         "none",
         "Play a broken driver: no states, the same state for ever, the last joint left out, names and "
-        "values in reverse order, not a number, or every joint 0.2 beside its command.",
+        "values in reverse order, not a number, every joint 0.2 beside its command, or a clock that is 0.5 s "
+        "ahead or behind.",
         choices=FAULTS,
         dynamic=True,
     )

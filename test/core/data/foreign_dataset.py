@@ -159,7 +159,7 @@ def write_v30(
     table = rows(fps=fps) if table is None else table
     if not video:
         for row in table:
-            row[CAMERA] = png(picture(level(row["episode_index"], row["frame_index"])))
+            row[CAMERA] = png(picture(level(row["episode_index"] or 0, row["frame_index"] or 0)))
     write_rows(folder / DATA, table)
     if video:
         times, levels = zip(*(video_plan(fps=fps) if plan is None else plan), strict=True)

@@ -121,8 +121,13 @@ def test_a_lost_line_of_the_list(tmp_path: Path, lost: int, video: bool) -> None
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t[:9] + t[10:], ("episode 1", "8 rows", "got 7")),
-        (lambda t: t[:8] + t[7:], ("episode 1", "got 9")),
+        (lambda t: t[:9] + t[10:], ("episode 1", "row 9", "frame_index")),
+        (lambda t: t[:13] + t[14:], ("episode 1", "8 rows", "got 7")),
+        (lambda t: t[:8] + t[7:], ("episode 1", "row 8", "frame_index")),
+        (
+            lambda t: [*t[:14], {**t[13], "frame_index": 8, "index": 14}, *t[14:]],
+            ("episode 1", "got 9"),
+        ),
         (lambda t: t + t[6:14], ("episode 1", "in one place")),
         (lambda t: t[:6][::-1] + t[6:], ("frame_index",)),
         (lambda t: t[:6] + t[14:], ("episode 1", "got 0")),
@@ -138,6 +143,7 @@ def test_a_lost_line_of_the_list(tmp_path: Path, lost: int, video: bool) -> None
         ),
         (lambda t: [{**row, "timestamp": row["timestamp"] * 2} for row in t], ("at 25 Hz",)),
         (lambda t: [*t[:2], {**t[2], "observation.state": [0.0]}, *t[3:]], ("one width",)),
+        (lambda t: [*t[:2], {**t[2], "action": None}, *t[3:]], ("one width", "row 2")),
         (lambda t: [{**row, "action": "left"} for row in t], ("action",)),
         (without("action"), ("a column action",)),
         (lambda t: [*t[:2], {**t[2], "task_index": 7}, *t[3:]], ("row 2", "task_index", "7")),
