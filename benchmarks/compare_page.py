@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adamoe_ros.evaluation.report import svg
+from adamoe_ros.data import svg
 from adamoe_ros.evaluation.report.rendering import environment, percent
 from adamoe_ros.evaluation.report.usage_page import usage_part
 from adamoe_ros.evaluation.usage.record import load

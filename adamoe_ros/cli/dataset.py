@@ -54,7 +54,7 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="without --checkpoint: grippers 0 ... 1, or everything as the driver has it",
     )
-    parser.add_argument("--fps", type=int, help="of the dataset (default: the slowest camera's)")
+    parser.add_argument("--fps", type=float, help="of the dataset (default: the slowest camera's)")
     parser.add_argument(
         "--action",
         choices=("command", "next_state"),
@@ -207,13 +207,15 @@ def _bag_line(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> str:
     return "\n".join([f"{bag.name}: {facts['length']} frames", *(f"  {line}" for line in lines)])
 
 
-def _fps(options: argparse.Namespace, profile: RobotProfile) -> int:
+def _fps(options: argparse.Namespace, profile: RobotProfile) -> float:
     from adamoe_ros.contract.errors import ContractError, problem
 
-    fps = options.fps or round(min(camera.rate for camera in profile.present_cameras.values()))
+    fps = options.fps
+    if fps is None:
+        fps = min(camera.rate for camera in profile.present_cameras.values())
     if not 1 <= fps <= 1000:
         raise ContractError(problem("--fps", "1 ... 1000", fps, "choose one inside"))
-    return int(fps)
+    return float(fps)
 
 
 # --- generate -----------------------------------------------------------------------------------
@@ -278,11 +280,13 @@ def _validate(options: argparse.Namespace) -> int:
         )
     for finding in findings:
         print(f"{finding.level}: {finding.line}")
-    errors = sum(finding.level == "error" for finding in findings)
+    errors, warnings = (
+        sum(finding.level == level for finding in findings) for level in ("error", "warning")
+    )
     frames = sum(entry.length for entry in dataset.episodes)
     print(
         f"{options.dataset}: {len(dataset.episodes)} episodes, {frames} frames: "
-        f"{errors} errors, {len(findings) - errors} warnings"
+        f"{errors} errors, {warnings} warnings"
     )
     return PARTIAL if errors else 0
 
@@ -297,7 +301,9 @@ def _to_bag(options: argparse.Namespace) -> int:
     known = {entry.index: entry for entry in dataset.episodes}
     if options.episode not in known:
         raise ContractError(
-            problem("--episode", f"one of 0 ... {len(known) - 1}", options.episode, "choose one")
+            problem(
+                "--episode", f"one of {', '.join(map(str, known))}"[:200], options.episode, "choose"
+            )
         )
     units = dataset_units(dataset, profile, options.gripper)
     count = episode_to_bag(dataset, known[options.episode], options.out, profile, units)
@@ -306,7 +312,7 @@ def _to_bag(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    if (options.path / "meta").is_dir():
+    if (options.path / "meta").exists():
         return _dataset_info(options.path)
     from adamoe_ros.data.bag.reader import Bag
     from adamoe_ros.data.episode_info import read_info
@@ -330,11 +336,10 @@ def _dataset_info(path: Path) -> int:
     dataset = Dataset(path)
     frames = sum(entry.length for entry in dataset.episodes)
     print(f"{path}: {dataset.version}, {len(dataset.episodes)} episodes, {frames} frames")
-    print(
-        f"{dataset.fps} Hz; cameras {', '.join(dataset.cameras)}; robot {dataset.info['robot_type']}"
-    )
-    if dataset.depth_maps:
-        print(f"depth maps, which no policy looks at: {', '.join(dataset.depth_maps)}")
+    cameras = ", ".join(dataset.cameras) or "none"
+    print(f"{dataset.fps:g} Hz; cameras {cameras}; robot {dataset.robot or 'not named'}")
+    if dataset.depth_cameras:
+        print(f"depth maps, which no policy looks at: {', '.join(dataset.depth_cameras)}")
     for number, task in dataset.tasks.items():
         print(f"task {number}: {task}")
     return 0

@@ -6,10 +6,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-from adamoe_ros.control.strategies import STRATEGIES
+from adamoe_ros.cli.options import add_options
+from adamoe_ros.contract.parameters import Parameters, same_as
 from adamoe_ros.data.recording import CHANGE_AFTER_S, Change, Episode
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
+from adamoe_ros.ros.sim.sim_parameters import SimParameters
 
 # (task, instruction, another that replaces it) without --task and --instruction: as far as the policy
 # was trained on the task
@@ -26,67 +31,34 @@ TOUR: tuple[tuple[str, str, str | None], ...] = (
 Plan = tuple[Episode, Change | None]
 
 
+@dataclass(frozen=True)
+class _Declared(Parameters):
+    robot: str = same_as(EvaluationSettings, "robot")
+    strategy: str = same_as(EvaluationSettings, "strategy")
+    smoothing: float = same_as(EvaluationSettings, "smoothing_s")
+    real_time_factor: float = same_as(SimParameters, "real_time_factor")
+    inject_latency: float = same_as(PolicyParameters, "inject_latency")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``adamoe demo``."""
     add = parser.add_argument
+    shown = "(default: %(default)s)"
+
+    def number(option: str, default: float, unit: str, text: str) -> None:
+        add(option, type=type(default), default=default, metavar=unit, help=f"{text} {shown}")
+
     add("--task", help="scene of the simulator (default: the instruction's; without both, a tour)")
     add("--instruction", help="sentence for the policy (default: the task's own)")
     add("--change-to", metavar="SENTENCE", help="give this instruction while the arms move")
-    add(
-        "--change-after",
-        type=float,
-        default=CHANGE_AFTER_S,
-        metavar="S",
-        help="seconds until then (default: %(default)s)",
-    )
-    add("--seed", type=int, default=0, help="of the first episode; the next ones count up")
-    add("--episodes", type=int, default=1, help="how many of each scene (default: %(default)s)")
-    add("--robot", default="aloha_sim", help="profile of policy and control (default: %(default)s)")
+    number("--change-after", CHANGE_AFTER_S, "S", "seconds until then")
+    number("--seed", 0, "N", "of the first episode; the next ones count up")
+    number("--episodes", 1, "N", "how many of each scene")
     add("--checkpoint", type=Path, help="checkpoint folder (default: the one that is shipped)")
-    add(
-        "--strategy",
-        choices=tuple(STRATEGIES),
-        default="rtc",
-        help="how chunks follow each other (default: %(default)s)",
-    )
-    add(
-        "--smoothing",
-        type=float,
-        default=0.3,
-        metavar="S",
-        help="seconds over which a chunk's rows are smoothed, 0 for not (default: %(default)s)",
-    )
-    add(
-        "--max-duration",
-        type=float,
-        default=20.0,
-        metavar="S",
-        help="simulated seconds until an episode counts as failed (default: %(default)s)",
-    )
-    add(
-        "--real-time-factor",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="fastest simulated seconds per second (default: %(default)s)",
-    )
-    add(
-        "--inject-latency",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="seconds added to every inference (default: %(default)s)",
-    )
-    add(
-        "--out", type=Path, default="out/demo", help="folder for the results (default: %(default)s)"
-    )
-    add(
-        "--no-video",
-        "--headless",
-        dest="video",
-        action="store_false",
-        help="make no video",
-    )
+    number("--max-duration", 20.0, "S", "simulated seconds until an episode counts as failed")
+    add("--out", type=Path, default="out/demo", help=f"folder for the results {shown}")
+    add("--no-video", "--headless", dest="video", action="store_false", help="make no video")
+    add_options(parser, _Declared)
     add("--domain", type=int, help="ROS_DOMAIN_ID, to look on with ros2 (default: a free one)")
 
 

@@ -57,7 +57,7 @@ def run_demo(options: argparse.Namespace, plans: Sequence[Plan]) -> int:
         print(f"adamoe demo: {failure}", file=sys.stderr)
         return 1
     finally:
-        view.close()
+        view.quiet()
     write_results(run.recording, options.out, options.video, view)
     return 0
 

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.cli.dataset import PARTIAL
+from adamoe_ros.cli.options import add_options
 from adamoe_ros.contract.files import replace_text
+from adamoe_ros.contract.parameters import same_as
+from adamoe_ros.contract.policy_settings import PolicySettings
 
 if TYPE_CHECKING:
     from adamoe_ros.contract.profile import RobotProfile
     from adamoe_ros.evaluation.replay.predictor import Predictor
     from adamoe_ros.evaluation.replay.run import BagRecord, ReplaySettings
+
+
+@dataclass(frozen=True)
+class _Policy(PolicySettings):
+    seed: int = same_as(PolicySettings, "seed", default=0)  # two replays are to be the same
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="compared with: recorded commands, or the state one row later",
     )
-    parser.add_argument("--strategy", default="async", help="chunk execution, as in control_node")
     parser.add_argument("--latency", type=float, default=0.1, help="s from observation to chunk")
-    parser.add_argument("--steps", type=int, default=0, help="flow steps; 0: the checkpoint's")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial noise")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto")
+    add_options(parser, _Policy, "strategy flow_steps seed device", flow_steps="steps")
     parser.add_argument("--namespace", default="", help="of the robot's topics in the bags")
     parser.add_argument("--instruction", default="", help="sentence instead of the bag's")
     parser.add_argument(
@@ -86,12 +92,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     from adamoe_ros.contract.errors import Problems
-    from adamoe_ros.control.strategies import STRATEGIES
 
     problems = Problems()
-    if options.strategy not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        problems.add("--strategy", f"one of {known}", options.strategy, "choose one")
     if not 0 <= options.stride <= 3600:
         problems.add("--stride", "0 ... 3600 s", options.stride, "choose one inside")
     if not 0 <= options.latency <= 10:
@@ -118,7 +120,9 @@ def _predictors(options: argparse.Namespace, profile: RobotProfile) -> list[Pred
     for folder, name in zip(options.checkpoint, _labels(options), strict=True):
         try:
             found.append(
-                PolicyPredictor(folder, name, profile, options.device, options.steps, options.seed)
+                PolicyPredictor(
+                    folder, name, profile, options.device, options.flow_steps, options.seed
+                )
             )
         except ContractError as error:
             problems.extend(error.problems)

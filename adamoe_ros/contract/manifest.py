@@ -122,3 +122,5 @@ def load_manifest(path: Path) -> CheckpointManifest:
         ) from error
     except ValidationError as error:
         raise ContractError(validation_lines(path.name, error, CheckpointManifest)) from error
+    except UnicodeDecodeError as error:
+        raise ContractError(problem(str(path), "JSON in UTF-8", error, "copy it again")) from error

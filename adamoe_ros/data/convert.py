@@ -48,7 +48,7 @@ class ConvertSettings:
     """How bags become episodes.
 
     Attributes:
-        fps: of the dataset; a whole number of Hz.
+        fps: of the dataset, Hz.
         action: what the action column is.
         stream: how bags are read.
         precision: of state and action.
@@ -58,7 +58,7 @@ class ConvertSettings:
             or of its slowest camera.
     """
 
-    fps: int
+    fps: float
     action: ActionSource = "command"
     stream: StreamOptions = field(default_factory=StreamOptions)
     precision: Literal["float32", "float64"] = "float32"

@@ -30,7 +30,7 @@ from adamoe_ros.streams.commands import CommandDecoder
 from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.inputs import ObservationInputs
 from adamoe_ros.streams.joint_states import listed
-from adamoe_ros.streams.messages import CLOCK_TOLERANCE_S, stamp_ns
+from adamoe_ros.streams.messages import CLOCK_TOLERANCE_S, STANDING, stamp_ns, standing_line
 
 Vector = NDArray[np.float64]
 ClockChoice = Literal["auto", "log", "clock", "stamps"]
@@ -155,6 +155,7 @@ class BagStream:
         self._last_stamp = -1
         self._newest_now = 0
         self._odd = self._by_arrival()  # topics whose stamps say nothing of the time
+        self._standing: dict[str, int] = {}  # command topics whose stamp never changes, ns
         self.clock = self._choose_clock()
 
     def _by_arrival(self) -> set[str]:
@@ -185,9 +186,9 @@ class BagStream:
     # --- the clock ------------------------------------------------------------------------------
 
     def _choose_clock(self) -> Literal["log", "clock", "stamps"]:
+        off = self._offsets()
         if self.options.clock != "auto":
             return self.options.clock
-        off = self._offsets()
         if not off["log"] or _near(off["log"].values()):
             return "log"  # streams that are of another clock are left out, and their offset told
         if _near(off["clock"].values()):
@@ -206,16 +207,26 @@ class BagStream:
         """Clock -> input topic -> median of that clock minus the stamps, s, at the bag's begin."""
         found: dict[str, dict[str, list[float]]] = {"log": {}, "clock": {}}
         clock_ns: int | None = None
-        topics = [*self._topics.inputs, *filter(None, [self._topics.clock])]
+        stamps: dict[str, list[int]] = {}  # of commands
+        topics = {*self._topics.inputs, *self._topics.commands}
+        topics |= {self._topics.clock} if self._topics.clock else set()
         for number, item in enumerate(self._bag.messages(topics)):
+            stamp = self._stamp(item.topic, item.message)
             if item.topic == "/clock":
                 clock_ns = stamp_ns(item.message.clock)
-            elif stamp := self._stamp(item.topic, item.message):
+            elif stamp and item.topic in self._topics.commands:
+                stamps.setdefault(item.topic, []).append(stamp)
+            elif stamp:
                 found["log"].setdefault(item.topic, []).append((item.time_ns - stamp) / 1e9)
                 if clock_ns is not None:
                     found["clock"].setdefault(item.topic, []).append((clock_ns - stamp) / 1e9)
             if number > _LOOK:
                 break
+        self._standing = {
+            topic: own[0]
+            for topic, own in stamps.items()
+            if len(own) > STANDING and len(set(own)) == 1
+        }
         return {
             clock: {topic: float(np.median(values)) for topic, values in topics.items()}
             for clock, topics in found.items()
@@ -345,6 +356,9 @@ class BagStream:
         yield from self._complete_observation(now_ns)
 
     def _take_command(self, topic: str, message: Any, now_ns: int) -> Iterator[Event]:
+        if topic in self._standing:
+            self._leave_out(topic, standing_line(self._standing[topic]))
+            return
         try:
             motion = self._commands.push(self._topics.commands[topic], message, now_ns)
         except ContractError as error:
@@ -397,7 +411,7 @@ class BagStream:
     @property
     def refused(self) -> int:
         """Input messages that were left out because their stamps are of another clock."""
-        return sum(account.other_clock for account in self.accounts.values())
+        return self._inputs.aligner.refused
 
     @property
     def broken(self) -> int:

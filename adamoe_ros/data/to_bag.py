@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +128,19 @@ def episode_to_bag(
             encoding or a command that cannot be written.
     """
     _check(dataset, profile)
+    if not entry.length:
+        where = f"{dataset.folder}: episode {entry.index}"
+        raise ContractError(problem(where, "rows", "none", "choose another"))
+    dataset.check(entry, list(dataset.cameras.values()))
     encoder = CommandEncoder(profile)
     make = MessageMaker(encoder.definitions)
     cameras = {slot: profile.cameras[slot] for slot in dataset.cameras}
-    period = round(1e9 / dataset.fps)
-    instruction, start = "", 0
-    with BagWriter(folder) as writer:
+    instruction, start = "", None
+    with _new_bag(folder) as writer:
         _declare(writer, profile, encoder, cameras, make)
         for number, (observation, action) in enumerate(dataset.observations(entry)):
-            start = start or observation.stamp_ns
-            now = start + number * period
+            start = observation.stamp_ns if start is None else start
+            now = start + round(number * 1e9 / dataset.fps)
             if observation.instruction != instruction:
                 instruction = observation.instruction
                 writer.write("/instruction", now, make.text(instruction))
@@ -153,9 +158,23 @@ def episode_to_bag(
                 data = make.image(pixels, stamp, f"{slot}_optical", cameras[slot])
                 writer.write(_absolute(cameras[slot].topic), now, data)
         written = sum(writer.counts.values())
-        info = EpisodeInfo(instruction=entry.tasks[0] if entry.tasks else "", robot=profile.name)
+        said = dataset.sentences(entry)
+        one = said[0] if len(set(said)) == 1 else ""  # else the bag's own topic says which when
+        info = EpisodeInfo(instruction=one, heard=said[0], robot=profile.name)
         writer.note({"adamoe_episode": info.text()})
     return written
+
+
+@contextmanager
+def _new_bag(folder: Path) -> Iterator[BagWriter]:
+    """A bag of which nothing stays behind when it is not finished."""
+    with BagWriter(folder) as writer:
+        try:
+            yield writer
+        except BaseException:
+            writer.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def _declare(
@@ -195,7 +214,7 @@ def _check(dataset: Dataset, profile: RobotProfile) -> None:
     if unknown:
         known = ", ".join(profile.present_cameras)
         lines.append(problem("cameras", f"some of {known}", ", ".join(unknown), "check --robot"))
-    width = dataset.features["action"]["shape"][0]
+    width = dataset.width("action")
     if width != len(profile.joint_ids):
         joints = f"{len(profile.joint_ids)} joints"
         lines.append(problem(f"profile {profile.name}", f"{width} joints", joints, "check --robot"))

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.parameters import same_as
+from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.scheduling import (
@@ -83,12 +85,12 @@ class LoopSettings:
         smoothing_s: see ``ControlSettings``.
     """
 
-    strategy: str = "async"
+    strategy: str = same_as(PolicySettings, "strategy")
     delay_s: float = 0.0
-    execution_horizon: int = 0
+    execution_horizon: int = same_as(PolicySettings, "execution_horizon")
     camera_rate_hz: float = 25.0
-    age_budget_s: float = 0.0
-    smoothing_s: float = 0.0
+    age_budget_s: float = same_as(PolicySettings, "age_budget")
+    smoothing_s: float = same_as(ControlSettings, "smoothing")
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class ClosedLoop:
         to_model: Callable[[Vector], Vector] = np.copy,
         change: Change | None = None,
     ) -> None:
-        chosen = ControlSettings(strategy=settings.strategy, smoothing_s=settings.smoothing_s)
+        chosen = ControlSettings(strategy=settings.strategy, smoothing=settings.smoothing_s)
         self.core = ControlCore(profile, chosen)
         self.scheduler = InferenceScheduler(
             STRATEGIES[settings.strategy].policy_side,

@@ -21,10 +21,11 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.data.sim_trace import Trace
-from adamoe_ros.evaluation.cases import Case, Instructions, Wording, begin
+from adamoe_ros.evaluation.cases import Case, Instructions, begin
 from adamoe_ros.evaluation.chunk_sources import PolicySource, infer_together
 from adamoe_ros.evaluation.closed_episodes import LoopOutcome, run_together
 from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopSettings, Request
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.evaluation.judgement import EpisodeWatch
 from adamoe_ros.evaluation.scenes import SceneStore, SimulatedArms
 from adamoe_ros.evaluation.usage.record import Label, RoutingLog, RoutingRecord
@@ -35,47 +36,14 @@ from adamoe_ros.policy.runtime import PolicyOutput, PolicyRuntime, choose_device
 from adamoe_ros.sim.bimanual import CONTROL_RATE
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """What every episode of an evaluation has in common.
-
-    Attributes:
-        robot: profile with the simulator's units.
-        strategy, execution_horizon, smoothing_s: see ``closed_loop.LoopSettings``.
-        latency_s: simulated, from an observation to its chunk.
-        max_time_s: simulated, until an episode counts as failed.
-        settle_s: that a judgement must hold without a break.
-        wording: of the sentences. instruction: what every scene asks for; None: the seed's.
-        others: tasks that other instructions may come from.
-        device, engine: of the policy. threads: of torch; 0: its own choice.
-        parallel: episodes in step.
-        routing: keep the routers' decisions.
-    """
-
-    robot: str = "aloha_sim"
-    strategy: str = "rtc"
-    execution_horizon: int = 25
-    latency_s: float = 0.15
-    smoothing_s: float = 0.3
-    max_time_s: float = 15.0
-    settle_s: float = 0.5
-    wording: Wording = "usual"
-    instruction: str | None = None
-    others: tuple[str, ...] = ()
-    device: str = "auto"
-    engine: str = "auto"
-    threads: int = 0
-    parallel: int = 16
-    routing: bool = True
-
-    def loop(self) -> LoopSettings:
-        """Of one episode."""
-        return LoopSettings(
-            strategy=self.strategy,
-            delay_s=self.latency_s,
-            execution_horizon=self.execution_horizon,
-            smoothing_s=self.smoothing_s,
-        )
+def loop_settings(settings: EvaluationSettings) -> LoopSettings:
+    """Of one episode."""
+    return LoopSettings(
+        strategy=settings.strategy,
+        delay_s=settings.latency_s,
+        execution_horizon=settings.execution_horizon,
+        smoothing_s=settings.smoothing_s,
+    )
 
 
 @dataclass(frozen=True)
@@ -231,7 +199,7 @@ class Evaluator:
             SimulatedArms(sim, camera),
             source,
             sentences.first or sentences.instruction,
-            settings.loop(),
+            loop_settings(settings),
             self._map.model_from_state,
             sentences.change,
         )

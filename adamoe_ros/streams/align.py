@@ -305,6 +305,11 @@ class Aligner:
         states = [item for stream in self._states.values() for item in stream.health(now_ns)]
         return [*(buffer.health(now_ns) for buffer in self._cameras.values()), *states]
 
+    @property
+    def refused(self) -> int:
+        """Messages that were left out because their stamps are of another clock or stand still."""
+        return sum(buffer.refused for buffer in self._buffers())
+
     def clock_notes(self) -> list[str]:
         """Streams that left out messages because of their stamps, over the whole time."""
         return [note for buffer in self._buffers() if (note := buffer.clock_note)]

@@ -15,10 +15,9 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference, is_ahead
-from adamoe_ros.streams.messages import clock_line
+from adamoe_ros.streams.messages import STANDING, clock_line, standing_line
 
 Value = TypeVar("Value")
-_STANDING = 4  # messages in a row with one stamp: its clock stands
 _RECENT = 64  # intervals and delays that the statistics cover
 
 
@@ -113,11 +112,8 @@ class StreamBuffer(Generic[Value]):
     def _note_clock(self, verdict: Verdict, stamp_ns: int, arrival_ns: int) -> None:
         self._repeats = self._repeats + 1 if stamp_ns == self._last_stamp else 0
         self._last_stamp = stamp_ns
-        if self._repeats >= _STANDING:
-            self._clock_problem = (
-                f"stamps stand still at {stamp_ns / 1e9:.3f} s: correct the driver, or set "
-                "'stamp: arrival' for this stream in the profile"
-            )
+        if self._repeats >= STANDING:
+            self._clock_problem = standing_line(stamp_ns)
         elif verdict is Verdict.OTHER_CLOCK:
             self._clock_problem = clock_line(stamp_ns, arrival_ns)
         elif verdict is not Verdict.DUPLICATE:
@@ -172,12 +168,17 @@ class StreamBuffer(Generic[Value]):
         return self._clock_problem
 
     @property
+    def refused(self) -> int:
+        """Messages left out because their stamps are of another clock, or stand still."""
+        repeated = self._counts[Verdict.DUPLICATE] if self._last_problem else 0
+        return self._counts[Verdict.OTHER_CLOCK] + repeated
+
+    @property
     def clock_note(self) -> str:
         """How many messages were left out for their stamps' clock, and why; empty: none."""
         if not self._last_problem:
             return ""
-        lost = self._counts[Verdict.OTHER_CLOCK] + self._counts[Verdict.DUPLICATE]
-        count = f"{lost} of {sum(self._counts.values())} messages left out"
+        count = f"{self.refused} of {sum(self._counts.values())} messages left out"
         return f"{self.name}: {count}: {self._last_problem}"
 
     def not_live(self, now_ns: int, timeout_s: float) -> str | None:

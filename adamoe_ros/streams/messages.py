@@ -65,6 +65,7 @@ def stamp_ns(stamp: Stamp) -> int:
 
 
 CLOCK_TOLERANCE_S = 2.0  # stamp to arrival; beyond it the stamp is of another clock
+STANDING = 4  # messages in a row with the stamp of the one before: its clock stands
 _DEVICE_UPTIME_S = 3e8  # ten years: a smaller stamp counts from a start, not from 1970
 
 
@@ -84,6 +85,14 @@ def clock_line(stamp: int, arrival_ns: int) -> str:
     return (
         f"{text}their arrival; synchronise the clocks, set use_sim_time for a simulator or bag, or "
         "'stamp: arrival' for this stream in the profile"
+    )
+
+
+def standing_line(stamp: int) -> str:
+    """That a driver's stamp, ns, never changes, and what to do."""
+    return (
+        f"stamps stand still at {stamp / 1e9:.3f} s; correct the driver, or set 'stamp: arrival' "
+        "for this stream in the profile"
     )
 
 

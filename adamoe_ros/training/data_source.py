@@ -73,7 +73,7 @@ def convert(config: BagsConfig, target: Path, manifest: CheckpointManifest | Non
     profile = load_profile(profile_path(config.robot, robots_dir()))
     units = units_for(profile, manifest, config.gripper)
     slots = tuple(manifest.camera_slots) if manifest else None
-    fps = config.fps or round(min(camera.rate for camera in profile.present_cameras.values()))
+    fps = config.fps or min(camera.rate for camera in profile.present_cameras.values())
     settings = ConvertSettings(
         fps=fps,
         action=config.action,

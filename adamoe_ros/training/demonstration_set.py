@@ -57,7 +57,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Episode:
+class Demonstration:
     """One demonstration.
 
     Attributes:
@@ -66,8 +66,8 @@ class Episode:
         state: (F, S) physical units of the checkpoint.
         actions: (T, A) physical units of the checkpoint; row t was commanded from step t on.
         objects: (F, O) auxiliary targets, m; None where nobody knows them.
-        instruction: the sentence.
-        task: name of the task.
+        instructions: F sentences.
+        tasks: F names of tasks, what ``data.balanced_tasks`` counts.
         seed: of the scene.
     """
 
@@ -76,8 +76,8 @@ class Episode:
     state: NDArray[np.float32]
     actions: NDArray[np.float32]
     objects: NDArray[np.float32] | None
-    instruction: str
-    task: str
+    instructions: tuple[str, ...]
+    tasks: tuple[str, ...]
     seed: int = -1
 
 
@@ -95,7 +95,7 @@ class DemonstrationSet:
 
     def __init__(
         self,
-        episodes: Sequence[Episode],
+        episodes: Sequence[Demonstration],
         layout: DataLayout,
         rows: int,
     ) -> None:
@@ -105,7 +105,7 @@ class DemonstrationSet:
         counts = [len(episode.steps) for episode in episodes]
         self._episode = np.repeat(np.arange(len(episodes)), counts)
         self._frame = np.concatenate([np.arange(count) for count in counts])
-        self._names = sorted({episode.task for episode in episodes})
+        self._names = sorted({task for episode in episodes for task in episode.tasks})
 
     def __len__(self) -> int:
         return len(self._episode)
@@ -118,11 +118,13 @@ class DemonstrationSet:
             images=np.stack([episode.images[frame] for episode, frame in places]),
             state=np.stack([episode.state[frame] for episode, frame in places]),
             actions=np.stack([self._chunks(e, e.steps[f]) for e, f in places]),
-            instructions=tuple(episode.instruction for episode, _ in places),
+            instructions=tuple(episode.instructions[frame] for episode, frame in places),
             objects=np.stack(objects) if len(objects) == len(places) else None,
         )
 
-    def _chunks(self, episode: Episode, steps: NDArray[np.int64] | np.int64) -> NDArray[np.float32]:
+    def _chunks(
+        self, episode: Demonstration, steps: NDArray[np.int64] | np.int64
+    ) -> NDArray[np.float32]:
         """(..., H, A) chunks that begin at ``steps``."""
         rows = np.asarray(steps)[..., None] + np.arange(self._rows)
         return episode.actions[np.minimum(rows, len(episode.actions) - 1)]
@@ -147,15 +149,15 @@ class DemonstrationSet:
 
     def tasks(self) -> NDArray[np.int64]:
         """(N,) task number of each sample."""
-        numbers = np.array([self._names.index(episode.task) for episode in self.episodes])
-        return numbers[self._episode]
+        numbers = {name: number for number, name in enumerate(self._names)}
+        return np.array([numbers[task] for episode in self.episodes for task in episode.tasks])
 
     def sentences(self) -> tuple[str, ...]:
         """Every distinct instruction, sorted."""
-        return tuple(sorted({episode.instruction for episode in self.episodes}))
+        return tuple(sorted({text for episode in self.episodes for text in episode.instructions}))
 
 
-def _check(episodes: Sequence[Episode], layout: DataLayout) -> None:
+def _check(episodes: Sequence[Demonstration], layout: DataLayout) -> None:
     camera_slots, roles = layout.camera_slots, layout.roles
     problems = Problems()
     if not episodes:

@@ -100,7 +100,7 @@ class BagsConfig(_Section):
     paths: tuple[Path, ...] = Field(min_length=1)  # bags, or folders of them
     robot: str  # profile of the robot that recorded them
     gripper: Literal["1_open", "0_open"] = "1_open"  # not used where a checkpoint says it
-    fps: int | None = Field(None, ge=1, le=1000)  # None: the slowest camera's
+    fps: float | None = Field(None, ge=1, le=1000)  # None: the slowest camera's
     action: Literal["command", "next_state"] = "command"
     instruction: str = ""  # sentence, where the bags have none
     namespace: str = ""
@@ -228,7 +228,7 @@ def _read_tree(path: Path | None) -> dict[str, Any]:
                 "see config/training for examples",
             )
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).replace("\n", " ")
         raise ContractError(problem(str(path), "valid YAML", reason, "correct it")) from error
     if tree is not None and not isinstance(tree, dict):

@@ -35,7 +35,7 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import CommandTopic, command_topics
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
-from adamoe_ros.ros import names, qos
+from adamoe_ros.ros import names, qos, transports
 from adamoe_ros.ros.control.command_outputs import message_type
 from adamoe_ros.streams.commands import topic_codec
 from adamoe_ros.streams.messages import stamp_ns
@@ -94,10 +94,14 @@ def in_executor(executor: SingleThreadedExecutor, work: Callable[[], Any]) -> An
 class Process:
     """A child process with its output in a file."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(
+        self, command: list[str], log: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self.log = log
         self._stream = log.open("w")
-        self.child = subprocess.Popen(command, stdout=self._stream, stderr=subprocess.STDOUT)
+        self.child = subprocess.Popen(
+            command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment
+        )
 
     def stop(self, number: int = signal.SIGINT, timeout: float = 10.0) -> int:
         """Signal and wait; kills what does not end. Returns the exit code."""
@@ -464,3 +468,4 @@ def isolate() -> None:
     """A ROS domain of this process's own, on this machine only."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    transports.prepare()  # an observer that shares memory with a dead process is late itself

@@ -293,38 +293,39 @@ class McapFile:
                 later = self._parts[index + 1].key if index + 1 < len(self._parts) else None
                 yield from waiting.through(self._part_messages(stream, part, wanted), later)
 
-    def _part_messages(
-        self, stream: BinaryIO, part: _Part, wanted: dict[int, str]
-    ) -> Iterator[Placed]:
+    def _part_messages(self, stream: BinaryIO, part: _Part, wanted: dict[int, str]) -> list[Placed]:
         data = self._records(stream, part)
         shift = self._order.shift(part.place(0))
         steps = self._order.steps(part.place(0), part.place(part.end))
+        first, head = part.place(-mcap.HEAD.size), mcap.MESSAGE_HEAD
+        found: list[Placed] = []
         for opcode, start, end in self._inside(part, data):
             if opcode != mcap.MESSAGE:
                 continue
-            channel, _, time_ns, _ = mcap.MESSAGE_HEAD.unpack_from(data, start)
+            channel, _, time_ns, _ = head.unpack_from(data, start)
             topic = wanted.get(channel)
             if topic is None or time_ns >= LATEST_NS:
                 continue
-            place = part.place(start - mcap.HEAD.size)
-            content = bytes(data[start + mcap.MESSAGE_HEAD.size : end])
+            place = first + start
             key = time_ns + (self._order.shift(place) if steps else shift)
-            yield Placed(key, place, RawMessage(time_ns, topic, content))
+            content = bytes(data[start + head.size : end])
+            found.append((key, place, RawMessage(time_ns, topic, content)))
+        return found
 
     def _records(self, stream: BinaryIO, part: _Part) -> memoryview:
         stream.seek(part.start)
         content = stream.read(part.end - part.start)
         if part.chunk:
             place = part.start - mcap.HEAD.size
-            content = mcap.chunk_records(content, place, part.missing, self._tell)
+            return mcap.chunk_records(content, place, part.missing, self._tell)
         return memoryview(content)
 
     def _inside(self, part: _Part, data: memoryview) -> Iterator[tuple[int, int, int]]:
         """Opcode, begin and end of content of every record of a part."""
-        at, size = 0, len(data)
-        while at + mcap.HEAD.size <= size:
-            opcode, length = mcap.HEAD.unpack_from(data, at)
-            start = at + mcap.HEAD.size
+        at, size, head = 0, len(data), mcap.HEAD
+        while at + head.size <= size:
+            opcode, length = head.unpack_from(data, at)
+            start = at + head.size
             at = start + length
             short = opcode == mcap.MESSAGE and length < mcap.MESSAGE_HEAD.size
             if at > size or opcode == 0 or short:

@@ -272,13 +272,17 @@ class Bag:
 
 def merged(storages: Iterable[Storage], topics: set[str]) -> Iterator[RawMessage]:
     """Messages of several files by time; a file is opened when its first message is due."""
+    files = list(storages)
+    if len(files) == 1:
+        yield from (message for _, _, message in files[0].messages(topics))
+        return
 
     def of(number: int, storage: Storage) -> Iterator[tuple[int, int, int, RawMessage | None]]:
         yield storage.start_ns or 0, number, -1, None
         for key, place, message in storage.messages(topics):
             yield key, number, place, message
 
-    for _, _, _, message in heapq.merge(*(of(*item) for item in enumerate(storages))):
+    for _, _, _, message in heapq.merge(*(of(*item) for item in enumerate(files))):
         if message is not None:
             yield message
 

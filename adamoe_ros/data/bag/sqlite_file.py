@@ -164,7 +164,7 @@ class SqliteFile:
             return
         waiting = Waiting()
         for item in self._placed(self._rows("topic_id, timestamp, data", wanted), wanted):
-            yield from waiting.through([item], item.key - _SORTED_NS)
+            yield from waiting.through([item], item[0] - _SORTED_NS)
         yield from waiting.through([], None)
 
     def _placed(self, rows: Iterator[Any], wanted: dict[int, str]) -> Iterator[Placed]:
@@ -176,7 +176,7 @@ class SqliteFile:
                 data = data.encode()
             content = data if isinstance(data, bytes) else b""
             key = time_ns + self._order.shift(number)
-            yield Placed(key, number, RawMessage(time_ns, name, content))
+            yield key, number, RawMessage(time_ns, name, content)
 
     def _sorted_rows(self, where: str) -> Iterator[Any]:
         connection = self._connect()

@@ -7,7 +7,6 @@ Version 3.0 allows that, as every episode names its files.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,14 +62,14 @@ class Schema:
     Attributes:
         names: of the columns of state and action.
         cameras: in the model's order.
-        fps: frames per second, a whole number as the format wants it.
+        fps: frames per second.
         precision: of state and action.
         lossless: pictures as PNG in the data files, else as H.264 video.
     """
 
     names: tuple[str, ...]
     cameras: tuple[DatasetCamera, ...]
-    fps: int
+    fps: float
     precision: Literal["float32", "float64"] = "float32"
     lossless: bool = False
 
@@ -78,6 +77,11 @@ class Schema:
     def stamp_names(self) -> tuple[str, ...]:
         """Columns of ``stamps_ns``: the observation, its joint state, its pictures."""
         return ("observation", "state", *(camera.slot for camera in self.cameras))
+
+    @property
+    def written_fps(self) -> float | int:
+        """As info.json has it: a whole number where it is one, as other readers expect it."""
+        return int(self.fps) if float(self.fps).is_integer() else self.fps
 
     def features(self) -> dict[str, dict[str, Any]]:
         """``features`` of info.json."""
@@ -103,7 +107,7 @@ class Schema:
                 "video.codec": "h264",
                 "video.pix_fmt": "yuv420p",
                 "video.is_depth_map": False,
-                "video.fps": self.fps,
+                "video.fps": self.written_fps,
                 "video.channels": 3,
                 "has_audio": False,
             }
@@ -128,7 +132,7 @@ def info(schema: Schema, version: Version, robot: str, totals: Totals) -> dict[s
         "total_frames": totals.frames,
         "total_tasks": totals.tasks,
         "chunks_size": CHUNK,
-        "fps": schema.fps,
+        "fps": schema.written_fps,
         "splits": {"train": f"0:{totals.episodes}"},
         "data_path": DATA[version],
         "video_path": None if schema.lossless else VIDEO[version],
@@ -167,26 +171,3 @@ def flattened(values: Mapping[str, Any], before: str) -> dict[str, Any]:
 def image_shape(columns: Sequence[float]) -> list[list[list[float]]]:
     """Three channel values as LeRobot stores those of pictures: (3, 1, 1)."""
     return [[[value]] for value in columns]
-
-
-def is_depth_map(key: str, feature: Mapping[str, Any]) -> bool:
-    """Whether a picture feature holds depth, however it says so: name, mark, pixels, one channel."""
-    if "depth" in re.split(r"[^a-z0-9]+", key.lower().replace("_", ".")):
-        return True
-    notes = {**feature, **(feature.get("info") or {}), **(feature.get("video_info") or {})}
-    marks = [notes[name] for name in ("is_depth_map", "video.is_depth_map") if name in notes]
-    pixels = str(notes.get("video.pix_fmt", notes.get("pix_fmt", ""))).lower()
-    if any(marks) or pixels.startswith(("gray1", "depth")):
-        return True
-    return not marks and _channels(feature) == 1
-
-
-def _channels(feature: Mapping[str, Any]) -> int:
-    """Of a picture; its shape is (H, W, C), or (C, H, W) where the names say so."""
-    shape, names = list(feature.get("shape") or []), feature.get("names")
-    if len(shape) == 2:
-        return 1
-    if not shape:
-        return 3
-    first = isinstance(names, list) and bool(names) and str(names[0]).startswith("channel")
-    return int(shape[0] if first else shape[-1])

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.joint_map import state_to_command
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.parameters import same_as
+from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.episode_info import read_info
@@ -62,7 +64,7 @@ class ReplaySettings:
 
     stride_s: float = 0.5
     truth: Literal["auto", "command", "next_state"] = "auto"
-    strategy: str = "async"
+    strategy: str = same_as(PolicySettings, "strategy")
     latency_s: float = 0.1
     stream: StreamOptions = field(default_factory=StreamOptions)
     decode_all: bool = False

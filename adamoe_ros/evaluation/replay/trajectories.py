@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.evaluation.report import svg
+from adamoe_ros.data import svg
 
 Vector = NDArray[np.float64]
 _CHUNKS = 24  # of a bag

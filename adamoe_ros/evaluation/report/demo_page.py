@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from adamoe_ros.data import svg
 from adamoe_ros.data.recording import Episode, Recording
-from adamoe_ros.evaluation.report import svg
 from adamoe_ros.evaluation.report.rendering import milliseconds, number, render, shown
 from adamoe_ros.evaluation.report.summary import (
     CLIP_KINDS,

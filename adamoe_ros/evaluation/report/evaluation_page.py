@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from adamoe_ros.evaluation.report import svg
+from adamoe_ros.data import svg
 from adamoe_ros.evaluation.report.rendering import percent, render
 from adamoe_ros.evaluation.report.usage_page import usage_part
 

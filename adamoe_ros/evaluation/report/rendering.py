@@ -16,6 +16,9 @@ from pathlib import PurePath
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from adamoe_ros.data import svg
 
 
 def render(template: str, **values: Any) -> str:
@@ -35,6 +38,7 @@ def environment() -> Environment:
     )
     filters = (milliseconds, number, percent, data_url, shown)
     made.filters |= {filter_.__name__: filter_ for filter_ in filters}
+    made.globals["chart_style"] = Markup(svg.style_sheet())
     return made
 
 

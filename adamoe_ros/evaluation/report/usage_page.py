@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike
 
-from adamoe_ros.evaluation.report import svg
+from adamoe_ros.data import svg
 from adamoe_ros.evaluation.report.rendering import number, render
 from adamoe_ros.evaluation.usage.record import S_RANGE
 

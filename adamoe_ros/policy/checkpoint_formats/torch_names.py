@@ -177,8 +177,9 @@ def open_torch(
     """
     spelled: dict[str, str] = {}
     problems = Problems()
-    for name in tensors:
-        other = spelled.setdefault(canonical(name), name)
+    plain, taken = unwrapped(list(tensors))
+    for name, short in plain.items():
+        other = spelled.setdefault(canonical(short), name)
         if other != name:
             problems.add(f"{source}: {name}", "a tensor once", f"{other}, too", "remove one")
     problems.raise_if_any()
@@ -186,6 +187,42 @@ def open_torch(
     rules = torch_rules(embedding_name(found))
     shapes = {name: tensor.shape for name, tensor in found.items()}
     sizes = torch_sizes(rules, shapes) | dict(known)
+    notes = (f"taken off the names of the tensors: {', '.join(taken)}",) if taken else ()
+    unneeded = frozenset(unused(found))
     return ForeignCheckpoint(
-        str(source), found, rules, sizes, frozenset(unused(found)), "dense", metadata, spelled
+        str(source), found, rules, sizes, unneeded, "dense", metadata, spelled, notes
     )
+
+
+_WRAPPER = re.compile(
+    r"(?:(?<=^)|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+_LAYER = re.compile(r"\.\d+\.")
+
+
+def unwrapped(names: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Names without what a wrapper of the network put into them, where that makes them pi0's.
+
+    Wrappers (DataParallel, torch.compile, FSDP) put words anywhere into a name; an own class around
+    the policy puts the same words before every name.
+
+    Returns:
+        Name -> the shorter one, and what was taken off.
+    """
+    sources = {*(rule.source for rule in torch_rules()), *_UNUSED, LM_HEAD}
+
+    def fitting(shorter: Iterable[str]) -> int:
+        return sum(_LAYER.sub(".{i}.", canonical(name)) in sources for name in shorter)
+
+    best, most, taken = {name: name for name in names}, fitting(names), list[str]()
+    without = {name: _WRAPPER.sub("", name) for name in names}
+    if fitting(without.values()) > most:
+        best, most = without, fitting(without.values())
+        taken = sorted({word for name in names for word in _WRAPPER.findall(name)})
+    parts = [name.split(".") for name in best.values()]
+    common = next((i for i, words in enumerate(zip(*parts, strict=False)) if len({*words}) > 1), 0)
+    for count in range(1, common + 1):
+        shorter = {name: ".".join(short.split(".")[count:]) for name, short in best.items()}
+        if fitting(shorter.values()) > max(most, 0.9 * len(names)):
+            return shorter, [*taken, ".".join(parts[0][:count]) + "."]
+    return best, taken

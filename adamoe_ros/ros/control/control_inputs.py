@@ -67,6 +67,9 @@ class ControlInputs:
         simulated = bool(node.get_parameter("use_sim_time").value)
         self._ahead_ns = round((FUTURE_S if simulated else INTOLERABLE_S) * 1e9)
         self.reader = JointStateReader(profile)
+        self._by_arrival = {
+            topic.source.topic for topic in self.reader.topics if topic.source.stamp == "arrival"
+        }
         self.delays = {topic.source.topic: Delays() for topic in self.reader.topics}
         make = node.create_subscription
         self._subscriptions: list[Subscription[Any]] = [
@@ -92,7 +95,8 @@ class ControlInputs:
             arrival = self._node.get_clock().now().nanoseconds
             self._conflicts.note_state(topic, message.name, info)
             try:
-                self._check_stamp(topic, stamp_ns(message.header.stamp), arrival)
+                if topic not in self._by_arrival:
+                    self._check_stamp(topic, stamp_ns(message.header.stamp), arrival)
                 sample = self.reader.push(topic, message, arrival)
             except ContractError as error:
                 self._listener.on_bad_state(error)

@@ -23,6 +23,7 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import Camera, RobotProfile, StateSource
 from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
 from adamoe_ros.ros import names, qos
+from adamoe_ros.ros.conflicts import HeardPublishers, publisher_gid
 from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.node_checks import NodeStatuses
 from adamoe_ros.ros.doctor.report import Check, Report
@@ -45,6 +46,7 @@ class _Stream:
         self, node: Node, maker: Node, kind: Any, topic: str, source: StateSource | Camera
     ) -> None:
         self.parts: dict[tuple[str, ...], Arrivals] = {}  # by the joints of a message
+        self.heard = HeardPublishers()
         self.last: Any = None
         self._joints: dict[str, float] = {}
         self._index = isinstance(source, StateSource) and source.match == "index"
@@ -55,11 +57,12 @@ class _Stream:
             kind, self.name, self._note, qos.sensor(source.reliable, depth=10)
         )
 
-    def _note(self, message: Any) -> None:
+    def _note(self, message: Any, info: Any) -> None:
         now = self._clock.now().nanoseconds
         stamp = now if self._by_arrival else Time.from_msg(message.header.stamp).nanoseconds
         joints = tuple(message.name) if isinstance(message, JointState) and not self._index else ()
         self.parts.setdefault(joints, Arrivals()).note(stamp, now)
+        self.heard.note(publisher_gid(info), time.monotonic(), joints or ("",))
         self.last = message
         if isinstance(message, JointState) and len(message.name) == len(message.position):
             self._joints |= dict(zip(message.name, message.position, strict=True))

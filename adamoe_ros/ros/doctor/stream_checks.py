@@ -10,9 +10,8 @@ import numpy as np
 
 from adamoe_ros.ros.doctor.report import Check, Outcome
 from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference, is_ahead
-from adamoe_ros.streams.messages import clock_line
+from adamoe_ros.streams.messages import STANDING, clock_line, standing_line
 
-_STANDING = 4  # messages with one stamp
 _AREA = "robot"
 _RATE_SHARE = 0.8  # of the expected rate
 _SKEW = 0.5  # s between stamp and receipt: beyond it clocks or stamps are wrong
@@ -99,9 +98,8 @@ def _stamps(topic: str, arrivals: Arrivals) -> Check:
         stamp = arrivals.stamps_ns[-1]
         line = clock_line(stamp, stamp + round(median * 1e9))
         return Check(_AREA, name, "fail", line, values)
-    if len(arrivals.stamps_ns) > _STANDING and len(set(arrivals.stamps_ns)) == 1:
-        do = "correct the driver, or set 'stamp: arrival' for this stream in the profile"
-        return Check(_AREA, name, "fail", f"they stand still; {do}", values)
+    if len(arrivals.stamps_ns) > STANDING and len(set(arrivals.stamps_ns)) == 1:
+        return Check(_AREA, name, "fail", standing_line(arrivals.stamps_ns[0]), values)
     judged = Delays()
     for stamp_ns, received_ns in zip(arrivals.stamps_ns, arrivals.received_ns, strict=True):
         judged.note(stamp_ns, received_ns)

@@ -25,7 +25,6 @@ CAMERA_FAULTS = ("none", "silent", "truncated", "wrong_encoding")
 class LoopbackParameters(ManagedParameters):
     """Parameters of loopback_node, declared here and nowhere else."""
 
-    robot: str = param("", "Robot profile: the name of a shipped one or the path of a .yaml file.")
     state_rate: float = param(100.0, "Rate of the joint states.", unit="Hz", bounds=(1.0, 500.0))
     cameras: bool = param(False, "Publish test images on the camera topics of the profile.")
     fault: str = param(

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bimanual suite: one file a task."""
+"""The bimanual suite: one file a task, with its words, and one line in ``TASKS``.
+
+``base`` says what a task is; ``cubes``, ``objects`` and ``grasping`` are what several share.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import pytest
 
 from adamoe_ros.cli import main as cli
 from adamoe_ros.cli.demo import TOUR, planned_episodes
-from adamoe_ros.cli.demo_view import PlainView, Snapshot, describe
+from adamoe_ros.cli.demo_view import Snapshot, View, describe
 from adamoe_ros.data.recording import Change, Episode
 from adamoe_ros.ros.sim import node_processes
 from adamoe_ros.ros.sim.node_processes import NodeProcesses
@@ -154,7 +154,7 @@ def test_nodes_do_not_outlive_a_killed_demo(tmp_path: Path) -> None:
 
 def test_plain_view_prints_at_most_a_line_a_second() -> None:
     stream = io.StringIO()
-    view = PlainView(stream)
+    view = View(stream)
     for _ in range(100):
         view.update(NOW)
     assert stream.getvalue().count("\n") == 1

@@ -36,7 +36,13 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.contract.resources import robots_dir
 
-_WEIGHTS = {"train": 0.1, "doctor": 0.1}  # slow ones
+_WEIGHTS = {  # slow ones are tried less often
+    "train": 0.03,
+    "doctor": 0.1,
+    "convert an MCAP bag": 0.7,
+    "convert an SQLite bag": 0.7,
+    "replay": 0.5,
+}
 LONGEST_S = 60.0
 _WRONG = (None, "", "text", -1, 0, 1e308, float("nan"), True, [], {}, [[]], {"a": 1}, "9" * 400)
 _KINDS = {

@@ -18,7 +18,8 @@ from adamoe_ros.contract.manifest import checkpoint_name
 from adamoe_ros.evaluation import evaluator as evaluator_module
 from adamoe_ros.evaluation.cases import Case
 from adamoe_ros.evaluation.closed_loop import Request
-from adamoe_ros.evaluation.evaluator import EvaluationSettings, Evaluator
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+from adamoe_ros.evaluation.evaluator import Evaluator
 from adamoe_ros.evaluation.results import weights_digest
 from adamoe_ros.evaluation.scenes import SceneStore, SharedCamera, SimulatedArms
 from adamoe_ros.evaluation.success import success_rates

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adamoe_ros.data import svg
 from adamoe_ros.data.recording import (
     ChunkRecord,
     ControlRecord,
@@ -21,7 +22,6 @@ from adamoe_ros.data.recording import (
     Seam,
     read_recording,
 )
-from adamoe_ros.evaluation.report import svg
 from adamoe_ros.evaluation.report.demo_page import demo_page
 from adamoe_ros.evaluation.report.rendering import shown
 from adamoe_ros.evaluation.report.summary import episode_results, results, spread

@@ -25,7 +25,7 @@ def test_round_trip(demonstrations: DemonstrationSet, tmp_path: Path) -> None:
     for mine, theirs in zip(back.episodes, demonstrations.episodes, strict=True):
         for name in ("images", "steps", "state", "actions", "objects"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
-        assert (mine.instruction, mine.seed) == (theirs.instruction, theirs.seed)
+        assert (mine.instructions, mine.seed) == (theirs.instructions, theirs.seed)
     assert len(read_shards(tmp_path, rows=6, most=1).episodes) == 1
 
 

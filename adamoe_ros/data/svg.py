@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inline SVG charts whose colours come from the page's CSS variables (light and dark alike).
+"""SVG charts whose colours are CSS variables (light and dark alike), for pages and files of their own.
 
 Every chart is one ``<svg>`` element.
 """
@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
@@ -94,6 +95,37 @@ def element(frame: Frame, body: str, name: str) -> Markup:
     return Markup(
         f'<svg class="chart" viewBox="0 0 {frame.width} {frame.height}" role="img" '
         f'aria-label="{escape(name, quote=True)}">{body}</svg>'
+    )
+
+
+def style_sheet() -> str:
+    """CSS of the charts, for the page around them."""
+    return Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+
+
+def document(charts: Sequence[tuple[str, Sequence[Series], Markup]], frame: Frame) -> str:
+    """Charts side by side as an SVG file.
+
+    Args:
+        charts: title, what its lines are, chart of this frame.
+    """
+    top, gap = 40, 16
+    width, height = len(charts) * (frame.width + gap) + gap, frame.height + top
+    body = []
+    for number, (title, series, chart) in enumerate(charts):
+        left = gap + number * (frame.width + gap)
+        keys = "".join(
+            f'<tspan dx="12" style="fill:var(--c{item.tone})">■ {escape(item.name)}</tspan>'
+            for item in series
+        )
+        body.append(
+            f'<text x="{left}" y="24" style="font-size:13px;fill:var(--ink)">{escape(title)}{keys}</text>'
+            f'<svg x="{left}" y="{top}" width="{frame.width}" height="{frame.height}">{chart}</svg>'
+        )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" font-family="sans-serif"><style>{style_sheet()}</style>'
+        f'<rect width="100%" height="100%" style="fill:var(--card)"/>{"".join(body)}</svg>\n'
     )
 
 
