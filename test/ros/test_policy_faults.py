@@ -189,7 +189,7 @@ def test_joint_states_fail(rig: PolicyRig, fault: str) -> None:
     check_time(f"{event}: the goal ends", took, MAX_AGE + WATCH + period(rig))
     result = goal.result()
     assert result.code == Result.INPUT_LOST
-    wanted = {"silent": "follower_left/joint_states", "missing_joint": "the joints gripper"}
+    wanted = {"silent": "follower_left/joint_states", "missing_joint": "gripper"}
     assert wanted[fault] in result.message
 
 
