@@ -66,7 +66,9 @@ class ControlInputs:
         self._node = node
         self._listener = listener
         self._conflicts = conflicts
-        self._ahead_ns = round((FUTURE_S if profile.use_sim_time else INTOLERABLE_S) * 1e9)
+        # simulation time is everybody's, but /clock may come after the messages
+        simulated = bool(node.get_parameter("use_sim_time").value)
+        self._ahead_ns = round((FUTURE_S if simulated else INTOLERABLE_S) * 1e9)
         self.reader = JointStateReader(profile)
         self._by_arrival = {
             topic.source.topic for topic in self.reader.topics if topic.source.stamp == "arrival"
