@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix conformance clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix conformance fuzz clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -57,6 +57,10 @@ conformance: SETUP_FLAGS := --quiet
 conformance: setup  ## LeRobot opens our datasets and we its; builds .venv-lerobot (2 GB)
 	@$(VENV)/python tools/conformance_environment.py
 	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) test/conformance
+
+fuzz: SETUP_FLAGS := --quiet
+fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); report in benchmarks/results
+	@tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS)
 
 clean:  ## remove everything that was made
 	@tools/clean.sh

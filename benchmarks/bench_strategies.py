@@ -73,7 +73,7 @@ class Bench:
         from adamoe_ros.contract.joint_map import build_joint_map
         from adamoe_ros.contract.profile_io import load_profile, profile_path
         from adamoe_ros.contract.resources import robots_dir
-        from adamoe_ros.evaluation.stage import Stage
+        from adamoe_ros.evaluation.scenes import Stage
         from adamoe_ros.policy.checkpoint import read_checkpoint
         from adamoe_ros.policy.guidance import ChunkGuide
         from adamoe_ros.policy.runtime import PolicyRuntime
@@ -91,14 +91,14 @@ class Bench:
         """Run its episodes."""
         from adamoe_ros.evaluation.chunk_sources import PolicySource, infer_together
         from adamoe_ros.evaluation.closed_episodes import run_together
-        from adamoe_ros.evaluation.stage import StagedArms
+        from adamoe_ros.evaluation.scenes import SimulatedArms
         from adamoe_ros.policy.guidance import check_trained_prefix
 
         if job.strategy == "rtc_trained":
             check_trained_prefix(self.runtime.checkpoint.manifest, job.strategy)
         camera = self.stage.camera(self.setup.task)
         sims = self.stage.sims(self.setup.task, job.episodes)
-        begun, arms = time.perf_counter(), [StagedArms(sim, camera) for sim in sims]
+        begun, arms = time.perf_counter(), [SimulatedArms(sim, camera) for sim in sims]
         sources = [
             PolicySource(self.runtime, self.joint_map, self.guide, job.first_seed + number)
             for number in range(job.episodes)
@@ -184,7 +184,7 @@ def run_all(todo: list[Job], setup: Setup, processes: int) -> Iterator[dict[str,
 
 def cell(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures of one strategy at one delay; seam figures are means over its episodes."""
-    from adamoe_ros.evaluation.intervals import wilson_interval
+    from adamoe_ros.evaluation.success import wilson_interval
 
     successes = [outcome for outcome in outcomes if outcome["success"]]
     low, high = wilson_interval(len(successes), len(outcomes))

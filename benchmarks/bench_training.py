@@ -105,8 +105,8 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
 def transformers(options: argparse.Namespace) -> dict[str, Any]:
     """PI0's own forward pass, clipping and AdamW on the inputs that ours is given."""
     import torch
+    from pi0_peers import TransformersPeer
 
-    from adamoe_ros.evaluation.bench.peer import TransformersPeer
     from adamoe_ros.training.optimiser import learning_rate
     from adamoe_ros.training.sampling import ShuffledOrder
 

@@ -21,10 +21,10 @@ import yaml
 
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.evaluation.bench.checkout import commit
 from adamoe_ros.evaluation.blocks import Blocks, Job, run_blocks
 from adamoe_ros.evaluation.evaluator import EvaluationSettings
-from adamoe_ros.evaluation.phases import PHASES
+from adamoe_ros.evaluation.judgement import PHASES
+from adamoe_ros.evaluation.machine import commit
 from adamoe_ros.evaluation.results import weights_digest
 from adamoe_ros.evaluation.success import summarise
 from adamoe_ros.evaluation.usage.figures import usage

@@ -223,7 +223,7 @@ def _fps(options: argparse.Namespace, profile: RobotProfile) -> float:
 
 def _generate(options: argparse.Namespace) -> int:
     from adamoe_ros.cli.progress import Steps
-    from adamoe_ros.sim.look import VARIED, LookSettings
+    from adamoe_ros.sim.randomisation import VARIED, RandomisationSettings
     from adamoe_ros.sim.tasks import TASKS
     from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset
 
@@ -237,7 +237,7 @@ def _generate(options: argparse.Namespace) -> int:
             size=(options.height, options.width),
             noise=tuple(options.noise),
             all_phrasings=not options.usual_phrasing,
-            look=VARIED if options.random_look else LookSettings(),
+            randomisation=VARIED if options.random_look else RandomisationSettings(),
             gripper=options.gripper,
             lossless=options.images == "png",
         ),
@@ -321,7 +321,7 @@ def _info(options: argparse.Namespace) -> int:
         for name, entry in sorted(bag.topics.items()):
             flag = "" if entry.count else "  <- no message"
             print(f"{entry.count:>9}  {name}  {entry.type or 'no type'}{flag}")
-        info = read_info(options.path, bag.files.custom)
+        info = read_info(options.path, bag.files.custom, bag.note)
         if info is not None:
             judged = {True: "success", False: "failed", None: "not judged"}[info.success]
             print(f"episode: {info.sentence!r}, {info.robot}, {judged}, ended: {info.end or '?'}")
@@ -339,7 +339,7 @@ def _dataset_info(path: Path) -> int:
     cameras = ", ".join(dataset.cameras) or "none"
     print(f"{dataset.fps:g} Hz; cameras {cameras}; robot {dataset.robot or 'not named'}")
     if dataset.depth_cameras:
-        print(f"depth maps {', '.join(dataset.depth_cameras)}")
+        print(f"depth maps, which no policy looks at: {', '.join(dataset.depth_cameras)}")
     for number, task in dataset.tasks.items():
         print(f"task {number}: {task}")
     return 0

@@ -3,9 +3,9 @@
 
 Runs in this process, many episodes in step, without ROS and in simulated time; --ros runs the real
 nodes in real processes instead. Every task is run on the seeds --seed ... --seed + --episodes - 1.
---control adds a run on the same scenes: 'wrong-sentence' tells the policy alone another wish, 'changed'
-tells it another one first and the scene's own while its arms move, 'blind' blacks its pictures. Writes
-results.json, report.html (with what the experts are used for), films of failures, and episodes.jsonl,
+--control adds a run on the same scenes: 'wrong-sentence' gives the policy alone another instruction, 'changed'
+gives it another one first and the scene's own while its arms move, 'blind' blacks its images. Writes
+results.json, report.html (with what the experts are used for), videos of failures, and episodes.jsonl,
 from which a stopped run goes on.
 """
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="auto", help="auto, eager, packed or captured")
     add("--parallel", type=_positive, default=16, metavar="N", help="episodes in step (default 16)")
     add("--processes", type=_not_negative, default=0, metavar="N", help="0: by cores and size")
-    add("--films", type=_not_negative, default=2, metavar="N", help="of failures, per task")
+    add("--videos", type=_not_negative, default=2, metavar="N", help="of failures, per task")
     add("--no-routing", action="store_true", help="keep no record of the routers")
     add("--ros", action="store_true", help="over the real ROS 2 nodes, one episode at a time")
     add("--out", type=Path, help="folder (default out/evaluation/NAME)")
@@ -60,10 +60,10 @@ def run(options: argparse.Namespace) -> int:
         ContractError: checkpoint, task or robot do not fit, or --out holds another evaluation.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see cli.train
-    from adamoe_ros.cli.demo_settings import machine
-    from adamoe_ros.contract.manifest import load_manifest
+    from adamoe_ros.contract.manifest import checkpoint_name, load_manifest
     from adamoe_ros.contract.resources import share_dir
     from adamoe_ros.evaluation.blocks import Blocks
+    from adamoe_ros.evaluation.machine import machine_line
     from adamoe_ros.evaluation.results import evaluation_document, write_results
     from adamoe_ros.evaluation.success import table
 
@@ -80,17 +80,11 @@ def run(options: argparse.Namespace) -> int:
 
         run_blocks(blocks, options.processes or _processes(folder, options), _reporter(blocks))
     trained = load_manifest(folder / "manifest.json").provenance.notes
-    document = evaluation_document(blocks, checkpoint_name(folder), trained, machine())
+    document = evaluation_document(blocks, checkpoint_name(folder), trained, machine_line())
     write_results(blocks, document, lambda text: print(text, file=sys.stderr))
     print(table(document["summary"]))
     print(f"report: {out / 'report.html'}", file=sys.stderr)
     return 0
-
-
-def checkpoint_name(folder: Path) -> str:
-    """A folder's name; its parent's where that is only ``checkpoint``."""
-    place = folder.resolve()
-    return place.parent.name if place.name == "checkpoint" else place.name
 
 
 def _job(options: argparse.Namespace, folder: Path) -> Job:
@@ -124,7 +118,7 @@ def _job(options: argparse.Namespace, folder: Path) -> Job:
         controls=("plain", *dict.fromkeys(options.control)),
         seeds=tuple(range(options.seed, options.seed + options.episodes)),
         settings=settings,
-        films=options.films,
+        videos=options.videos,
         path="ros" if options.ros else "in process",
     )
 

@@ -119,7 +119,10 @@ def impossible_joints(joint_ids: Sequence[str], limits: JointLimits, pose: Vecto
     room = FAR_STATE * (limits.high - limits.low)
     possible = (pose >= limits.low - room) & (pose <= limits.high + room)  # false for NaN
     return _listed(
-        [f"{joint_ids[column]} at {pose[column]:.4g}" for column in np.flatnonzero(~possible)]
+        [
+            f"{joint_ids[column]} at {pose[column]:.4g}"
+            for column in map(int, np.flatnonzero(~possible))
+        ]
     )
 
 

@@ -9,18 +9,10 @@ from adamoe_ros.contract.errors import Problems, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import command_topics, state_topics
 from adamoe_ros.data.bag.reader import Bag
+from adamoe_ros.streams.commands import command_type
 
 PICTURES = {"image": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 _JOINT_STATE = "sensor_msgs/msg/JointState"
-_COMMANDS = {
-    "joint_state": (_JOINT_STATE,),
-    "joint_trajectory": ("trajectory_msgs/msg/JointTrajectory",),
-    "float64_multi_array": ("std_msgs/msg/Float64MultiArray",),
-    "interbotix": (
-        "interbotix_xs_msgs/msg/JointGroupCommand",
-        "interbotix_xs_msgs/msg/JointSingleCommand",
-    ),
-}
 _SENTENCES = {
     "instruction": "std_msgs/msg/String",
     "policy_status": "adamoe_ros/msg/PolicyStatus",
@@ -95,7 +87,7 @@ class BagTopics:
             if name not in self._bag.topics:
                 continue
             problems, self._problems = self._problems, Problems()
-            found = self._find(topic.target.topic, _COMMANDS[topic.target.type])
+            found = self._find(topic.target.topic, (command_type(topic),))
             if found is not None:
                 self.commands[found] = topic.target.topic
             elif self._bag.topics[name].count:

@@ -185,7 +185,7 @@ class EpisodeFrames:
         self.breaks: list[str] = []
         self._begin_ns: int | None = None  # stamps of the bag's first and newest observation
         self._newest_ns = 0
-        self._newest_action_ns = 0
+        self._newest_action_ns: dict[tuple[int, ...], int] = {}  # by the joints of a message
         self._wanted: Literal["command", "state"] = (
             "command" if settings.action == "command" else "state"
         )
@@ -201,11 +201,12 @@ class EpisodeFrames:
         """
         for event in self._stream.events():
             if event.kind == self._wanted:
-                if event.stamp_ns < self._newest_action_ns - _BACK_NS:
+                joints = event.value.columns
+                if event.stamp_ns < self._newest_action_ns.get(joints, 0) - _BACK_NS:
                     yield from self._ended()
                     self._timeline.clear()
-                self._newest_action_ns = event.stamp_ns
-                self._timeline.add(event.stamp_ns, *event.value)
+                self._newest_action_ns[joints] = event.stamp_ns
+                self._timeline.add(event.stamp_ns, event.value)
             elif event.kind == "observation":
                 yield from self._broken(event.stamp_ns)
                 self._pending += (_Pending(*item) for item in self.grid.add(event.value))
@@ -352,7 +353,7 @@ def convert_bag(
         ContractError: the bag cannot be used; what and why.
     """
     with Bag(path) as bag:
-        info = read_info(path, bag.files.custom)
+        info = read_info(path, bag.files.custom, bag.note)
         options = settings.stream
         if not options.instruction and info is not None and info.instruction:
             options = StreamOptions(**{**vars(options), "instruction": info.instruction})

@@ -29,7 +29,7 @@ from adamoe_ros.control.scheduling import (
 from adamoe_ros.control.settings import ControlSettings
 from adamoe_ros.control.status import TickResult
 from adamoe_ros.control.strategies import STRATEGIES
-from adamoe_ros.evaluation.changes import Change
+from adamoe_ros.data.recording import Change
 
 Vector = NDArray[np.float64]
 START_NS = 1_000_000_000  # of simulated time; 0 would be taken for no stamp

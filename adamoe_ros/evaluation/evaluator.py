@@ -21,12 +21,12 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.data.sim_trace import Trace
-from adamoe_ros.evaluation.cases import Case, Sentences, Wording, begin
+from adamoe_ros.evaluation.cases import Case, Instructions, Wording, begin
 from adamoe_ros.evaluation.chunk_sources import PolicySource, infer_together
 from adamoe_ros.evaluation.closed_episodes import LoopOutcome, run_together
 from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopSettings, Request
-from adamoe_ros.evaluation.judging import EpisodeWatch
-from adamoe_ros.evaluation.stage import Stage, StagedArms
+from adamoe_ros.evaluation.judgement import EpisodeWatch
+from adamoe_ros.evaluation.scenes import SceneStore, SimulatedArms
 from adamoe_ros.evaluation.usage.record import Label, RoutingLog, RoutingRecord
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.engines import EngineSettings
@@ -46,7 +46,7 @@ class EvaluationSettings:
         max_time_s: simulated, until an episode counts as failed.
         settle_s: that a judgement must hold without a break.
         wording: of the sentences. instruction: what every scene asks for; None: the seed's.
-        others: tasks that other wishes may come from.
+        others: tasks that other instructions may come from.
         device, engine: of the policy. threads: of torch; 0: its own choice.
         parallel: episodes in step.
         routing: keep the routers' decisions.
@@ -83,9 +83,9 @@ class EpisodeRecord:
     """What an episode came to.
 
     Attributes:
-        scene, told, first: see ``cases.Sentences``.
+        scene, instruction, first: see ``cases.Instructions``.
         success: of the scene's own task.
-        followed: whether what the policy was told is done; None: this scene cannot tell.
+        followed: whether the policy's instruction is done; None: this scene lacks its objects.
         seconds: simulated, until one of the two was done, or the limit.
         inferences: chunks that were made.
         details: of the control core (in-process) or of the nodes (over ROS).
@@ -95,7 +95,7 @@ class EpisodeRecord:
     task: str
     seed: int
     scene: str
-    told: str
+    instruction: str
     success: bool
     followed: bool | None
     seconds: float
@@ -123,7 +123,7 @@ class _Running:
     """One episode of a block."""
 
     case: Case
-    sentences: Sentences
+    sentences: Instructions
     watch: EpisodeWatch
     source: PolicySource
     loop: ClosedLoop
@@ -135,7 +135,7 @@ class _Running:
         return EpisodeRecord(
             **dataclasses.asdict(self.case),
             scene=self.sentences.scene,
-            told=self.sentences.told,
+            instruction=self.sentences.instruction,
             success=self.watch.success,
             followed=self.watch.followed,
             seconds=outcome.seconds,
@@ -176,7 +176,7 @@ class Evaluator:
         self.runtime = make_runtime(checkpoint, settings)
         steps = checkpoint.config.flow_steps
         self._guide = ChunkGuide("identity", 0, steps, self.runtime.engine.device)
-        self._stage = Stage()
+        self._stage = SceneStore()
 
     def close(self) -> None:
         """Give every GL context back."""
@@ -221,17 +221,17 @@ class Evaluator:
         return self.settings.routing and self.runtime.checkpoint.config.moe.num_experts > 0
 
     def _begin(self, case: Case, sim: Any) -> _Running:
-        wish = self.settings
-        sentences = begin(sim, case, wish.wording, wish.instruction, wish.others)
-        watch = EpisodeWatch(sim, sentences, wish.settle_s)
+        settings = self.settings
+        sentences = begin(sim, case, settings.wording, settings.instruction, settings.others)
+        watch = EpisodeWatch(sim, sentences, settings.settle_s)
         camera = None if case.control == "blind" else self._stage.camera(case.task)
         source = PolicySource(self.runtime, self._map, self._guide, case.seed)
         loop = ClosedLoop(
             self._profile,
-            StagedArms(sim, camera),
+            SimulatedArms(sim, camera),
             source,
-            sentences.first or sentences.told,
-            wish.loop(),
+            sentences.first or sentences.instruction,
+            settings.loop(),
             self._map.model_from_state,
             sentences.change,
         )

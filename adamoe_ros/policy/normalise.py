@@ -126,7 +126,7 @@ def load_norm_stats(path: Path) -> NormStats:
     try:
         read = NormStats.model_validate(tree)
     except ValidationError as error:
-        raise ContractError(validation_lines(path.name, error)) from error
+        raise ContractError(validation_lines(path.name, error, NormStats)) from error
     if ignored:
         names = ", ".join(ignored[:10]) + (f" and {len(ignored) - 10} more" * (len(ignored) > 10))
         _log.warning("%s: left alone: %s", path, names)

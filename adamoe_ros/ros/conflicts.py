@@ -7,11 +7,13 @@ Two sources. The graph says who has a publisher at all; a process that was kille
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
@@ -21,6 +23,7 @@ from adamoe_ros.contract.errors import problem
 ALIVE_S = (
     2.0  # a publisher that was heard within this time is there; a status comes at 1 Hz or more
 )
+_NAMED_S = 2.0  # s after which a publisher's node would have its name
 _DECIDED_S = 1.2  # s after which another living node would have been heard
 _UNNAMED = "_NODE_NAME_UNKNOWN_"
 _GID = 16  # bytes that all distributions have
@@ -61,7 +64,7 @@ class PublisherGraph:
             self._unnamed.pop(gid, None)
             return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
         since = self._unnamed.setdefault(gid, time.monotonic())
-        return "a publisher without a node" if time.monotonic() - since > ALIVE_S else ""
+        return "a publisher without a node" if time.monotonic() - since > _NAMED_S else ""
 
     def several(self, topic: str) -> bool:
         """Whether there is more than one publisher."""
@@ -109,8 +112,7 @@ class _Heard:
 class HeardPublishers:
     """The living publishers of one topic, by their messages."""
 
-    def __init__(self, alive_s: float = ALIVE_S) -> None:
-        self._alive_s = alive_s
+    def __init__(self) -> None:
         self._heard: dict[bytes, _Heard] = {}
 
     def note(self, gid: bytes, now: float, parts: Iterable[str] = ("",)) -> None:
@@ -124,7 +126,7 @@ class HeardPublishers:
         if not gid:
             return
         heard = self._heard.get(gid)
-        if heard is None or now - heard.last > self._alive_s:
+        if heard is None or now - heard.last > ALIVE_S:
             self._heard[gid] = _Heard(frozenset(parts), now, now)
             return
         heard.last = now
@@ -136,7 +138,7 @@ class HeardPublishers:
 
         One that ended before the other began, as at a restart, is no rival.
         """
-        alive = [(g, h) for g, h in self._heard.items() if now - h.last <= self._alive_s]
+        alive = [(g, h) for g, h in self._heard.items() if now - h.last <= ALIVE_S]
         self._heard = dict(alive)
         return [
             (one, other)
@@ -149,7 +151,8 @@ class HeardPublishers:
 class SoleNode:
     """Is this node the only one of its kind? By the status that each of them publishes.
 
-    The topic is listened to only while the graph has more than one publisher of it.
+    The topic is listened to only while the graph has more than one publisher of it. ``look`` is for one
+    thread, the rest for any.
 
     Args:
         node: with a publisher on the topic.
@@ -163,17 +166,21 @@ class SoleNode:
         self._graph, self._heard_publishers = PublisherGraph(node), HeardPublishers()
         self._subscription: Subscription[Any] | None = None
         self._since = 0.0
+        self._lock = threading.Lock()
+        self._group = MutuallyExclusiveCallbackGroup()  # a transition may hold the node's own
 
     def _note(self, message: Any, info: Any) -> None:
-        self._heard_publishers.note(publisher_gid(info), time.monotonic())
+        with self._lock:
+            self._heard_publishers.note(publisher_gid(info), time.monotonic())
 
     def look(self) -> None:
         """Begin or end to listen; often, it is cheap."""
         several = self._graph.several(self._topic)
         if several and self._subscription is None:
-            self._heard_publishers, self._since = HeardPublishers(), time.monotonic()
+            with self._lock:
+                self._heard_publishers, self._since = HeardPublishers(), time.monotonic()
             self._subscription = self._node.create_subscription(
-                self._kind, self._topic, self._note, self._profile
+                self._kind, self._topic, self._note, self._profile, callback_group=self._group
             )
         elif not several and self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
@@ -187,7 +194,9 @@ class SoleNode:
 
     def lines(self) -> list[str]:
         """Another living node of this kind, for people; empty: there is none."""
-        if self._subscription is None or not self._heard_publishers.rivals(time.monotonic()):
+        with self._lock:
+            rivals = self._heard_publishers.rivals(time.monotonic())
+        if self._subscription is None or not rivals:
             return []
         names = self._graph.names(self._topic)
         got = f"{len(names)} ({', '.join(names)})"

@@ -26,13 +26,13 @@ from adamoe_ros.ros import shared_memory
 
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 PICTURES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-PREPARED = "ADAMOE_ROS_TRANSPORTS"  # set by ``prepare``: "udp", or "chosen" by the user
+_PREPARED = "ADAMOE_ROS_TRANSPORTS"  # path of the profile that ``prepare`` wrote
 _BUILTIN = "FASTDDS_BUILTIN_TRANSPORTS"
 _RANGE, _LOCALHOST_ONLY = "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"
 _PEERS = "ROS_STATIC_PEERS"
 _SHIPPED = "adamoe_participant"  # profile name in config/fastdds.xml, which is for drivers
 _SEND = "SHM?max_msg_size=16MB&sockets_size=32MB"  # a segment of 64 MiB: frames of several cameras
-_RECEIVE = "SHM?max_msg_size=16MB&sockets_size=256KB"  # pictures lie in their senders' segments
+_RECEIVE = "SHM?sockets_size=256KB"  # 512 KiB: pictures lie in their senders' segments
 _TRIES = 8  # participants, of which one reads a port that nobody lost
 
 _PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
@@ -98,10 +98,8 @@ def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     Raises:
         ContractError: RMW_IMPLEMENTATION names one that is not installed.
     """
-    if environment.get(PREPARED) or not chosen_rmw(environment).startswith("rmw_fastrtps"):
-        return
-    if chosen_transports(environment):
-        environment[PREPARED] = "chosen"
+    fastdds = chosen_rmw(environment).startswith("rmw_fastrtps")
+    if not fastdds or prepared(environment) or chosen_transports(environment):
         return
     old = environment.get("ROS_DISTRO") == "humble"  # it knows no FASTDDS_BUILTIN_TRANSPORTS
     local = (
@@ -119,16 +117,28 @@ def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     )
     for variable in PROFILE_VARIABLES:
         environment.pop(variable, None)
-    environment[profile_variable(environment)] = str(path)
+    environment[profile_variable(environment)] = environment[_PREPARED] = str(path)
     environment[_BUILTIN] = "NONE"
-    environment[PREPARED] = "udp"
     if local:
         environment[_RANGE] = "SYSTEM_DEFAULT"
         environment.pop(_LOCALHOST_ONLY, None)
 
 
+def prepared(environment: MutableMapping[str, str] = os.environ) -> bool:
+    """Whether ``prepare`` chose the transports, here or in the process that started this one."""
+    path = environment.get(_PREPARED, "")
+    return (
+        bool(path)
+        and path == environment.get(profile_variable(environment))
+        and environment.get(_BUILTIN) == "NONE"
+        and Path(path).is_file()
+    )
+
+
 def chosen_transports(environment: MutableMapping[str, str] = os.environ) -> str:
     """``NAME=value`` by which a user chose transports of Fast DDS; empty: none did."""
+    if prepared(environment):
+        return ""
     for name in PROFILE_VARIABLES:
         value = environment.get(name, "")
         if value and not _is_shipped(Path(value)):
@@ -175,7 +185,7 @@ class PictureNode:
 
     def __init__(self, main: Any, sends: bool) -> None:
         self._main, self._sends = main, sends
-        self._apart = os.environ.get(PREPARED) == "udp" and os.environ.get("ROS_DISTRO") != "humble"
+        self._apart = prepared() and os.environ.get("ROS_DISTRO") != "humble"
         self.node = self._make() if self._apart else main
 
     @property

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from adamoe_ros.data import svg
 from adamoe_ros.policy.checkpoint import write_checkpoint
 from adamoe_ros.policy.tensor_writer import specs_of
 from adamoe_ros.training.data_manifest import provenance
@@ -20,7 +21,7 @@ from adamoe_ros.training.starting_point import Start
 from adamoe_ros.training.trainer import Trainer
 from adamoe_ros.training.training_log import LOG_FILE, read_lines
 
-RECORD, CURVE = "training.json", "curve.png"
+RECORD, CURVE = "training.json", "curve.svg"
 
 
 def half_weights(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -52,7 +53,7 @@ def training_record(trainer: Trainer, start: Start) -> dict[str, Any]:
 
 
 def write_policy(trainer: Trainer, start: Start, folder: Path, picture: bool = True) -> Path:
-    """The averaged weights as a checkpoint folder with ``training.json`` and ``curve.png``.
+    """The averaged weights as a checkpoint folder with ``training.json`` and ``curve.svg``.
 
     Every process must call it; the first one writes.
 
@@ -89,30 +90,28 @@ def write_policy(trainer: Trainer, start: Start, folder: Path, picture: bool = T
 
 
 def curve_picture(record: dict[str, Any]) -> bytes:
-    """PNG of the losses over steps, with the roll-outs' success where there were any."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for axis, names in zip(
-        axes, (("flow", "objects"), ("balance", "top_expert_share")), strict=True
+    """SVG of the losses over steps, with the roll-outs' success where there were any."""
+    frame = svg.Frame(width=460, height=240, right=20)
+    success = [{"step": row["step"], **row["evaluation"]} for row in record["evaluations"]]
+    charts = []
+    for title, rows, log in (
+        ("log10 of the loss", (("flow", record["curve"]), ("objects", record["curve"])), True),
+        (
+            "mixture, roll-outs",
+            (
+                ("balance", record["curve"]),
+                ("top_expert_share", record["curve"]),
+                ("success", success),
+            ),
+            False,
+        ),
     ):
-        for name in names:
-            points = [(row["step"], row[name]) for row in record["curve"] if name in row]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=name, linewidth=1)
-        axis.set_xlabel("step")
-        axis.grid(alpha=0.3)
-    axes[0].set_yscale("log")
-    success = [(row["step"], row["evaluation"]["success"]) for row in record["evaluations"]]
-    if success:
-        axes[1].plot(*zip(*success, strict=True), "o-", label="success")
-    for axis in axes:
-        if axis.get_legend_handles_labels()[1]:
-            axis.legend(fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    pyplot.close(figure)
-    return stream.getvalue()
+        lines = []
+        for tone, (name, points) in enumerate(rows):
+            known = [(row["step"], row[name]) for row in points if name in row]
+            if known:
+                x, y = np.array(known, float).T
+                values = np.log10(np.maximum(y, 1e-12)) if log else y
+                lines.append(svg.Series(name, x, values, tone))
+        charts.append((title, lines, svg.line_chart(lines, name=title, frame=frame)))
+    return svg.document(charts, frame).encode()

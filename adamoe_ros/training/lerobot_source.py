@@ -109,6 +109,8 @@ def chosen_cameras(dataset: Dataset, wanted: Mapping[str, str] | None) -> dict[s
     """
     known = dataset.cameras
     if wanted is None:
+        for name in dataset.depth_cameras:
+            print(f"{dataset.folder}: {name} is a depth map and is left out", file=sys.stderr)
         return dict(known)
     problems, found = Problems(), {}
     for slot, name in wanted.items():
@@ -116,7 +118,8 @@ def chosen_cameras(dataset: Dataset, wanted: Mapping[str, str] | None) -> dict[s
         if short in known:
             found[slot] = known[short]
         elif short in dataset.depth_cameras:
-            where, do = f"{dataset.folder}: camera of {slot}", "name another in data.cameras"
+            where = f"{dataset.folder}: camera of {slot}"
+            do = f"name one of {', '.join(known) or 'none'} in data.cameras"
             problems.add(where, "RGB pictures", f"{short!r}, a depth map", do)
         else:
             where, got = f"{dataset.folder}: camera of {slot}", f"{', '.join(known) or 'none'}"

@@ -206,7 +206,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingCon
         return TrainingConfig.model_validate(tree)
     except ValidationError as error:
         where = path.name if path else "training settings"
-        raise ContractError(validation_lines(where, error)) from error
+        raise ContractError(validation_lines(where, error, TrainingConfig)) from error
 
 
 def dump_config(config: TrainingConfig) -> str:
@@ -228,7 +228,7 @@ def _read_tree(path: Path | None) -> dict[str, Any]:
                 "see config/training for examples",
             )
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).replace("\n", " ")
         raise ContractError(problem(str(path), "valid YAML", reason, "correct it")) from error
     if tree is not None and not isinstance(tree, dict):

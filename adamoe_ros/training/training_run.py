@@ -215,6 +215,7 @@ def train(
         run.trainer.evaluate = lambda: _evaluate(run, checkpoint, roll_out)
     run.trainer.run()
     write_policy(run.trainer, run.start, checkpoint)
+    run.trainer.processes.wait()  # nobody leaves before everything is on disk
     stop_processes()
     return checkpoint
 

@@ -35,9 +35,9 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import CommandTopic, command_topics
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
-from adamoe_ros.ros import names, qos
+from adamoe_ros.ros import names, qos, transports
 from adamoe_ros.ros.control.command_outputs import message_type
-from adamoe_ros.ros.sim.loopback_node import READERS
+from adamoe_ros.streams.commands import topic_codec
 from adamoe_ros.streams.messages import stamp_ns
 
 START = 60.0  # s for a process to answer; generous, because the machine may be busy
@@ -94,10 +94,14 @@ def in_executor(executor: SingleThreadedExecutor, work: Callable[[], Any]) -> An
 class Process:
     """A child process with its output in a file."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(
+        self, command: list[str], log: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self.log = log
         self._stream = log.open("w")
-        self.child = subprocess.Popen(command, stdout=self._stream, stderr=subprocess.STDOUT)
+        self.child = subprocess.Popen(
+            command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment
+        )
 
     def stop(self, number: int = signal.SIGINT, timeout: float = 10.0) -> int:
         """Signal and wait; kills what does not end. Returns the exit code."""
@@ -190,14 +194,14 @@ class Probe:
             self._listen(topic, f"control_node/shadow/{topic.target.topic}")
 
     def _listen(self, topic: CommandTopic, name: str) -> None:
-        kind, read = message_type(topic), READERS[topic.target.type]
+        kind, codec = message_type(topic), topic_codec(topic)
         samples = self.commands.setdefault(name, [])
 
         def note(message: Any) -> None:
-            values, joints = read(message)
+            command = codec.decode(message, topic.names)
             header = getattr(message, "header", None)
             stamp = stamp_ns(header.stamp) if header else 0
-            samples.append(Sample(time.monotonic(), stamp, np.array(values), tuple(joints)))
+            samples.append(Sample(time.monotonic(), stamp, command.positions[0], command.names))
             if isinstance(message, JointTrajectory):
                 self.trajectories.setdefault(name, []).append(message)
 
@@ -455,3 +459,4 @@ def isolate() -> None:
     """A ROS domain of this process's own, on this machine only."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    transports.prepare()  # an observer that shares memory with a dead process is late itself

@@ -141,7 +141,8 @@ class PolicyRig(Rig):
         super().__init__(folder, str(self.robot), {"cameras": True}, **(control or {}))
         shared = {"robot": self.robot, "checkpoint": self.checkpoint, "autostart": True}
         parameters = {**shared, "device": "cpu", "threads": 1, "seed": 1}
-        parameters |= {"max_observation_age": MAX_AGE, "input_timeout": 20.0, **policy}
+        parameters |= {"max_observation_age": MAX_AGE, "input_patience": 0.0, "input_timeout": 20.0}
+        parameters |= policy
         self.policy_command = node_command(
             "adamoe_ros.ros.policy.policy_node", "PolicyNode", parameters, threads=4
         )

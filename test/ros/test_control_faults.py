@@ -86,7 +86,7 @@ def test_joint_states_that_do_not_fit_count_as_none(rig: Rig, fault: str) -> Non
     documented = rig.profile.arms["left"].state.timeout + period(rig)
     check_time(f"joint states with {fault}", took, documented)
     assert_still(rig)
-    said = {"missing_joint": "expected the joints gripper", "nan": "expected finite positions"}
+    said = {"missing_joint": "fresh stamps of left/gripper", "nan": "expected finite positions"}
     rig.probe.wait(lambda: said[fault] in rig.processes["control"].text, "the log line")
 
 

@@ -251,6 +251,10 @@ class Bag:
         self.unreadable[topic] += 1
         self._left_out.setdefault(topic, line)
 
+    def note(self, line: str) -> None:
+        """Add damage that was met elsewhere to ``problems``."""
+        self._notes.append(line)
+
     def assume(self, topic: str, kind: str) -> None:
         """Read a topic, of which the recorder stored no type, as messages of one."""
         entry = self.topics[topic]

@@ -278,7 +278,7 @@ def _depth(key: str, raw: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
     pixels = str(marks.get("video.pix_fmt") or "")
     words = key.lower().replace(".", "_").replace("-", "_").split("_")
     alone = len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
-    return pixels.startswith("gray") or "depth" in words or alone
+    return pixels.startswith(("gray1", "depth")) or "depth" in words or alone
 
 
 # --- tasks and episodes -------------------------------------------------------------------------
@@ -309,8 +309,8 @@ def _numbered(records: list[Record]) -> dict[int, str]:
             got = {name: values.get(name) for name in ("task_index", "task")}
             raise ContractError(problem(where, "task_index and a sentence", got, _AGAIN))
         if found.setdefault(number, sentence or "") != (sentence or ""):
-            got = f"{found[number]!r} and {sentence!r}"
-            raise ContractError(problem(where, f"one sentence for task {number}", got, _AGAIN))
+            both = f"{found[number]!r} and {sentence!r}"
+            raise ContractError(problem(where, f"one sentence for task {number}", both, _AGAIN))
     return found
 
 

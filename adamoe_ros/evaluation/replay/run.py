@@ -174,7 +174,7 @@ class BagReplay:
     ) -> None:
         self._bag, self._profile, self._settings = bag, profile, settings
         self._predictors, self._listeners = predictors, listeners or Listeners()
-        self.info = read_info(bag.path, bag.files.custom)
+        self.info = read_info(bag.path, bag.files.custom, bag.note)
         self.stream = BagStream(bag, profile, None, self._options())
         self.record = BagRecord(bag.path, [self._new_record(i) for i in range(len(predictors))])
         self.record.truth = self._choose_truth()
@@ -254,9 +254,9 @@ class BagReplay:
     def _joints(self, event: Event) -> None:
         wanted = "command" if self.record.truth == "command" else "state"
         if event.kind == wanted:
-            self._truth.add(event.stamp_ns, *event.value)
+            self._truth.add(event.stamp_ns, event.value)
         if event.kind == "state":
-            self._pose.add(event.stamp_ns, *event.value)
+            self._pose.add(event.stamp_ns, event.value)
             pose = self._pose.held(event.stamp_ns) if self._predictors else None
             if pose is not None:
                 for record in self.record.policies:

@@ -70,6 +70,10 @@ def export_checkpoint(
     for name in sorted(wanted.keys() ^ tensors.keys()):
         expected, got = ("a tensor", "none") if name in wanted else ("no such tensor", "one")
         problems.add(f"{folder / WEIGHTS}: {name}", expected, got, "take a whole checkpoint")
+    shapes = {name: tuple(tensors[name].shape) for name in wanted.keys() & tensors.keys()}
+    for name in sorted(n for n in shapes if shapes[n] != tuple(wanted[n]))[:10]:
+        expected = f"{tuple(wanted[name])} as in config.json"
+        problems.add(f"{folder / WEIGHTS}: {name}", expected, shapes[name], "copy it again")
     if format == "lerobot":
         lerobot_files.check(checkpoint, problems)
     problems.raise_if_any()

@@ -148,7 +148,7 @@ def _vector(source: Path, step: dict[str, Any], feature: str) -> FeatureStats | 
     """Statistics of one feature from the step's state file; None without any."""
     if not step.get("state_file"):
         return None
-    tensors = open_safetensors(source / step["state_file"])
+    tensors = open_safetensors(source / str(step["state_file"]))
     values = {
         name: tuple(tensors[f"{feature}.{name}"].read().double().flatten().tolist())
         for name in _STATISTICS

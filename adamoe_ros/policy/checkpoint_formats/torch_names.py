@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from adamoe_ros.contract.errors import Problems
+from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
-from adamoe_ros.policy.checkpoint_formats.rules import Rule, Sizes, repeated, single, vote
+from adamoe_ros.policy.checkpoint_formats.rules import Rule, Sizes, expanded, repeated, single, vote
 from adamoe_ros.policy.checkpoint_formats.sources import TensorSource
 
 JOINT = "paligemma_with_expert"
@@ -126,6 +127,12 @@ def torch_rules(embedding: str = EMBED) -> list[Rule]:
         rules.append(single(f"{name}.weight", f"{name}.weight", outer, inner))
         rules.append(single(f"{name}.bias", f"{name}.bias", outer))
     return rules
+
+
+def pi0_names(config: ModelConfig) -> dict[str, str]:
+    """Canonical name -> ours, of every tensor of a dense pi0 with these depths."""
+    depths = {"layers": config.prefix.depth, "vision_layers": config.vision.depth}
+    return {rule.source: rule.parts[0].target for rule in expanded(torch_rules(), depths)}
 
 
 def embedding_name(names: Iterable[str]) -> str:

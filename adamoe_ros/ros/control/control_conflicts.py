@@ -25,8 +25,6 @@ from adamoe_ros.ros.conflicts import (
     publisher_gid,
 )
 
-_CHUNK_ALIVE_S = 5.0  # chunks come once a second or so
-
 
 class ControlConflicts:
     """Collects them.
@@ -40,9 +38,11 @@ class ControlConflicts:
         self._sole = SoleNode(
             node, ControlStatus, names.CONTROL_STATUS, qos.CONTROL_STATUS, names.CONTROL_NODE
         )
-        self._policy, self._chunks = HeardPublishers(), HeardPublishers(_CHUNK_ALIVE_S)
+        self._policy, self._chunks = HeardPublishers(), HeardPublishers()
         self._chunk_gid = b""
-        self.forget_robot()
+        self._commands: list[str] = []
+        self._joints: dict[str, frozenset[str]] = {}
+        self._drivers: dict[str, HeardPublishers] = {}
 
     def watch_robot(self, profile: RobotProfile, shadow: bool) -> None:
         """Look at the topics of a robot as well; with ``shadow`` its commands are not ours."""
@@ -56,9 +56,7 @@ class ControlConflicts:
 
     def forget_robot(self) -> None:
         """The node is not configured any more."""
-        self._commands: list[str] = []
-        self._joints: dict[str, frozenset[str]] = {}
-        self._drivers: dict[str, HeardPublishers] = {}
+        self._commands, self._joints, self._drivers = [], {}, {}
 
     def note_state(self, topic: str, joints: Sequence[str], info: Any) -> None:
         """A joint state came on a topic of the profile; without names it is about all its joints."""

@@ -66,15 +66,6 @@ def diagnostics(status: Any, timing: Timing) -> Sequence[Diagnostic]:
     ]
 
 
-def others_diagnostic(conflict: str, clocks: Sequence[str]) -> Diagnostic:
-    """Other nodes that have a hand in the robot, and clocks that differ from this computer's."""
-    if conflict:
-        return Diagnostic("others", Level.ERROR, "; ".join([conflict, *clocks]))
-    if clocks:
-        return Diagnostic("others", Level.WARN, "; ".join(clocks))
-    return Diagnostic("others", Level.OK, "no other node commands this robot; clocks agree")
-
-
 def _motion(status: Any) -> Diagnostic:
     text = _MODES[status.mode] + (" (shadow: nothing moves)" if status.shadow else "")
     if status.hold_cause:

@@ -21,10 +21,11 @@ from rclpy.timer import Timer
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.control.core import ControlCore
+from adamoe_ros.control.settings import Cause
 from adamoe_ros.control.status import Mode
 from adamoe_ros.control.workspace import load_workspace
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
@@ -35,13 +36,13 @@ from adamoe_ros.ros.control.control_diagnostics import (
     Timing,
     advice,
     diagnostics,
-    others_diagnostic,
 )
 from adamoe_ros.ros.control.control_inputs import ControlInputs
 from adamoe_ros.ros.control.control_messages import chunk_from_message, status_message
 from adamoe_ros.ros.control.control_parameters import ControlParameters
 from adamoe_ros.ros.control.realtime import lock_memory, quiet_garbage_collector, use_fifo
 from adamoe_ros.ros.control.ticks import TickMonitor
+from adamoe_ros.ros.diagnostics import others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import Diagnostic, DiagnosticsPublisher, Level
 from adamoe_ros.ros.lifecycle import ManagedNode
 from adamoe_ros.streams.clocks import Delays, clock_difference
@@ -114,24 +115,17 @@ class ControlNode(ManagedNode[ControlParameters]):
         """The newest whole joint state.
 
         Raises:
-            ContractError: a topic is silent or its stamps are old, each in one line.
+            ContractError: joints that are silent or whose stamps are old, one line per topic.
         """
         if self._inputs is None:
             raise ValueError("there are inputs between setup and teardown only")
-        problems, reader = Problems(), self._inputs.reader
-        for topic in reader.missing():
-            do = f"start the driver, or correct the topic ('adamoe doctor --robot {self.params.robot} --live')"
-            problems.add(f"joint states on {topic}", "a message", "none yet", do)
-        problems.raise_if_any()
-        sample = reader.sample
-        if sample is None or now > sample.valid_until_ns:
-            age = (now - sample.stamp_ns) / 1e9 if sample else 0.0
-            do = "start the driver again, or set use_sim_time as it has it"
-            do = "; ".join(self._clock_differences()) or do
-            problems.add("joint states", "fresh stamps", f"{age:.2f} s old ones", do)
-        problems.raise_if_any()
+        do = f"start the driver, or correct the topic ('adamoe doctor --robot {self.params.robot} --live')"
+        reader = self._inputs.reader
+        problems, sample = reader.problems(now, do), reader.sample
+        if problems:
+            raise ContractError([*problems, *self._clock_differences()])
         if sample is None:
-            raise ValueError("no topic is missing, so there is a sample")
+            raise ValueError("every joint is fresh, so there is a sample")
         return sample
 
     def stop(self) -> None:
@@ -266,6 +260,8 @@ class ControlNode(ManagedNode[ControlParameters]):
 
     def _announce(self, mode: Mode, cause: str) -> None:
         hint = advice(cause)
+        if cause == Cause.STATE_STALE and self._inputs is not None:
+            hint = "; ".join(self._inputs.reader.problems(self._now())) or hint
         line = f"{mode.name}" + (f": {cause}" if cause else "") + (f"; {hint}" if hint else "")
         if mode == Mode.ESTOP:
             self.get_logger().error(line)

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.contract.manifest import CheckpointManifest, load_manifest
+from adamoe_ros.contract.manifest import CHECKPOINT_FILES, CheckpointManifest, load_manifest
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
@@ -16,7 +16,6 @@ from adamoe_ros.ros.doctor.report import Report
 from adamoe_ros.ros.policy.policy_checks import mismatches
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 
-_FILES = ("config.json", "model.safetensors", "norm_stats.json", "manifest.json")
 _MATCH = "match"
 _ANY_HORIZON = 1  # only parameters that differ from their defaults are compared with it
 _WORKSPACE = 1.25  # device memory needed per byte of weights: activations, caches, graphs
@@ -28,7 +27,8 @@ def check_profile(report: Report, robot: str) -> RobotProfile | None:
         profile = load_profile(profile_path(robot, robots_dir()))
     except ContractError as error:
         for line in error.problems:
-            report.add("profile", robot, "fail", line)
+            where, _, text = line.partition(": ")
+            report.add("profile", where, "fail", text)
         return None
     joints, cameras = len(profile.joint_ids), len(profile.present_cameras)
     report.add("profile", robot, "ok", f"{joints} joints, {cameras} cameras: {profile.description}")
@@ -44,7 +44,7 @@ def check_profile(report: Report, robot: str) -> RobotProfile | None:
 
 def check_checkpoint(report: Report, folder: Path) -> CheckpointManifest | None:
     """Files, manifest, and the size of the weights."""
-    missing = [name for name in _FILES if not (folder / name).is_file()]
+    missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
     if missing:
         do = "point --checkpoint at a folder made by 'adamoe convert' or 'adamoe train'"
         report.add("checkpoint", str(folder), "fail", f"without {', '.join(missing)}; {do}")

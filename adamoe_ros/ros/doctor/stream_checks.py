@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from adamoe_ros.ros.doctor.report import Check, Outcome
+from adamoe_ros.streams.messages import STANDING, clock_line, standing_line
 
 _AREA = "robot"
 _RATE_SHARE = 0.8  # of the expected rate
@@ -94,8 +95,11 @@ def _stamps(topic: str, arrivals: Arrivals) -> Check:
         do = "the driver must stamp its messages; alignment of cameras and joints needs it"
         return Check(_AREA, name, "fail", f"all zero; {do}", values)
     if abs(median) > _SKEW:
-        do = "synchronise the hosts' clocks (chrony), or set use_sim_time on both sides or none"
-        return Check(_AREA, name, "fail", f"{median:.2f} s before receipt; {do}", values)
+        stamp = arrivals.stamps_ns[-1]
+        line = clock_line(stamp, stamp + round(median * 1e9))
+        return Check(_AREA, name, "fail", line, values)
+    if len(arrivals.stamps_ns) > STANDING and len(set(arrivals.stamps_ns)) == 1:
+        return Check(_AREA, name, "fail", standing_line(arrivals.stamps_ns[0]), values)
     if median < -_FUTURE:
         do = "synchronise the hosts' clocks (chrony)"
         return Check(_AREA, name, "warn", f"{-median * 1e3:.0f} ms in the future; {do}", values)

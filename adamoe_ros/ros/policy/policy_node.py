@@ -23,10 +23,11 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.msg import ActionChunk as ActionChunkMsg
 from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatus
 from adamoe_ros.ros import names, qos
-from adamoe_ros.ros.diagnostics import Diagnostic
+from adamoe_ros.ros.conflicts import SoleNode
+from adamoe_ros.ros.diagnostics import Diagnostic, others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
-from adamoe_ros.ros.policy.goal_executor import GoalExecutor, input_lines
+from adamoe_ros.ros.policy.goal_executor import LONGEST_INSTRUCTION, GoalExecutor, input_lines
 from adamoe_ros.ros.policy.policy_checks import state_out_of_range
 from adamoe_ros.ros.policy.policy_diagnostics import PolicyReport, diagnostics, status_message
 from adamoe_ros.ros.policy.policy_engine import PolicyEngine
@@ -36,7 +37,10 @@ from adamoe_ros.ros.policy.policy_messages import chunk_message, expert_messages
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 from adamoe_ros.ros.policy.policy_worker import Inference, PolicyWorker, Work
 from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
+from adamoe_ros.streams.clocks import Delays, clock_difference
+from adamoe_ros.streams.messages import stamp_ns
 
+_LOG_EVERY = 5.0  # s between lines about the same
 _INPUT_POLL = 0.05  # s between looks while activation waits for inputs
 _HEARING_PERIOD = 1.0  # s between looks whether what is published is heard
 
@@ -55,6 +59,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         self._worker: PolicyWorker | None = None
         self._goals: GoalServer | None = None
         self._goal_executor = GoalExecutor(self)
+        self._sole = SoleNode(
+            self, PolicyStatus, names.POLICY_STATUS, qos.POLICY_STATUS, "policy_node"
+        )
+        self._conflict = ""
+        self._control_delays = Delays()
         self._report = PolicyReport(self.params.latency_window)
         self._chunks = self.create_publisher(ActionChunkMsg, names.ACTION_CHUNK, qos.CHUNK)
         self._motion = self.create_publisher(MotionCommand, names.MOTION, qos.MOTION)
@@ -69,19 +78,19 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         self._diagnostics = DiagnosticsPublisher(
             self,
             self._collect_diagnostics,
-            say=self._say,
+            log=self._log_diagnostic,
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
         self._reported: tuple[str, ...] = ()
         self._clock_reader = self._read_clock()
         # steady: the heartbeat must go on when a simulator's clock stands still
-        for period, callback in (
-            (1.0 / self.params.status_rate, self._publish_status),
+        for period, timed in (
+            (1.0 / self.params.status_rate, self._beat),
             (_HEARING_PERIOD, self._check_hearing),
         ):
             self.create_timer(
                 period,
-                callback,
+                timed,
                 callback_group=MutuallyExclusiveCallbackGroup(),
                 clock=Clock(clock_type=ClockType.STEADY_TIME),
             )
@@ -130,6 +139,10 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         engine, inputs = self._engine, self._inputs
         assert engine is not None and inputs is not None
         observation = self._first_observation(inputs)
+        if self._conflict or self._sole.undecided:
+            do = "wait a second; activation is tried again with autostart"
+            ghost = problem(names.POLICY_STATUS, "one publisher", "another one, silent so far", do)
+            raise ContractError(self._conflict or ghost)
         if self.params.check_state:
             lines = state_out_of_range(
                 engine.joint_map.joint_ids,
@@ -192,9 +205,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def _deliver(self, chunk: ActionChunk, observation: Observation, made: Inference) -> None:
         age = (self.now_ns() - chunk.stamp_ns) / 1e9
+        self._goal_executor.count_chunk(
+            chunk.generation, chunk.chunk_id
+        )  # control may answer at once
         self._chunks.publish(chunk_message(chunk, observation, made.stages.get("total", 0.0)))
         self._report.note(made, age)
-        self._goal_executor.count_chunk(chunk.generation)
         self._publish_status()
 
     def _inference_failed(self, generation: int, line: str) -> None:
@@ -225,9 +240,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def _on_instruction(self, message: String) -> None:
         sentence = message.data.strip()
-        if not sentence:
+        if not 0 < len(sentence) <= LONGEST_INSTRUCTION:
+            got = f"{len(sentence)} characters" if sentence else "an empty one"
             self.get_logger().error(
-                problem(names.INSTRUCTION, "a sentence", "an empty one", "it is ignored")
+                problem(names.INSTRUCTION, "a sentence", got, "it is ignored"),
+                throttle_duration_sec=_LOG_EVERY,
             )
             return
         if self._goal_executor.instruct(sentence):
@@ -238,8 +255,20 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def _on_control(self, message: ControlStatus) -> None:
         self._goal_executor.hear_control(message)
+        self._control_delays.note(stamp_ns(message.header.stamp), self.now_ns())
         if self._inputs is not None:
             self._inputs.take_commanded(message.header.stamp, message.commanded)
+
+    def _find_conflict(self) -> None:
+        self._sole.look()
+        line = "; ".join(self._sole.lines())
+        if line and line != self._conflict:
+            self.get_logger().error(line)
+        self._conflict = line
+
+    def _beat(self) -> None:
+        self._find_conflict()
+        self._publish_status()
 
     def _publish_status(self) -> None:
         message = status_message(
@@ -257,11 +286,19 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self._diagnostics.refresh()
 
     def _collect_diagnostics(self) -> list[Diagnostic]:
-        return diagnostics(
+        found = diagnostics(
             self._report, self._inputs, self._engine, self._goal_executor, self.state_name
         )
+        return [*found, others_diagnostic(self._conflict, self._control_clock())]
 
-    def _say(self, diagnostic: Diagnostic) -> None:
+    def _control_clock(self) -> list[str]:
+        """How the clock of control_node's computer differs, one line; simulation time is everybody's."""
+        if self.get_parameter("use_sim_time").value:
+            return []
+        line = clock_difference(self._control_delays, "control_node's computer")
+        return [line] if line else []
+
+    def _log_diagnostic(self, diagnostic: Diagnostic) -> None:
         """What diagnostics found, for those who read the log; activation tells its own."""
         if self.active and diagnostic.name != "goal":
             self.get_logger().warning(f"{diagnostic.name}: {diagnostic.message}")
@@ -293,7 +330,12 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         message.header.stamp = self.get_clock().now().to_msg()
         self._motion.publish(message)
 
-    def say(self, line: str) -> None:
+    @property
+    def conflict(self) -> str:
+        """Another policy_node for the same robot, one line; empty: there is none."""
+        return self._conflict
+
+    def log_goal(self, line: str) -> None:
         """Log a goal's begin or end."""
         self.get_logger().info(line)
 

@@ -106,9 +106,16 @@ class PolicyParameters(ManagedParameters):
     )
     max_observation_age: float = param(
         0.5,
-        "Older observations are not acted upon, and a goal ends with INPUT_LOST.",
+        "With older observations the arms hold.",
         unit="s",
         bounds=(0.02, 5.0),
+        dynamic=True,
+    )
+    input_patience: float = param(
+        2.0,
+        "How long the arms hold for inputs that are late, and go on, before the goal ends with INPUT_LOST.",
+        unit="s",
+        bounds=(0.0, 60.0),
         dynamic=True,
     )
     check_state: bool = param(

@@ -70,36 +70,41 @@ class Observer:
         joints = [joint["limits"] for arm in ("left", "right") for joint in arms[arm]["joints"]]
         self._joints = [(*j["position"], j["velocity"], j["acceleration"]) for j in joints]
         self._last: list[float] | None = None
-        self._speed = [0.0] * len(joints)
+        self._speed: list[float] | None = None
         self.largest = Counter[str]()
         self.moved = 0
 
     def forget(self) -> None:
-        """The next command begins anew: activation, reset."""
-        self._last = None
+        """The next command begins anew: activation, reset. It may move already from where nobody saw."""
+        self._last = self._speed = None
 
     def stopped(self) -> None:
         """Somebody stopped the arms."""
-        self._speed = [0.0] * len(self._joints)
+        if self._last is not None:
+            self._speed = [0.0] * len(self._joints)
 
     def see(self, command: list[float], period_s: float) -> None:
         """A published command; BeyondLimitError where a limit is broken."""
+        speeds = []
         for index, (low, high, top, strongest) in enumerate(self._joints):
             value = command[index]
             if not low <= value <= high:  # NaN as well
                 raise BeyondLimitError(f"joint {index} at {value}, limits {low} to {high}")
             if self._last is None:
-                self._speed[index] = 0.0
                 continue
-            speed = (value - self._last[index]) / period_s
-            push = abs(speed - self._speed[index]) / period_s
-            self.moved += speed != 0.0
-            for kind, size, limit in (("speed", abs(speed), top), ("push", push, strongest)):
-                self.largest[kind] = max(self.largest[kind], size / limit)
-                if size > limit * (1.0 + 1e-6) + 1e-9 / period_s:
-                    raise BeyondLimitError(f"joint {index}: {kind} {size:.6g}, limit {limit}")
-            self._speed[index] = speed
+            speeds.append((value - self._last[index]) / period_s)
+            self.moved += speeds[-1] != 0.0
+            self._judge(index, "speed", abs(speeds[-1]), top, period_s)
+            if self._speed is not None:
+                push = abs(speeds[-1] - self._speed[index]) / period_s
+                self._judge(index, "push", push, strongest, period_s)
+        self._speed = speeds or None
         self._last = list(command)
+
+    def _judge(self, index: int, kind: str, size: float, limit: float, period_s: float) -> None:
+        self.largest[kind] = max(self.largest[kind], size / limit)
+        if size > limit * (1.0 + 1e-6) + 1e-9 / period_s:
+            raise BeyondLimitError(f"joint {index}: {kind} {size:.6g}, limit {limit}")
 
 
 class Adversary:

@@ -24,5 +24,6 @@ def test_no_command_is_beyond_a_limit(tmp_path: Path) -> None:
 def test_the_observer_sees_what_is_beyond(second: float, text: str) -> None:
     observer = Observer(PROFILE)
     observer.see([0.0, 0.5, 0.0, 0.5], 0.02)
+    observer.stopped()
     with pytest.raises(BeyondLimitError, match=text):
         observer.see([second, 0.5, 0.0, 0.5], 0.02)

@@ -18,7 +18,7 @@ from adamoe_ros.control.scheduling import InferencePlan
 from adamoe_ros.control.settings import Cause
 from adamoe_ros.control.status import Mode, TickResult
 from adamoe_ros.control.strategies import STRATEGIES
-from adamoe_ros.evaluation.changes import Change
+from adamoe_ros.data.recording import Change
 from adamoe_ros.evaluation.chunk_sources import ScriptedSource
 from adamoe_ros.evaluation.closed_episodes import run_together
 from adamoe_ros.evaluation.closed_loop import START_NS, ClosedLoop, LoopSettings

@@ -101,7 +101,7 @@ def test_loss_and_gradient_of_every_parameter(mixture):
     ours = dict(model.named_parameters())
     seen, moved = set(), 0
     for name, parameter in reference.named_parameters():
-        our = oracle.our_name(name)
+        our = oracle.our_name(name, model.config)
         if our is None:
             continue
         seen.add(our)

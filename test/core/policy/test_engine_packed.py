@@ -170,7 +170,7 @@ def test_choice_by_name():
 
 
 def test_thousands_of_inferences_leave_memory_flat():
-    """The smallest network; two shapes in turn. 10 000 run in ``adamoe bench --soak``."""
+    """The smallest network; two shapes in turn. 10 000 run in ``bench_engines.py --soak``."""
     config = engine_cases.CONFIGS["k=1"]().changed(
         {
             "num_views": 1, "horizon": 2, "flow_steps": 1, "prefix.depth": 1, "vision.depth": 1,

@@ -82,7 +82,7 @@ def test_transformers_reads_what_we_write(tmp_path: Path, model: AdaMoEPolicy) -
     assert not report["mismatched_keys"]
     theirs = dict(found.named_parameters())
     for name, values in theirs.items():
-        our = oracle.our_name(name)
+        our = oracle.our_name(name, model.config)
         if our is not None:
             assert torch.equal(values, model.state_dict()[our].reshape(values.shape)), name
     inputs = samples.inputs(model.config, [[1, 0, 1]], [4])

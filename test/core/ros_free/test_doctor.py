@@ -19,7 +19,7 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir, share_dir
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.ros.doctor import system
-from adamoe_ros.ros.doctor.files import check_checkpoint, weight_bytes
+from adamoe_ros.ros.doctor.files import check_checkpoint, check_profile, weight_bytes
 from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
@@ -232,3 +232,16 @@ def test_an_image_that_cannot_be_read_fails_with_the_reason(tmp_path: Path) -> N
     save_views(report, SIM, {"cam_high": message}, tmp_path)
     assert report.exit_code == 1
     assert "16UC1" in report.checks[0].text
+
+
+def test_a_profile_that_fails_is_named_once_a_line(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("extends: aloha_sim\nname: wrong\ncomand_rate: 50\n")
+    missing = tmp_path / "missing.yaml"
+    for path in (wrong, missing):
+        assert main(["doctor", "--robot", str(path)]) == 1
+        lines = [line for line in capsys.readouterr().out.splitlines() if path.name in line]
+        assert lines and all(line.count(path.name) == 1 for line in lines), lines
+    report = Report()
+    assert check_profile(report, str(wrong)) is None
+    assert "did you mean 'command_rate'?" in report.text()

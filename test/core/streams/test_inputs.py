@@ -86,5 +86,5 @@ def test_what_is_wrong_on_the_outside_is_refused_on_arrival() -> None:
     inputs = ObservationInputs(made)
     message = jpeg(made, SECOND)
     message.data = message.data[:-30]
-    with pytest.raises(ContractError, match="no end marker"):
+    with pytest.raises(ContractError, match="no end of one"):
         inputs.accept("cam_high", message, SECOND)

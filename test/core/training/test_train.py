@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.shards import read_shards, write_shard
 from adamoe_ros.training.training_config import NetworkConfig, TrainingConfig
 from adamoe_ros.training.training_run import train
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -70,7 +73,8 @@ def test_checkpoint_is_what_was_trained(
     assert record["steps"] == 6 and record["data"]["episodes"] == 4
     assert [row["step"] for row in record["curve"]] == [2, 4, 6]
     assert [row["evaluation"]["success"] for row in record["evaluations"]] == [0.5, 0.5]
-    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    curve = ElementTree.parse(folder / "curve.svg").getroot()
+    assert sum("line" in path.get("class", "") for path in curve.iter(f"{SVG}path")) >= 2
 
 
 def test_a_run_is_never_overwritten_and_goes_on(config: TrainingConfig, tmp_path: Path) -> None:
