@@ -22,7 +22,7 @@ import yaml
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.evaluation.blocks import Blocks, Job, run_blocks
-from adamoe_ros.evaluation.evaluator import EvaluationSettings
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.evaluation.judgement import PHASES
 from adamoe_ros.evaluation.machine import commit
 from adamoe_ros.evaluation.results import weights_digest
@@ -30,8 +30,7 @@ from adamoe_ros.evaluation.success import summarise
 from adamoe_ros.evaluation.usage.figures import usage
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
-from adamoe_ros.policy.upcycling import count_parameters
-from adamoe_ros.policy.widening import widen_checkpoint
+from adamoe_ros.policy.upcycling import count_parameters, widen_checkpoint
 from adamoe_ros.training.demonstration_folders import task_folder
 from adamoe_ros.training.shards import read_shards
 from adamoe_ros.training.trainer import LOG_FILE, STATE_FILE

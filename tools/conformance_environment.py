@@ -42,9 +42,16 @@ def _make(steps: Steps, interpreter: Path) -> None:
 def _pip(steps: Steps, requirements: Path, *options: str) -> None:
     index = os.environ.get("TORCH_INDEX")
     more = ["--extra-index-url", index] if index and not options else []
-    quiet = ["-q", "--disable-pip-version-check"]
-    words: list[str | Path] = [VENV / "bin/python", "-m", "pip", "install", *quiet, *more, *options]
-    steps.run([*words, "-r", requirements], "pip: a package fails", None, diagnose_pip)
+    command: list[str | Path] = [
+        VENV / "bin/python",
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+    ]
+    problem = "pip: a package could not be installed"
+    steps.run([*command, *more, *options, "-r", requirements], problem, None, diagnose_pip)
 
 
 if __name__ == "__main__":

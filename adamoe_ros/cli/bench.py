@@ -14,12 +14,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from adamoe_ros.cli.options import add_options
+from adamoe_ros.contract.policy_settings import PolicySettings
+
 _HELP: dict[str, str] = {
     "preset": "model sizes: pi0, adamoe_pi0, small, tiny",
     "depth": "layers of vision, prefix and expert; 0: the preset's",
     "vocab": "rows of the token table; 0: the preset's; fewer save memory and no time",
     "dtype": "float32 or bfloat16",
-    "device": "auto, cpu, cuda or cuda:N",
     "engines": "engines, with commas; auto: this device's",
     "mixtures": "forms of the mixture layer, with commas: auto, sparse, wide, grouped, triton",
     "int8": "8-bit weights in the action expert's feed-forward layers",
@@ -35,11 +37,12 @@ _HELP: dict[str, str] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options; the defaults are those of ``BenchSettings``, the device is chosen here."""
+    """Options; the defaults are those of ``BenchSettings``, the device is the policy's."""
     from adamoe_ros.evaluation.bench.latency import BenchSettings
 
+    add_options(parser, PolicySettings, "device")
     for name, text in _HELP.items():
-        default = "auto" if name == "device" else getattr(BenchSettings, name)
+        default = getattr(BenchSettings, name)
         if isinstance(default, bool):
             parser.add_argument(
                 f"--{name}", action=argparse.BooleanOptionalAction, default=default, help=text

@@ -6,10 +6,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-from adamoe_ros.control.strategies import STRATEGIES
+from adamoe_ros.cli.options import add_options
+from adamoe_ros.contract.parameters import Parameters, same_as
 from adamoe_ros.data.recording import CHANGE_AFTER_S, Change, Episode
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
+from adamoe_ros.ros.sim.sim_parameters import SimParameters
 
 # (task, instruction, another that replaces it) without --task and --instruction: as far as the policy
 # was trained on the task
@@ -26,6 +31,15 @@ TOUR: tuple[tuple[str, str, str | None], ...] = (
 Plan = tuple[Episode, Change | None]
 
 
+@dataclass(frozen=True)
+class _Declared(Parameters):
+    robot: str = same_as(EvaluationSettings, "robot")
+    strategy: str = same_as(EvaluationSettings, "strategy")
+    smoothing: float = same_as(EvaluationSettings, "smoothing_s")
+    real_time_factor: float = same_as(SimParameters, "real_time_factor")
+    inject_latency: float = same_as(PolicyParameters, "inject_latency")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``adamoe demo``."""
     add = parser.add_argument
@@ -40,20 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number("--change-after", CHANGE_AFTER_S, "S", "seconds until then")
     number("--seed", 0, "N", "of the first episode; the next ones count up")
     number("--episodes", 1, "N", "how many of each scene")
-    add("--robot", default="aloha_sim", help=f"profile of policy and control {shown}")
     add("--checkpoint", type=Path, help="checkpoint folder (default: the one that is shipped)")
-    add(
-        "--strategy",
-        choices=tuple(STRATEGIES),
-        default="rtc",
-        help=f"how chunks follow each other {shown}",
-    )
-    number("--smoothing", 0.3, "S", "seconds over which a chunk's rows are smoothed, 0 for not")
     number("--max-duration", 20.0, "S", "simulated seconds until an episode counts as failed")
-    number("--real-time-factor", 1.0, "X", "fastest simulated seconds per second")
-    number("--inject-latency", 0.0, "S", "seconds added to every inference")
     add("--out", type=Path, default="out/demo", help=f"folder for the results {shown}")
     add("--no-video", "--headless", dest="video", action="store_false", help="make no video")
+    add_options(parser, _Declared)
     add("--domain", type=int, help="ROS_DOMAIN_ID, to look on with ros2 (default: a free one)")
 
 
@@ -81,7 +86,6 @@ def check_numbers(options: argparse.Namespace) -> None:
         ("--seed", "0 or more", options.seed >= 0),
         ("--change-after", "more than 0 s", options.change_after > 0),
         ("--max-duration", "more than 0 s", options.max_duration > 0),
-        ("--smoothing", "0 to 1 s", 0 <= options.smoothing <= 1),
     ):
         if not fits:
             got = getattr(options, option[2:].replace("-", "_"))

@@ -84,7 +84,7 @@ def _settings_file(options: argparse.Namespace) -> Path | None:
 
 def _roll_out(config: TrainingConfig) -> Callable[[Path], dict[str, float]]:
     """Success of a checkpoint on the validation seeds."""
-    from adamoe_ros.evaluation.evaluator import EvaluationSettings
+    from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
     from adamoe_ros.evaluation.success import success_rates
 
     wanted = config.evaluation

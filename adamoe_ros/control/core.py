@@ -71,13 +71,13 @@ class ControlCore:
         self.profile = profile
         self.joint_ids = profile.joint_ids
         self.limits = joint_limits(profile)
-        self.period_s = 1.0 / (settings.rate_hz or profile.command_rate)
+        self.period_s = 1.0 / (settings.rate or profile.command_rate)
         self.gate = Gate(self.limits, self.period_s, inside)
         self.estop = EmergencyStop()
         self.metrics = SeamMetrics(self.limits.joints, self.period_s)
         self._to_command = measured_to_command(profile)
         self._strategy = make_strategy(settings.strategy)
-        self._timeline = Timeline(self.limits, self._strategy, settings.smoothing_s)
+        self._timeline = Timeline(self.limits, self._strategy, settings.smoothing)
         self._watch = Watchdogs(profile, self.limits)
         self._check = ChunkCheck(profile.joint_ids, self.limits)
         self._inside = inside
@@ -121,7 +121,7 @@ class ControlCore:
         self._restart(now_ns)
         self._watch.restart()
         self._watch.state(now_ns, pose, None)
-        self._timeline = Timeline(self.limits, self._strategy, self.settings.smoothing_s)
+        self._timeline = Timeline(self.limits, self._strategy, self.settings.smoothing)
         self.metrics = SeamMetrics(self.limits.joints, self.period_s)
         if not (self.estop.latched and self._commanded):
             self._hold_pose(pose)
@@ -436,4 +436,4 @@ class ControlCore:
 
     def change(self, **values: float | bool) -> None:
         """Change settings that may change while active (ValueError: another one)."""
-        self.settings = self.settings.changed(**values)
+        self.settings = self.settings.with_changes(**values)

@@ -25,12 +25,8 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.data.sim_trace import Trace, read_trace, write_trace
 from adamoe_ros.evaluation.cases import CONTROLS, Case
-from adamoe_ros.evaluation.evaluator import (
-    BlockResult,
-    EpisodeRecord,
-    EvaluationSettings,
-    Evaluator,
-)
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+from adamoe_ros.evaluation.evaluator import BlockResult, EpisodeRecord, Evaluator
 from adamoe_ros.evaluation.usage.record import RoutingRecord, joined, load
 
 FORMAT = "adamoe_ros/episodes/2"

@@ -14,6 +14,7 @@ import numpy as np
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.recording import Change
+from adamoe_ros.evaluation.evaluation_settings import Wording
 from adamoe_ros.sim.bimanual import BimanualSim
 from adamoe_ros.sim.tasks import TASKS, make_task
 
@@ -21,10 +22,7 @@ Control = Literal["plain", "wrong-sentence", "changed", "blind"]
 """plain: as in use. wrong-sentence: the policy alone is given another instruction than the scene was
 set up for. changed: it is given another one first, and the scene's own while its arms move. blind: its
 images are black."""
-Wording = Literal["usual", "any", "unseen"]
-"""usual: the first phrasing. any: one of training's. unseen: one that training never shows."""
 CONTROLS: tuple[Control, ...] = get_args(Control)
-WORDINGS: tuple[Wording, ...] = get_args(Wording)
 _PHRASING = 7  # of the random numbers that choose sentences; scenes draw from others
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros.evaluation.cases import Case, check_tasks
-from adamoe_ros.evaluation.evaluator import EpisodeRecord, EvaluationSettings, Evaluator
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+from adamoe_ros.evaluation.evaluator import EpisodeRecord, Evaluator
 
 
 def counts(outcomes: Sequence[bool]) -> dict[str, Any]:

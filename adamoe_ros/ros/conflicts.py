@@ -24,7 +24,7 @@ ALIVE_S = (
     2.0  # a publisher that was heard within this time is there; a status comes at 1 Hz or more
 )
 _NAMED_S = 2.0  # s after which a publisher's node would have its name
-_DECIDED_S = 1.2  # s after which another living node would have been heard
+_DECIDED_S = 2.0  # s after which another living node would have been heard
 _UNNAMED = "_NODE_NAME_UNKNOWN_"
 _GID = 16  # bytes that all distributions have
 
@@ -133,13 +133,21 @@ class HeardPublishers:
         if not heard.parts.issuperset(parts):
             heard.parts |= frozenset(parts)
 
+    def _alive(self, now: float) -> list[tuple[bytes, _Heard]]:
+        alive = [(gid, heard) for gid, heard in self._heard.items() if now - heard.last <= ALIVE_S]
+        self._heard = dict(alive)
+        return alive
+
+    def count(self, now: float) -> int:
+        """How many there are."""
+        return len(self._alive(now))
+
     def rivals(self, now: float) -> list[tuple[bytes, bytes]]:
         """Pairs whose messages alternate about the same part.
 
         One that ended before the other began, as at a restart, is no rival.
         """
-        alive = [(g, h) for g, h in self._heard.items() if now - h.last <= ALIVE_S]
-        self._heard = dict(alive)
+        alive = self._alive(now)
         return [
             (one, other)
             for place, (one, a) in enumerate(alive)
@@ -195,8 +203,8 @@ class SoleNode:
     def lines(self) -> list[str]:
         """Another living node of this kind, for people; empty: there is none."""
         with self._lock:
-            rivals = self._heard_publishers.rivals(time.monotonic())
-        if self._subscription is None or not rivals:
+            count = self._heard_publishers.count(time.monotonic())
+        if self._subscription is None or count < 2:
             return []
         names = self._graph.names(self._topic)
         got = f"{len(names)} ({', '.join(names)})"

@@ -62,11 +62,11 @@ def clock_difference(delays: Delays, whose: str) -> str:
         whose: e.g. "the driver of /joint_states".
     """
     if is_ahead(delays, NOTABLE_AHEAD_S):
-        return f"the clock of {whose} is {-delays.least_s:.2f} s ahead of this computer's: {_DO}"
+        return f"the clock of {whose} is {-delays.least_s:.2f} s ahead of this computer's; {_DO}"
     if delays.least_s > NOTABLE_BEHIND_S:
         late = f"at least {delays.least_s:.2f} s"
         return (
-            f"the clock of {whose} is {late} behind this computer's, or all of it arrives {late} late:"
+            f"the clock of {whose} is {late} behind this computer's, or all of it arrives {late} late;"
             f" {_DO}"
         )
     return ""

@@ -226,9 +226,18 @@ class Probe:
         )
 
     def run(self) -> None:
-        """As ``ask_run``, and wait until it was taken."""
+        """As ``ask_run``, until it is taken: none counts while another node is in the way."""
+        asked = time.monotonic()
         self.ask_run()
-        self.wait(lambda: self.status.generation == self.generation, "RUN to be taken")
+
+        def taken() -> bool:
+            nonlocal asked
+            if time.monotonic() - asked > 1.0:
+                asked = time.monotonic()
+                self.ask_run()
+            return self.status.generation == self.generation
+
+        self.wait(taken, "RUN to be taken")
 
     def leave_policy(self) -> None:
         """Stop being the policy: a real one is there."""

@@ -45,6 +45,7 @@ def assert_still(rig: Rig) -> None:
 def test_policy_process_killed(rig: Rig, tmp_path: Path) -> None:
     rig.probe.alive = False
     command = [sys.executable, str(Path(__file__).with_name("chunk_sender.py")), "aloha_sim"]
+    command += ["--ros-args", "-r", "__node:=probe"]  # in its place: there is one policy at a time
     sender = rig.start("sender", command)
     rig.probe.wait_mode(ControlStatus.RUNNING)
     killed = time.monotonic()

@@ -51,12 +51,9 @@ class RawMessage(NamedTuple):
     data: bytes
 
 
-class Placed(NamedTuple):
-    """A message and its place in the order: ``key`` (ns) never goes back within a file."""
-
-    key: int
-    place: int
-    message: RawMessage
+# Key, place in the file, message: the key (ns) gives the order, and the file's own where keys are
+# equal. A plain tuple, as one is made of every message.
+Placed = tuple[int, int, RawMessage]
 
 
 def full_type(name: str) -> str:
@@ -146,18 +143,18 @@ class Waiting:
     def through(self, messages: Iterable[Placed], key: int | None) -> Iterator[Placed]:
         """Take messages; those up to a key (None: all), or for which there is no room, come out."""
         items = sorted(messages)
-        if not self._heap and (key is None or not items or items[-1].key <= key):
+        if not self._heap and (key is None or not items or items[-1][0] <= key):
             yield from items
             return
         for item in items:
             heapq.heappush(self._heap, item)
-            self._bytes += len(item.message.data)
+            self._bytes += len(item[2].data)
         while self._heap and (
-            key is None or self._heap[0].key <= key or self._bytes > _LARGEST_HEAP
+            key is None or self._heap[0][0] <= key or self._bytes > _LARGEST_HEAP
         ):
             yield self._pop()
 
     def _pop(self) -> Placed:
         item = heapq.heappop(self._heap)
-        self._bytes -= len(item.message.data)
+        self._bytes -= len(item[2].data)
         return item

@@ -24,7 +24,7 @@ _HASH_KEY = "topic_type_hash"  # rosbag2_storage_mcap's
 _PRIVATE = 0x80  # opcodes from here on are anybody's
 _END_BYTES = HEAD.size + _FOOTER.size + len(MAGIC)
 
-Tell = Callable[[str], None]
+Note = Callable[[str], None]
 
 
 class Record(NamedTuple):
@@ -194,7 +194,7 @@ def _take_summary(found: Summary, opcode: int, content: bytes) -> None:
         found.messages, found.counts = Fields(content).number("Q"), Fields(content, 42).counts()
 
 
-def chunk_records(content: bytes, place: int, missing: int, tell: Tell) -> bytes:
+def chunk_records(content: bytes, place: int, missing: int, note: Note) -> memoryview:
     """The records of a chunk, unpacked and checked; what is damaged is told and left out.
 
     Args:
@@ -207,31 +207,31 @@ def chunk_records(content: bytes, place: int, missing: int, tell: Tell) -> bytes
         size, crc = _CHUNK_HEAD.unpack_from(content)[2:]
         fields = Fields(content, _CHUNK_HEAD.size)
         compression, length = fields.text(), fields.number("Q")
-        data = unpacked(content[fields.place : fields.place + length], compression)
+        data = unpacked(memoryview(content)[fields.place : fields.place + length], compression)
     except Exception as error:  # decompressors raise errors of their own kinds
         if not missing:
-            tell(f"{where} cannot be unpacked ({' '.join(str(error).split())}); it is left out")
-        return b""
+            note(f"{where} cannot be unpacked ({' '.join(str(error).split())}); it is left out")
+        return memoryview(b"")
     if crc and crc32(data) == crc:
         return data
     if len(data) == size and crc:
-        tell(f"the checksum of {where} is wrong; it is left out")
-        return b""
+        note(f"the checksum of {where} is wrong; it is left out")
+        return memoryview(b"")
     if len(data) != size and not missing:
-        tell(f"{where} holds {len(data)} instead of {size} bytes; what is there is read")
+        note(f"{where} holds {len(data)} instead of {size} bytes; what is there is read")
     return data
 
 
-def unpacked(data: bytes, compression: str) -> bytes:
+def unpacked(data: memoryview, compression: str) -> memoryview:
     """What can be decompressed of a possibly cut piece."""
     if compression == "":
         return data
     if compression == "zstd":
-        return bytes(zstd().ZstdDecompressor().decompress(data))
+        return memoryview(zstd().ZstdDecompressor().decompress(data))
     if compression == "lz4":
         from lz4.frame import LZ4FrameDecompressor
 
-        return bytes(LZ4FrameDecompressor().decompress(data))
+        return memoryview(LZ4FrameDecompressor().decompress(data))
     raise ValueError(f"unknown compression {compression!r}")
 
 

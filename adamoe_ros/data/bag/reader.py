@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -272,13 +272,17 @@ class Bag:
 
 def merged(storages: Iterable[Storage], topics: set[str]) -> Iterator[RawMessage]:
     """Messages of several files by time; a file is opened when its first message is due."""
+    files = list(storages)
+    if len(files) == 1:
+        yield from (message for _, _, message in files[0].messages(topics))
+        return
 
     def of(number: int, storage: Storage) -> Iterator[tuple[int, int, int, RawMessage | None]]:
         yield storage.start_ns or 0, number, -1, None
         for key, place, message in storage.messages(topics):
             yield key, number, place, message
 
-    for _, _, _, message in heapq.merge(*(of(*item) for item in enumerate(storages))):
+    for _, _, _, message in heapq.merge(*(of(*item) for item in enumerate(files))):
         if message is not None:
             yield message
 
@@ -297,15 +301,3 @@ def _unpack(packed: BinaryIO, plain: BinaryIO) -> bool:
                 return False
             begun, data = True, decompressor.unused_data if decompressor.eof else b""
     return begun and bool(decompressor.eof)
-
-
-def each_bag(paths: Iterable[Path], tell: Callable[[str], None]) -> Iterator[Bag]:
-    """Open bags one after the other; one that cannot be read at all is told and passed over."""
-    for path in paths:
-        try:
-            bag = Bag(path)
-        except ContractError as error:
-            tell(problem(path.name, "a readable bag", "; ".join(error.problems), "it is skipped"))
-            continue
-        with bag:
-            yield bag

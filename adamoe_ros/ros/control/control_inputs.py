@@ -21,6 +21,9 @@ from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference
 from adamoe_ros.streams.joint_states import JointSample, JointStateReader
 from adamoe_ros.streams.messages import stamp_ns
 
+# joint states that may wait: several publishers, each with a part of the joints, share a topic
+_DEPTH = 20
+
 
 class Listener(Protocol):
     """Who takes the inputs; called in the node's only thread."""
@@ -65,6 +68,9 @@ class ControlInputs:
         self._conflicts = conflicts
         self._ahead_ns = round((FUTURE_S if profile.use_sim_time else INTOLERABLE_S) * 1e9)
         self.reader = JointStateReader(profile)
+        self._by_arrival = {
+            topic.source.topic for topic in self.reader.topics if topic.source.stamp == "arrival"
+        }
         self.delays = {topic.source.topic: Delays() for topic in self.reader.topics}
         make = node.create_subscription
         self._subscriptions: list[Subscription[Any]] = [
@@ -72,7 +78,7 @@ class ControlInputs:
                 JointState,
                 topic.source.topic,
                 self._state_callback(topic.source.topic),
-                qos.sensor(topic.source.reliable),
+                qos.sensor(topic.source.reliable, depth=_DEPTH),
             )
             for topic in self.reader.topics
         ]
@@ -90,7 +96,8 @@ class ControlInputs:
             arrival = self._node.get_clock().now().nanoseconds
             self._conflicts.note_state(topic, message.name, info)
             try:
-                self._check_stamp(topic, stamp_ns(message.header.stamp), arrival)
+                if topic not in self._by_arrival:
+                    self._check_stamp(topic, stamp_ns(message.header.stamp), arrival)
                 sample = self.reader.push(topic, message, arrival)
             except ContractError as error:
                 self._listener.on_bad_state(error)

@@ -89,7 +89,7 @@ class ControlNode(ManagedNode[ControlParameters]):
         path = profile_path(self.params.robot, robots_dir())
         profile = load_profile(path)
         inside = load_workspace(profile, path.parent)
-        self._core = ControlCore(profile, self.params.settings(), inside)
+        self._core = ControlCore(profile, self.params, inside)
         self._monitor = TickMonitor(self._core.period_s)
         self._diagnostics.hardware_id = profile.name
         ahead = self.params.trajectory_time or 2.0 * self._core.period_s

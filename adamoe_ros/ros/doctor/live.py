@@ -23,7 +23,9 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import Camera, RobotProfile, StateSource
 from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
 from adamoe_ros.ros import names, qos
+from adamoe_ros.ros.conflicts import HeardPublishers, publisher_gid
 from adamoe_ros.ros.doctor.joint_checks import check_joints
+from adamoe_ros.ros.doctor.node_checks import NodeStatuses
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
 from adamoe_ros.ros.transports import PictureNode
@@ -44,6 +46,7 @@ class _Stream:
         self, node: Node, maker: Node, kind: Any, topic: str, source: StateSource | Camera
     ) -> None:
         self.parts: dict[tuple[str, ...], Arrivals] = {}  # by the joints of a message
+        self.heard = HeardPublishers()
         self.last: Any = None
         self._joints: dict[str, float] = {}
         self._index = isinstance(source, StateSource) and source.match == "index"
@@ -54,11 +57,12 @@ class _Stream:
             kind, self.name, self._note, qos.sensor(source.reliable, depth=10)
         )
 
-    def _note(self, message: Any) -> None:
+    def _note(self, message: Any, info: Any) -> None:
         now = self._clock.now().nanoseconds
         stamp = now if self._by_arrival else Time.from_msg(message.header.stamp).nanoseconds
         joints = tuple(message.name) if isinstance(message, JointState) and not self._index else ()
         self.parts.setdefault(joints, Arrivals()).note(stamp, now)
+        self.heard.note(publisher_gid(info), time.monotonic(), joints or ("",))
         self.last = message
         if isinstance(message, JointState) and len(message.name) == len(message.position):
             self._joints |= dict(zip(message.name, message.position, strict=True))
@@ -112,7 +116,7 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
             slot: (_camera_stream(node, pictures.node, camera), camera)
             for slot, camera in profile.present_cameras.items()
         }
-        clock_ticks = _listen_to_clock(node)
+        clock_ticks, nodes = _listen_to_clock(node), NodeStatuses(node, profile.use_sim_time)
         streams = [stream for stream, _ in (*states, *cameras.values())]
         commands = [
             node.resolve_topic_name(topic.target.topic) for topic in command_topics(profile)
@@ -123,6 +127,7 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
         _spin(executor, seconds)
         for stream, topic in states:
             report.extend(_check_publishers(node, stream, topic.source.reliable))
+            report.extend(nodes.joints(stream.name, stream.heard))
             rate, timeout = profile.command_rate, topic.source.timeout
             for name, arrivals in stream.named_arrivals(topic.names):
                 report.extend(check_arrivals(name, arrivals, rate, timeout, seconds))
@@ -135,6 +140,7 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
             report.extend(_check_image(slot, stream, camera))
         for target in command_topics(profile):
             report.extend(_check_command(node, target))
+        report.extend(nodes.checks())
         report.extend(_check_clock(profile, clock_ticks))
         return Heard(
             {slot: stream.last for slot, (stream, _) in cameras.items() if stream.last},

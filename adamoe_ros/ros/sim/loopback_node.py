@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
+from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 
 from adamoe_ros.contract.errors import ContractError
@@ -26,6 +27,7 @@ from adamoe_ros.ros.sim.loopback_parameters import LoopbackParameters
 from adamoe_ros.sim.loopback import LoopbackRobot
 
 _LOG_EVERY = 5.0  # s between lines about messages that do not fit
+_CLOCKS = {"clock_ahead": 0.5, "clock_behind": -0.5}  # s
 _OFFSET = 0.2  # rad or m, of the fault of that name
 
 
@@ -100,7 +102,8 @@ class LoopbackNode(ManagedNode[LoopbackParameters]):
             return
         now = self.get_clock().now()
         self._robot.advance(now.nanoseconds)
-        stamp = now.to_msg()
+        off = Duration(seconds=_CLOCKS.get(self.params.fault, 0.0))
+        stamp = (now + off).to_msg()
         for publisher, topic in self._states:
             message = self._state(topic)
             message.header.stamp = stamp

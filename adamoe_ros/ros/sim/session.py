@@ -24,7 +24,7 @@ from adamoe_ros.ros.sim.node_processes import NodeProcesses
 
 _SIM_ROBOT = "aloha_sim"  # what sim_node speaks, whatever profile policy and control are given
 # s: on a computer that is busy with other things inputs come late; the arms hold then, and the goal goes on
-_PATIENCE = 2.0
+_PATIENCE = 10.0
 Values = Mapping[str, object]
 
 
@@ -123,7 +123,7 @@ def start_nodes(nodes: NodeProcesses, sim: Values, policy: Values, control: Valu
     """Start simulator, policy and control with these parameters, all on the simulator's clock."""
     rows: dict[str, Values] = {
         "sim": {"robot": _SIM_ROBOT, **sim},
-        "policy": {"use_sim_time": True, "max_observation_age": _PATIENCE, **policy},
+        "policy": {"use_sim_time": True, "input_patience": _PATIENCE, **policy},
         "control": {"use_sim_time": True, **control},
     }
     for name, values in rows.items():

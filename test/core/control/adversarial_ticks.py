@@ -132,7 +132,7 @@ class Adversary:
         pick = self.random
         settings = ControlSettings(
             strategy=pick.choice(sorted(STRATEGIES)),
-            smoothing_s=pick.choice([0.0, 0.0, 0.1]),
+            smoothing=pick.choice([0.0, 0.0, 0.1]),
             start_ramp=pick.random() < 0.5,
             estop_output=True,
         )

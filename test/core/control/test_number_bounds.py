@@ -76,7 +76,7 @@ def assert_sane(driven: Driven) -> None:
 def test_chunks_of_any_numbers(
     strategy: str, smoothing: float, given_chunks: list[ActionChunk]
 ) -> None:
-    driven = Driven(strategy=strategy, smoothing_s=smoothing)
+    driven = Driven(strategy=strategy, smoothing=smoothing)
     driven.ticks(2)
     for number, made in enumerate(given_chunks):
         driven.core.on_run(number)

@@ -245,3 +245,29 @@ def test_a_profile_that_fails_is_named_once_a_line(tmp_path: Path, capsys) -> No
     report = Report()
     assert check_profile(report, str(wrong)) is None
     assert "did you mean 'command_rate'?" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("arms: {left: {command: {type: joint_trajectroy}}}", "expected one of joint_state, "),
+        ("arms: {left: {command: {type: 'no_such_module:Codec'}}}", "No module named"),
+        ("cameras: {cam_high: {encoding: 8UC3}}", "bgr8 (OpenCV's order) or rgb8"),
+        ("cameras: {cam_high: {encoding: 16UC1}}", "a depth map"),
+    ],
+)
+def test_commands_and_encodings_that_do_not_exist_fail_by_name(
+    change: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"extends: aloha_sim\n{change}\n", encoding="utf-8")
+    report = Report()
+    assert check_profile(report, str(path)) is None
+    (check,) = report.checks
+    assert check.outcome == "fail" and words in check.text
+
+
+def test_stamps_that_stand_still_are_named() -> None:
+    arrivals = Arrivals([5 * 10**9] * 20, [5 * 10**9 + k * 10**7 for k in range(20)])
+    stamps = next(c for c in check_arrivals("/t", arrivals, 100.0, 0.2, 0.2) if "stamps" in c.name)
+    assert stamps.outcome == "fail" and "stand still at 5.000 s" in stamps.text
