@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix chaos clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -52,6 +52,12 @@ test-ros: setup  ## tests with real nodes in real processes
 test-matrix: SETUP_FLAGS := --quiet
 test-matrix: setup  ## without torch: other Pythons with Kilted, 3.12 with Jazzy
 	@$(VENV)/python tools/test_matrix.py $(ARGS)
+
+chaos: SETUP_FLAGS := --quiet
+chaos: setup  ## kill, freeze and restart nodes while arms move; ARGS="--trials 200"
+	@source tools/env.sh
+	export PYTHONPATH="$$PYTHONPATH:test/ros:test/core/policy:benchmarks"
+	python test/chaos/run_chaos.py $(ARGS)
 
 clean:  ## remove everything that was made
 	@tools/clean.sh
