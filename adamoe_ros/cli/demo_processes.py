@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from adamoe_ros.ros import shared_memory
+
 _PR_SET_PDEATHSIG = 1
-_SHARED_MEMORY = "/dev/shm/fastdds_"
 _PATIENCE = ((signal.SIGINT, 6.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0))
 
 
@@ -49,7 +50,6 @@ class NodeProcesses:
         self._environment = dict(environment)
         self._logs = logs
         self._nodes: list[NodeProcess] = []
-        self._shared: set[str] = set()
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> NodeProcesses:
@@ -104,14 +104,11 @@ class NodeProcesses:
         """End every node, politely first; may be called twice. Signals meanwhile change nothing."""
         old = {number: signal.signal(number, signal.SIG_IGN) for number in _POLITE}
         try:
-            for node in self._nodes:
-                self._shared |= _mapped(node.process.pid)
             for number, patience in _PATIENCE:
                 for node in self._nodes:
                     _signal_group(node.process, number)
                 self._wait(patience)
-            for path in self._shared:
-                Path(path).unlink(missing_ok=True)
+            shared_memory.remove_leftovers()  # of a node that had to be killed
             self._nodes.clear()
         finally:
             for number, handler in old.items():
@@ -141,12 +138,3 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
             os.killpg(process.pid, number)
         except ProcessLookupError:
             return
-
-
-def _mapped(pid: int) -> set[str]:
-    """Shared-memory files of Fast DDS that a process has open; it removes them in the end."""
-    try:
-        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    except OSError:
-        return set()
-    return {part for line in lines for part in line.split() if part.startswith(_SHARED_MEMORY)}
