@@ -62,8 +62,7 @@ def test_a_batch_equals_one_by_one(runtime: PolicyRuntime) -> None:
 def test_expert_loads(runtime: PolicyRuntime) -> None:
     """As ``msg/ExpertLoad.msg`` says, also where a token has several experts."""
     text = (Path(__file__).resolve().parents[3] / "msg" / "ExpertLoad.msg").read_text()
-    assert "share of all selections (k per token)" in text and text.count("sums to 1
-") == 2
+    assert "share of all selections (k per token)" in text and text.count("sums to 1\n") == 2
     output = runtime.infer(observation(), runtime.noise(0), SamplingOptions(trace=True))
     loads = output.expert_loads()
     assert [load["layer"] for load in loads] == [0, 1]
