@@ -22,15 +22,19 @@ from common import RESULTS, ROOT, machine, write
 for folder in ("data", "model", "policy", "streams", "training"):
     sys.path.insert(0, str(ROOT / "test" / "core" / folder))
 
-_AT_ONCE = 50  # examples of a process, which then makes its inputs anew
+_AT_ONCE = 50  # examples of a process between looks at the clock
 
 
-def examples(first: int, count: int, workers: int) -> Iterator[Any]:
-    """Every example, in no order."""
+def examples(first: int, count: int, workers: int, until: float) -> Iterator[Any]:
+    """Every example in order, as far as the time goes."""
     from fuzzing import try_example
 
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from pool.map(try_example, range(first, first + count), chunksize=_AT_ONCE)
+        for start in range(first, first + count, workers * _AT_ONCE):
+            if time.time() > until:
+                return
+            numbers = range(start, min(start + workers * _AT_ONCE, first + count))
+            yield from pool.map(try_example, numbers, chunksize=10)
 
 
 def main() -> int:
@@ -40,12 +44,15 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000, help="examples")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, default=RESULTS / "fuzz.json", help="report")
+    parser.add_argument("--minutes", type=float, default=180.0, help="end after so long")
     options = parser.parse_args()
     begun = time.time()
     codes: dict[str, Counter[str]] = {}
     faults: list[dict[str, Any]] = []
-    slowest = 0.0
-    for done, item in enumerate(examples(options.first, options.count, options.workers), 1):
+    slowest, done = 0.0, 0
+    until = begun + 60 * options.minutes
+    found = examples(options.first, options.count, options.workers, until)
+    for done, item in enumerate(found, 1):
         codes.setdefault(item.target, Counter())[str(item.code)] += 1
         slowest = max(slowest, item.seconds)
         if item.fault:
@@ -55,10 +62,10 @@ def main() -> int:
             print(f"{done} of {options.count}, {len(faults)} faults", flush=True)
     document = {
         "machine": machine(),
-        "examples": options.count,
+        "examples": done,
         "first": options.first,
         "faults": faults,
-        "exit_codes": {name: dict(sorted(found.items())) for name, found in sorted(codes.items())},
+        "exit_codes": {name: dict(sorted(c.items())) for name, c in sorted(codes.items())},
         "slowest_s": round(slowest, 2),
         "seconds": round(time.time() - begun, 1),
     }

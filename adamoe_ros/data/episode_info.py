@@ -69,14 +69,14 @@ class EpisodeInfo:
 
 
 def read_info(
-    bag: Path, custom: Mapping[str, str], tell: Callable[[str], None] = lambda line: None
+    bag: Path, custom: Mapping[str, str], note: Callable[[str], None] = lambda line: None
 ) -> EpisodeInfo | None:
     """What was noted on an episode, from beside the bag or from its metadata; None: nothing.
 
     Args:
         bag: folder or file.
         custom: ``custom_data`` of the bag.
-        tell: called with a line on what is damaged; then the other place is read.
+        note: called with a line on what is damaged; then the other place is read.
     """
     folder = bag if bag.is_dir() else bag.parent
     path = folder / FILE
@@ -91,7 +91,7 @@ def read_info(
         except (OSError, ValueError, TypeError, RecursionError) as error:
             line = " ".join(str(error).split())[:120]
             do = "instruction and judgement in it are not used"
-            tell(problem(FILE, "what the recorder noted", line, do))
+            note(problem(FILE, "what the recorder noted", line, do))
     return None
 
 

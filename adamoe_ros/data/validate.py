@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.limits import joint_limits
 from adamoe_ros.data import dataset_checks
 from adamoe_ros.data.dataset_checks import Finding, Rows, found
 from adamoe_ros.data.joint_order import followed_joints
 from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
-from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, OURS, STAMPS, STATE
 from adamoe_ros.data.motion_checks import motion_findings
 from adamoe_ros.data.units import Units, units_for
 
@@ -79,7 +79,12 @@ def dataset_units(dataset: Dataset, profile: RobotProfile, gripper: str) -> Unit
         if ends is None:
             return units_for(profile, None, "driver")
         names = {(1.0, 0.0): "1_open", (0.0, 1.0): "0_open"}
-        known = names.get((float(ends["open"]), float(ends["closed"])))
+        try:
+            known = names.get((float(ends["open"]), float(ends["closed"])))
+        except (TypeError, KeyError, ValueError) as error:
+            expected, do = "open and closed as numbers", "correct it, or give --gripper"
+            where = f"{dataset.folder / OURS}: gripper"
+            raise ContractError(problem(where, expected, repr(ends), do)) from error
         if known:
             return units_for(profile, None, known)
         from adamoe_ros.contract.manifest import GripperConvention

@@ -143,6 +143,8 @@ class CommandDecoder:
         self.others: dict[str, tuple[str, ...]] = {}
         self._by_name = {topic.target.topic: topic for topic in self.topics}
         self._codecs = {topic.target.topic: topic_codec(topic) for topic in self.topics}
+        # topic -> names of its last message, columns and places of those that are the profile's
+        self._places: dict[str, tuple[Sequence[str], tuple[int, ...], NDArray[np.intp]]] = {}
         self._motions: dict[tuple[int, ...], CommandedMotion] = {}
 
     def push(self, topic: str, message: Any, arrival_ns: int) -> CommandedMotion | None:
@@ -162,15 +164,14 @@ class CommandDecoder:
         except (ValueError, TypeError, AttributeError) as error:
             line = f"{where}: {error}; check the publisher and the profile's type"
             raise ContractError(line) from error
-        found = self._own(known, where, command)
-        if not found:
+        columns, places = self._own(known, where, command)
+        if not columns:
             return None
-        columns, positions = zip(*found, strict=True)
-        rows = np.stack(positions, axis=1)
+        rows = command.positions[:, places]
         if not all_finite(rows.reshape(-1)):
             raise ContractError(problem(where, "finite positions", "NaN or inf", "leave it out"))
         start = self._start(known, where, command.stamp_ns, arrival_ns)
-        times = start + np.round(np.array(command.times_s) * 1e9).astype(np.int64)
+        times = np.array([start + round(time_s * 1e9) for time_s in command.times_s], np.int64)
         motion = CommandedMotion(start, columns, times, rows)
         covered = [key for key in self._motions if set(key) <= set(columns)]
         for key in covered:
@@ -185,24 +186,29 @@ class CommandDecoder:
 
     def _own(
         self, topic: CommandTopic, where: str, command: JointCommand
-    ) -> list[tuple[int, Vector]]:
-        """(column, (K,) positions) of the joints that are the profile's."""
+    ) -> tuple[tuple[int, ...], NDArray[np.intp]]:
+        """Columns of the joints that are the profile's, and their places in the message."""
         names: Sequence[str] = command.names or topic.names
         width = command.positions.shape[1]
         if len(names) != width:
             got = f"{width} positions"
             raise ContractError(problem(where, f"{len(names)} positions", got, "check the profile"))
-        places = dict(zip(topic.names, topic.columns, strict=True))
-        own = [name for name in names if name in places]
+        known = self._places.get(topic.target.topic)
+        if known is None or known[0] != names:  # messages repeat their names
+            known = self._places[topic.target.topic] = (names, *self._found(topic, where, names))
+        return known[1], known[2]
+
+    def _found(
+        self, topic: CommandTopic, where: str, names: Sequence[str]
+    ) -> tuple[tuple[int, ...], NDArray[np.intp]]:
+        columns = dict(zip(topic.names, topic.columns, strict=True))
+        places = [place for place, name in enumerate(names) if name in columns]
+        own = [names[place] for place in places]
         if len(set(own)) < len(own):
             raise ContractError(problem(where, "each joint once", ", ".join(own), "fix the driver"))
         if len(own) < len(names):
-            self.others[topic.target.topic] = tuple(name for name in names if name not in places)
-        return [
-            (places[name], command.positions[:, place])
-            for place, name in enumerate(names)
-            if name in places
-        ]
+            self.others[topic.target.topic] = tuple(name for name in names if name not in columns)
+        return tuple(columns[name] for name in own), np.array(places, np.intp)
 
     @staticmethod
     def _start(topic: CommandTopic, where: str, stamp_ns: int, arrival_ns: int) -> int:

@@ -82,7 +82,7 @@ def check_compressed(message: CompressedImageMessage, where: str) -> bytes:
     stop = end(data)
     if not stop:  # decoders would fill the rest with grey
         raise ContractError(_broken(where, "no end of one", len(data)))
-    return data[:stop]
+    return data if stop == len(data) else data[:stop]
 
 
 def _jpeg_end(data: bytes) -> int:

@@ -94,7 +94,7 @@ class McapFile:
             self._size = path.stat().st_size
             self._summary = mcap.read_summary(stream, self._size)
             if self._summary.problem:
-                self._tell(self._summary.problem)
+                self._note(self._summary.problem)
             self._walk(stream)
             if not self._indexes_are_whole():
                 self._read_all(stream)
@@ -103,7 +103,7 @@ class McapFile:
         self._parts = [part for _, part in sorted(keyed, key=lambda item: item[0])]
         self.start_ns = self._parts[0].key if self._parts else None
 
-    def _tell(self, line: str) -> None:
+    def _note(self, line: str) -> None:
         line = f"{self.path.name}: {line}"
         if line not in self.problems:
             self.problems.append(line)
@@ -118,7 +118,7 @@ class McapFile:
             try:
                 self._walk_from(stream, start)
             except (ValueError, struct.error) as error:
-                self._tell(str(error))
+                self._note(str(error))
             while known and known[0] in self._seen:
                 known.popleft()
             if not known:
@@ -148,7 +148,7 @@ class McapFile:
             self._seen.add(place)
             self._begin(stream, record.start, record)
             if record.missing:
-                self._tell(f"truncated at byte {self._size}, within the record at {place}")
+                self._note(f"truncated at byte {self._size}, within the record at {place}")
         else:
             self._close(stream)
             if record.opcode in (mcap.SCHEMA, mcap.CHANNEL):
@@ -194,7 +194,7 @@ class McapFile:
                 number, channel = mcap.read_channel(content)
                 self._summary.channels.setdefault(number, channel)
         except (ValueError, struct.error):
-            self._tell("a description of a topic is damaged")
+            self._note("a description of a topic is damaged")
 
     # --- what is in the parts ---------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class McapFile:
             self._arrange(part, self._times(stream, part))
         missing = (self._summary.messages or 0) - self._counts.total()
         if missing > 0:
-            self._tell(f"{missing} of {self._summary.messages} messages are not there any more")
+            self._note(f"{missing} of {self._summary.messages} messages are not there any more")
 
     def _times(self, stream: BinaryIO, part: _Part) -> list[_Times]:
         """Of the messages of a part; schemas and channels in it are noted."""
@@ -235,7 +235,7 @@ class McapFile:
                 if time_ns < LATEST_NS:
                     found.setdefault(channel, []).append((time_ns, start - mcap.HEAD.size))
                 else:
-                    self._tell(f"a message in the part at byte {part.start} has no valid time")
+                    self._note(f"a message in the part at byte {part.start} has no valid time")
         pairs = {channel: np.array(items, np.int64) for channel, items in found.items()}
         return [(channel, array[:, 0], array[:, 1]) for channel, array in pairs.items()]
 
@@ -280,7 +280,7 @@ class McapFile:
                 ),
             )
         if lost := counts.total():
-            self._tell(f"{lost} messages are of channels that nothing describes; they are left out")
+            self._note(f"{lost} messages are of channels that nothing describes; they are left out")
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -317,7 +317,7 @@ class McapFile:
         content = stream.read(part.end - part.start)
         if part.chunk:
             place = part.start - mcap.HEAD.size
-            return mcap.chunk_records(content, place, part.missing, self._tell)
+            return mcap.chunk_records(content, place, part.missing, self._note)
         return memoryview(content)
 
     def _inside(self, part: _Part, data: memoryview) -> Iterator[tuple[int, int, int]]:
@@ -330,6 +330,6 @@ class McapFile:
             short = opcode == mcap.MESSAGE and length < mcap.MESSAGE_HEAD.size
             if at > size or opcode == 0 or short:
                 if not part.missing:
-                    self._tell(f"a record does not fit into the part at byte {part.start}")
+                    self._note(f"a record does not fit into the part at byte {part.start}")
                 return
             yield opcode, start, at

@@ -24,7 +24,7 @@ _HASH_KEY = "topic_type_hash"  # rosbag2_storage_mcap's
 _PRIVATE = 0x80  # opcodes from here on are anybody's
 _END_BYTES = HEAD.size + _FOOTER.size + len(MAGIC)
 
-Tell = Callable[[str], None]
+Note = Callable[[str], None]
 
 
 class Record(NamedTuple):
@@ -194,7 +194,7 @@ def _take_summary(found: Summary, opcode: int, content: bytes) -> None:
         found.messages, found.counts = Fields(content).number("Q"), Fields(content, 42).counts()
 
 
-def chunk_records(content: bytes, place: int, missing: int, tell: Tell) -> memoryview:
+def chunk_records(content: bytes, place: int, missing: int, note: Note) -> memoryview:
     """The records of a chunk, unpacked and checked; what is damaged is told and left out.
 
     Args:
@@ -210,15 +210,15 @@ def chunk_records(content: bytes, place: int, missing: int, tell: Tell) -> memor
         data = unpacked(memoryview(content)[fields.place : fields.place + length], compression)
     except Exception as error:  # decompressors raise errors of their own kinds
         if not missing:
-            tell(f"{where} cannot be unpacked ({' '.join(str(error).split())}); it is left out")
+            note(f"{where} cannot be unpacked ({' '.join(str(error).split())}); it is left out")
         return memoryview(b"")
     if crc and crc32(data) == crc:
         return data
     if len(data) == size and crc:
-        tell(f"the checksum of {where} is wrong; it is left out")
+        note(f"the checksum of {where} is wrong; it is left out")
         return memoryview(b"")
     if len(data) != size and not missing:
-        tell(f"{where} holds {len(data)} instead of {size} bytes; what is there is read")
+        note(f"{where} holds {len(data)} instead of {size} bytes; what is there is read")
     return data
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -301,15 +301,3 @@ def _unpack(packed: BinaryIO, plain: BinaryIO) -> bool:
                 return False
             begun, data = True, decompressor.unused_data if decompressor.eof else b""
     return begun and bool(decompressor.eof)
-
-
-def each_bag(paths: Iterable[Path], tell: Callable[[str], None]) -> Iterator[Bag]:
-    """Open bags one after the other; one that cannot be read at all is told and passed over."""
-    for path in paths:
-        try:
-            bag = Bag(path)
-        except ContractError as error:
-            tell(problem(path.name, "a readable bag", "; ".join(error.problems), "it is skipped"))
-            continue
-        with bag:
-            yield bag

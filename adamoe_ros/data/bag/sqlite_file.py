@@ -88,12 +88,12 @@ class SqliteFile:
                 key = time_ns + self._order.shift(number)
                 self.start_ns = key if self.start_ns is None else min(self.start_ns, key)
             else:
-                self._tell("rows without a topic or a time are left out")
+                self._note("rows without a topic or a time are left out")
         self.topics = {
             name: replace(entry, count=counts[name]) for name, entry in self.topics.items()
         }
 
-    def _tell(self, line: str) -> None:
+    def _note(self, line: str) -> None:
         line = f"{self.path.name}: {line}"
         if line not in self.problems:
             self.problems.append(line)
@@ -186,7 +186,7 @@ class SqliteFile:
                 "ORDER BY timestamp, id"
             )
         except sqlite3.Error as error:
-            self._tell(f"{error}: messages are missing from the file")
+            self._note(f"{error}: messages are missing from the file")
         finally:
             connection.close()
 
@@ -205,7 +205,7 @@ class SqliteFile:
                     yield row
                 return
             except sqlite3.Error as error:
-                self._tell(f"{error}: messages are missing from the file")
+                self._note(f"{error}: messages are missing from the file")
                 skip = max(2 * skip, 1)
             finally:
                 connection.close()

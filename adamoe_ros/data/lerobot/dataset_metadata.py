@@ -314,11 +314,19 @@ def _numbered(records: list[Record]) -> dict[int, str]:
     return found
 
 
+def _pandas_index(table: pa.Table) -> Any:
+    """What pandas noted of a table's index: a column's name, or a range; None: nothing readable."""
+    try:
+        noted = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+        return (noted.get("index_columns") or [None])[0]
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return None
+
+
 def _task_rows(path: Path) -> list[Record]:
     """tasks.parquet: sentence and number are columns, or one of them is pandas' index."""
     table = read_table(path)
-    pandas = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
-    index = (pandas.get("index_columns") or [None])[0]
+    index = _pandas_index(table)
     texts = [f.name for f in table.schema if _is_text(f.type)]
     usual = [name for name in ("task", index, "__index_level_0__") if name in texts]
     sentence = usual[0] if usual else texts[0] if len(texts) == 1 else None

@@ -172,7 +172,10 @@ class Dataset:
         column = read_rows(entry.data, "timestamp", span.first, span.count)
         if column.null_count == len(column):
             return grid
-        times = np.asarray(scalars(column), np.float64)
+        try:
+            times = np.asarray(scalars(column), np.float64)
+        except (ValueError, TypeError) as error:
+            raise ContractError(problem(where, "numbers", column.type, AGAIN)) from error
         wrong = ~(np.abs(times - grid) <= 0.5 / self.fps)  # NaN, too
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
