@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance chaos clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -61,6 +61,12 @@ conformance: SETUP_FLAGS := --quiet
 conformance: setup  ## LeRobot opens our datasets and we its; builds .venv-lerobot (2 GB)
 	@$(VENV)/python tools/conformance_environment.py
 	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) test/conformance
+
+chaos: SETUP_FLAGS := --quiet
+chaos: setup  ## kill, freeze and restart nodes while arms move; ARGS="--trials 200"
+	@source tools/env.sh
+	export PYTHONPATH="$$PYTHONPATH:test/ros:test/core/policy:benchmarks"
+	python test/chaos/run_chaos.py $(ARGS)
 
 clean:  ## remove everything that was made
 	@tools/clean.sh

@@ -31,6 +31,7 @@ from adamoe_ros.evaluation.bench import latency
 from adamoe_ros.evaluation.bench.latency import Bench, BenchSettings, Report
 from adamoe_ros.evaluation.bench.timing import Work, summary
 from adamoe_ros.evaluation.bench.workload import Problem, engine_stages
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.policy.engines import make_engine
 from adamoe_ros.policy.engines.eager import Engine
@@ -109,7 +110,7 @@ def soak(engine: Engine, problem: Problem, count: int) -> dict[str, Any]:
     times, early = [], (0, 0)
     for number in range(count):
         begun = time.perf_counter()
-        engine.sample(problem.inputs, problem.noise, problem.steps)
+        engine.sample(problem.inputs, problem.noise, SamplingOptions(problem.steps))
         times.append(time.perf_counter() - begun)
         if number == count // 10:
             early = _memory(engine.device)

@@ -21,8 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from adamoe_ros.evaluation.bench.timing import interleaved, summary  # noqa: E402
-from adamoe_ros.policy.engines.ingest import host_pixels  # noqa: E402
-from adamoe_ros.policy.resizing import fitted_size  # noqa: E402
+from adamoe_ros.policy.resizing import fitted_size, host_pixels  # noqa: E402
 
 SIZE = (224, 224)
 

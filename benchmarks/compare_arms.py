@@ -30,8 +30,7 @@ from adamoe_ros.evaluation.success import summarise
 from adamoe_ros.evaluation.usage.figures import usage
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
-from adamoe_ros.policy.upcycling import count_parameters
-from adamoe_ros.policy.widening import widen_checkpoint
+from adamoe_ros.policy.upcycling import count_parameters, widen_checkpoint
 from adamoe_ros.training.demonstration_folders import task_folder
 from adamoe_ros.training.shards import read_shards
 from adamoe_ros.training.trainer import LOG_FILE, STATE_FILE

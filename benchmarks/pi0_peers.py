@@ -27,8 +27,8 @@ from adamoe_ros.model.gemma import GemmaLayer
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint_formats import transformers_pi0
-from adamoe_ros.policy.checkpoint_formats.torch_names import EMBED, canonical, pi0_names
-from adamoe_ros.policy.engines.ingest import host_pixels
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import EMBED, canonical, pi0_names
+from adamoe_ros.policy.resizing import host_pixels
 
 PEERS = ("transformers", "lerobot", "openpi")
 

@@ -86,7 +86,6 @@ def check_numbers(options: argparse.Namespace) -> None:
         ("--seed", "0 or more", options.seed >= 0),
         ("--change-after", "more than 0 s", options.change_after > 0),
         ("--max-duration", "more than 0 s", options.max_duration > 0),
-        ("--smoothing", "0 to 1 s", 0 <= options.smoothing <= 1),
     ):
         if not fits:
             got = getattr(options, option[2:].replace("-", "_"))

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros import __version__
-from adamoe_ros.cli.demo import Plan
 from adamoe_ros.cli.demo_view import Snapshot, View, make_view
 from adamoe_ros.contract.manifest import check_checkpoint_files, checkpoint_name
 from adamoe_ros.contract.profile import RobotProfile
@@ -27,6 +26,7 @@ from adamoe_ros.evaluation.machine import machine_line
 from adamoe_ros.ros.sim.node_processes import free_domain, prepare_environment
 
 if TYPE_CHECKING:
+    from adamoe_ros.cli.demo import Plan
     from adamoe_ros.ros.sim.session import SimSession
 
 _STATUS = 30.0  # s until the policy must have reported its device

@@ -24,7 +24,7 @@ from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag_topics import BagTopics
 from adamoe_ros.data.stream_account import StreamAccount
 from adamoe_ros.data.timeline import JointTimeline
-from adamoe_ros.streams.align import present_slots
+from adamoe_ros.streams.align import AlignSettings, present_slots
 from adamoe_ros.streams.buffer import Verdict
 from adamoe_ros.streams.commands import CommandDecoder
 from adamoe_ros.streams.frames import Frame
@@ -35,7 +35,7 @@ from adamoe_ros.streams.messages import CLOCK_TOLERANCE_S, STANDING, stamp_ns, s
 Vector = NDArray[np.float64]
 ClockChoice = Literal["auto", "log", "clock", "stamps"]
 LAG_NS = 250_000_000  # by which pictures may arrive before the joint state of their moment
-_JUMP_NS = 500_000_000  # as AlignSettings.jump_s
+_JUMP_NS = round(AlignSettings.jump_s * 1e9)
 GAP_S = 0.5
 _GAP_FRAMES = 3
 _TOLD_JUMPS = 10

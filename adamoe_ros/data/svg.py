@@ -153,7 +153,7 @@ def axes(
     parts.append(f'<path class="axis" d="M{frame.left} {bottom}H{right}"/>')
     if unit:
         parts.append(
-            f'<text class="unit" x="{frame.left + 4}" y="{frame.top + 8}">{escape(unit)}</text>'
+            f'<text class="unit" x="{frame.left}" y="{frame.top - 2}">{escape(unit)}</text>'
         )
     return "".join(parts)
 

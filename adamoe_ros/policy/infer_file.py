@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.files import replace_file
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.engines.eager import EagerEngine
 from adamoe_ros.policy.processing import ModelInputs
@@ -78,7 +79,7 @@ def infer_file(folder: Path, inputs: Path, out: Path, settings: InferSettings) -
     made = _model_inputs(checkpoint, arrays, model_state)
     engine = EagerEngine(checkpoint.load_network(device, settings.dtype))
     noise = _noise(checkpoint, arrays, settings.seed)
-    result = engine.sample(made, noise, settings.steps, trace=True)
+    result = engine.sample(made, noise, SamplingOptions(settings.steps, trace=True))
     normalized = result.sample.actions[0].numpy()
     actions = normalized if vectors is None else vectors.decode_actions(normalized, state)
     experts = np.zeros((0, 0, 0, 0), np.int64)

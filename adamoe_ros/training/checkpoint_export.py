@@ -13,7 +13,7 @@ import torch
 
 from adamoe_ros.data import svg
 from adamoe_ros.policy.checkpoint import write_checkpoint
-from adamoe_ros.policy.tensor_writer import specs_of
+from adamoe_ros.policy.tensor_file import specs_of
 from adamoe_ros.training.data_manifest import provenance
 from adamoe_ros.training.finetuning import plain_state
 from adamoe_ros.training.processes import whole

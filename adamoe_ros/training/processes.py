@@ -129,7 +129,7 @@ def shard(root: nn.Module) -> None:
             fully_shard(module, mesh=mesh)
     for module in root.modules():
         if isinstance(module, AdaMoEPolicy):  # its last layer's keys and values are all it is for
-            register_fsdp_forward_method(module.prefix.layers[-1], "see")
+            register_fsdp_forward_method(module.prefix.layers[-1], "attention_inputs")
     fully_shard(root, mesh=mesh)
 
 

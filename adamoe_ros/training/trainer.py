@@ -70,7 +70,6 @@ class Trainer:
         objective: loss of a batch, or of this process's share of it.
         source: the data set.
         folder: gets ``state.pt``, ``log.jsonl`` and ``tensorboard/``.
-        root: the module that the objective runs, if it is one around ``network``.
         processes: that share each batch.
 
     Attributes:
@@ -86,18 +85,17 @@ class Trainer:
         objective: Objective,
         source: DemonstrationSet,
         folder: Path,
-        root: nn.Module | None = None,
         processes: Processes = ALONE,
     ) -> None:
         self.config, self.network, self.objective = config, network, objective
         self.source, self.folder = source, folder
-        self.root, self.processes = root or network, processes
+        self.processes = processes
         self.evaluate: Evaluate | None = None
         self.average = WeightAverage(network)
         if config.gradient_checkpointing:
             checkpoint_layers(network)
         if processes.count > 1:
-            shard(self.root)
+            shard(network)
             shard(self.average.module)
         self.optimiser = make_optimiser(network, config.optimiser)
         self.step = 0
@@ -194,7 +192,7 @@ class Trainer:
         place = stage(self.step, self.config.steps, self.config.perception_steps)
         set_learning_rates(self.optimiser, self.config.optimiser, *place)
         self.network.train()
-        losses = self.objective(self.root, batch, self.step)
+        losses = self.objective(self.network, batch, self.step)
         losses.total.backward()
         trained = [p for p in self.network.parameters() if p.requires_grad]
         norm = nn.utils.clip_grad_norm_(trained, self.config.optimiser.clip_norm)

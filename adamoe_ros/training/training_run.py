@@ -20,7 +20,7 @@ from adamoe_ros.training.data_manifest import NORMALIZATION_EPS
 from adamoe_ros.training.data_source import read_data
 from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.finetuning import prepare_parts
-from adamoe_ros.training.objective import FlowObjective, MultipleDraws
+from adamoe_ros.training.objective import FlowObjective
 from adamoe_ros.training.processes import ALONE, Processes, start_processes, stop_processes
 from adamoe_ros.training.run_state import write_file
 from adamoe_ros.training.starting_point import Start, make_start, meaning_of, model_sizes, read_base
@@ -69,9 +69,7 @@ def prepare(config: TrainingConfig, folder: Path) -> Prepared:
         prompt = prompt_encoder(start, folder)
     objective = make_objective(config, start, prompt, device, data.layout.camera_slots, processes)
     network = start.network.to(device)
-    several = config.flow_draws > 1 or processes.count > 1
-    root = MultipleDraws(network) if several else None
-    trainer = Trainer(config, network, objective, data, folder, root, processes)
+    trainer = Trainer(config, network, objective, data, folder, processes)
     return Prepared(config, data, start, folder, trainer)
 
 

@@ -30,7 +30,7 @@ from adamoe_ros.contract.topics import CommandTopic, command_topics
 from adamoe_ros.msg import ControlStatus, PolicyStatus
 from adamoe_ros.policy.checkpoint import write_checkpoint
 from adamoe_ros.policy.normalise import FeatureStats, NormStats
-from adamoe_ros.policy.tensor_writer import specs_of
+from adamoe_ros.policy.tensor_file import specs_of
 from adamoe_ros.ros import names, qos
 
 if TYPE_CHECKING:

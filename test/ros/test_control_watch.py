@@ -65,6 +65,16 @@ def test_what_is_said_twice_ends_the_goal(goal: Goal, name: str) -> None:
     assert (first == "") == (name != "started again")  # a clock of ticks does not lie
 
 
+def test_a_cause_from_before_the_goal_is_no_reason_until_a_tick_has_passed() -> None:
+    """RUN's generation is taken as it arrives, the cause of the hold with the next control tick."""
+    goal = Goal()
+    for _ in range(4):  # a busy computer: no tick for 200 ms
+        assert goal.hear(mode=HOLD, hold_cause="no_goal", ticks=1000) == ""
+    assert goal.hear(mode=HOLD, hold_cause="no_chunk", ticks=1001) == ""
+    assert goal.hear(mode=HOLD, hold_cause="teleop", ticks=1002) == ""
+    assert "got a hold (teleop)" in goal.hear(mode=HOLD, hold_cause="teleop", ticks=1003)
+
+
 def test_a_foreign_chunk_ends_the_goal_at_once(goal: Goal) -> None:
     line = goal.hear(chunk_id=10**9, accepted_chunks=2)
     assert "chunk 1000000000 from elsewhere; stop the other publisher of action_chunk" in line

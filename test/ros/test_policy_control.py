@@ -144,8 +144,8 @@ def test_a_second_policy_ends_the_goal_and_takes_none(rig: PolicyRig) -> None:
     second = rig.start("second", rig.policy_command)
     try:
         result = goal.result(2.0 * START)
+        # whoever sees it first, or misses control while the second one loads torch on these cores
         assert result.code in (Result.CONFLICT, Result.CONTROL_REFUSED), result.message
-        assert "policy_node" in result.message
         text = "/policy_status: expected one policy_node for this robot, got 2"
         wait_until(lambda: text in rig.policy_log, lambda: rig.policy_log, START)
         wait_until(lambda: f"activate: {text}" in second.text, lambda: second.text, 2.0 * START)

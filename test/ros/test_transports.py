@@ -14,7 +14,7 @@ from pathlib import Path
 import dead_reader
 import numpy as np
 import pytest
-from control_rig import Process, wait_until
+from control_rig import Process, Rig, wait_until
 from policy_rig import START, PolicyRig
 from reactions import first_status
 
@@ -45,11 +45,16 @@ def freeze(rig: PolicyRig) -> int:
     return pid
 
 
-def longest_gap(rig: PolicyRig, begin: float) -> float:
+def longest_gap(rig: Rig, begin: float) -> float:
     """s without a command, from ``begin`` on."""
     times = [sample.at for sample in rig.probe.commands["follower_left/joint_commands"]]
     times = [begin, *(at for at in times if at > begin)]
     return float(np.diff(times).max())
+
+
+def policy_ports(rig: PolicyRig) -> set[int]:
+    """Those that its pictures come through; process-wide ports of Fast DDS have low numbers."""
+    return shared_memory.ports_read(rig.processes["policy"].child.pid)
 
 
 def used_by(rig: PolicyRig) -> dict[str, set[str]]:
@@ -91,6 +96,67 @@ def test_only_pictures_share_memory(rig: PolicyRig) -> None:
     assert "transports: expected" not in "".join(p.text for p in rig.processes.values())
 
 
+def foreign(folder: Path) -> dict[str, str]:
+    """Environment of a process that is not ours: every topic of it goes over shared memory."""
+    profile = folder / "own.xml"
+    profile.write_text((ROOT / "config" / "fastdds.xml").read_text().replace(*OLD))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("FAST")}
+    environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    environment["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
+    return environment
+
+
+STOPPER = """
+import sys, rclpy
+from std_msgs.msg import Bool
+rclpy.init()
+node = rclpy.create_node("button")
+publisher = node.create_publisher(Bool, "emergency_stop", 10)
+while not publisher.get_subscription_count():
+    rclpy.spin_once(node, timeout_sec=0.05)
+print("ready", flush=True)
+sys.stdin.readline()
+publisher.publish(Bool(data=True))
+rclpy.spin(node)
+"""
+
+
+def test_a_users_driver_that_dies_with_its_lock_delays_neither_commands_nor_a_users_stop(
+    tmp_path: Path,
+) -> None:
+    with Rig(tmp_path) as rig:
+        rig.processes["loopback"].stop()
+        command = rig._commands["loopback"]
+        log = tmp_path / "driver.log"
+        driver = rig.processes["loopback"] = Process(command, log, foreign(tmp_path))
+        rig.holding()
+        words = [sys.executable, "-c", STOPPER]
+        button = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=foreign(tmp_path)
+        )
+        try:
+            assert button.stdout is not None
+            assert button.stdout.readline() == "ready\n"
+            rig.move(20.0)
+            os.kill(driver.child.pid, signal.SIGSTOP)
+            locked = dead_reader.ports(driver.child.pid)
+            assert locked
+            for path in locked:
+                dead_reader.lock(path)
+            driver.child.kill()
+            begin = time.monotonic()
+            assert button.stdin is not None
+            button.stdin.write("stop\n")
+            button.stdin.flush()
+            took = first_status(rig.probe, begin, ControlStatus.ESTOP)
+            rig.probe.wait(lambda: time.monotonic() - begin > 1.5, "what a locked port would cost")
+            assert took < SOON
+            assert longest_gap(rig, begin) < SOON
+        finally:
+            button.kill()
+            button.wait()
+
+
 @pytest.mark.parametrize("discovery", ["LOCALHOST", "SUBNET", ""])
 def test_a_node_without_any_environment_of_ours_is_safe(tmp_path: Path, discovery: str) -> None:
     ours = ("FASTDDS", "FASTRTPS", "ADAMOE", "ROS_AUTOMATIC")
@@ -106,12 +172,10 @@ def test_a_node_without_any_environment_of_ours_is_safe(tmp_path: Path, discover
 
 
 def test_a_node_says_when_a_users_own_settings_share_memory(tmp_path: Path) -> None:
-    profile = tmp_path / "own.xml"
-    profile.write_text((ROOT / "config" / "fastdds.xml").read_text().replace(*OLD))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("FAST")}
-    environment["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
+    environment = foreign(tmp_path)
+    chosen = f"FASTDDS_DEFAULT_PROFILES_FILE={environment['FASTDDS_DEFAULT_PROFILES_FILE']}"
     process = Process(control_alone(), tmp_path / "control.log", environment)
-    line = f"expected UDP alone, got shared memory by FASTDDS_DEFAULT_PROFILES_FILE={profile}"
+    line = f"expected UDP alone, got shared memory by {chosen}"
     try:
         wait_until(lambda: line in process.text, lambda: process.text, START)
         doctor = [sys.executable, "-m", "adamoe_ros.cli.main", "doctor"]
@@ -119,7 +183,7 @@ def test_a_node_says_when_a_users_own_settings_share_memory(tmp_path: Path) -> N
     finally:
         process.stop()
     assert f"[FAIL] control_node {process.child.pid}: has" in done.stdout
-    assert f"our nodes take FASTDDS_DEFAULT_PROFILES_FILE={profile}" in done.stdout
+    assert f"our nodes take {chosen}" in done.stdout
 
 
 def control_alone() -> list[str]:
@@ -145,7 +209,9 @@ def test_a_restarted_policy_hears_through_a_port_that_senders_lost(rig: PolicyRi
     policy.wait()
     rig.restart_policy()
     wait_until(lambda: not rig.policy_statuses[-1].missing, lambda: rig.policy_log, START)
-    assert "listening anew" not in rig.policy_log  # it did not even have to find out
+    lost, mine = shared_memory.lost_ports(), policy_ports(rig)
+    assert mine
+    assert not mine & lost  # it reads another port; it did not have to find out by its silence
 
 
 def test_a_policy_whose_driver_lost_it_listens_anew(rig: PolicyRig) -> None:

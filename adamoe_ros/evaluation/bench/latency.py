@@ -14,6 +14,7 @@ from adamoe_ros.contract.errors import Problems
 from adamoe_ros.evaluation.bench.timing import Clock, Work, interleaved, operations, summary
 from adamoe_ros.evaluation.bench.workload import engine_stages, made_up_network, made_up_problem
 from adamoe_ros.evaluation.machine import machine_record
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig, preset
 from adamoe_ros.policy.engines import AUTO, EngineSettings, make_engine
 from adamoe_ros.policy.engines.eager import Engine
@@ -193,7 +194,9 @@ class Bench:
         """Largest difference of an action from the first engine's, relative to its largest action."""
         problem = self.problem
         actions = [
-            engine.sample(problem.inputs, problem.noise, problem.steps).sample.actions
+            engine.sample(
+                problem.inputs, problem.noise, SamplingOptions(problem.steps)
+            ).sample.actions
             for engine in self.engines.values()
         ]
         largest = float(actions[0].abs().max())
@@ -205,7 +208,7 @@ class Bench:
         problem, out = self.problem, {}
         for name, engine in self.engines.items():
             rows = [
-                engine.sample(problem.inputs, problem.noise, problem.steps).stages
+                engine.sample(problem.inputs, problem.noise, SamplingOptions(problem.steps)).stages
                 for _ in range(10)
             ]
             out[name] = {k: sorted(row[k] for row in rows)[5] * 1e3 for k in rows[0]}

@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from adamoe_ros.evaluation.bench.timing import Work
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.model.initial import ROUTER_STD
+from adamoe_ros.model.layers import ROUTER_STD
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.eager import EagerEngine, Engine
-from adamoe_ros.policy.engines.ingest import host_pixels
 from adamoe_ros.policy.engines.packed import PackedEngine
 from adamoe_ros.policy.engines.shapes import exact_shape, frames_in_order, small_inputs
 from adamoe_ros.policy.processing import ModelInputs
+from adamoe_ros.policy.resizing import host_pixels
 
 
 def made_up_network(config: ModelConfig, dtype: torch.dtype, device: torch.device) -> AdaMoEPolicy:
@@ -92,7 +93,7 @@ def engine_stages(engine: Engine, problem: Problem) -> dict[str, Work]:
     """Stages of an engine that can be called one by one; of others, the whole."""
 
     def whole() -> object:
-        return engine.sample(problem.inputs, problem.noise, problem.steps)
+        return engine.sample(problem.inputs, problem.noise, SamplingOptions(problem.steps))
 
     if isinstance(engine, PackedEngine):
         return {**_packed_stages(engine, problem), "whole": whole}

@@ -21,10 +21,11 @@ from adamoe_ros.contract.joint_map import state_to_command
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.settings import ControlSettings
+from adamoe_ros.streams.align import AlignSettings
 
 Vector = NDArray[np.float64]
 _PAUSE_NS = 2_000_000_000  # of a recording that control does not live through
-_JUMP_NS = 500_000_000  # of time going back: the recording begins anew
+_JUMP_NS = round(AlignSettings.jump_s * 1e9)  # of time going back: the recording begins anew
 _GENERATION = 1
 
 

@@ -41,7 +41,11 @@ def demo_page(recording: Recording, video: bytes | None) -> str:
     """
     episodes, settings, figures = recording.episodes, recording.settings, results(recording)
     rates = [entry["command_rate"] for entry in figures["episodes"] if entry["command_rate"]]
-    stages = {name: values for name, values in stage_latencies(episodes).items() if spread(values)}
+    stages = {
+        name.replace("_", " "): values
+        for name, values in stage_latencies(episodes).items()
+        if spread(values)
+    }
     heading = _heading(episodes)
     return render(
         "demo.html",
@@ -70,7 +74,7 @@ def _heading(episodes: Sequence[Episode]) -> str:
     given = dict.fromkeys(episode.instruction for episode in episodes)
     if not given:
         return "no episode"
-    return f"“{next(iter(given))}”" if len(given) == 1 else f"{len(given)} instructions"
+    return f"“{next(iter(given))}”" if len(given) == 1 else f"{len(given)} instructions, two arms"
 
 
 def _stage_row(name: str, figures: Mapping[str, float]) -> list[str]:

@@ -55,7 +55,8 @@ def number(value: float | None, digits: int = 3) -> str:
     """A few significant digits; a dash for nothing."""
     if value is None or not math.isfinite(value):
         return "–"
-    return "0" if value == 0 else f"{value:.{digits}g}"
+    short = f"{value:.{digits}g}"
+    return f"{float(short):.0f}" if 1000 <= abs(value) < 1e6 else short
 
 
 def percent(share: float) -> str:

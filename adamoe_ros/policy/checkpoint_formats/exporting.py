@@ -25,6 +25,12 @@ from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
     unwatched,
 )
 from adamoe_ros.policy.checkpoint_formats.importing import narrowed
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import (
+    EMBED,
+    EXPERT_HEAD,
+    LM_HEAD,
+    torch_rules,
+)
 from adamoe_ros.policy.checkpoint_formats.rules import (
     Rule,
     Sizes,
@@ -32,15 +38,8 @@ from adamoe_ros.policy.checkpoint_formats.rules import (
     expanded,
     wanted_shape,
 )
-from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
-from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor
-from adamoe_ros.policy.checkpoint_formats.torch_names import (
-    EMBED,
-    EXPERT_HEAD,
-    LM_HEAD,
-    torch_rules,
-)
-from adamoe_ros.policy.tensor_writer import TensorSpec, write_tensors
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor, open_safetensors
+from adamoe_ros.policy.tensor_file import TensorSpec, write_tensors
 
 Files = Callable[[Checkpoint, torch.dtype], Mapping[str, bytes]]
 

@@ -21,6 +21,9 @@ from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference
 from adamoe_ros.streams.joint_states import JointSample, JointStateReader
 from adamoe_ros.streams.messages import stamp_ns
 
+# joint states that may wait: several publishers, each with a part of the joints, share a topic
+_DEPTH = 20
+
 
 class Listener(Protocol):
     """Who takes the inputs; called in the node's only thread."""
@@ -63,7 +66,9 @@ class ControlInputs:
         self._node = node
         self._listener = listener
         self._conflicts = conflicts
-        self._ahead_ns = round((FUTURE_S if profile.use_sim_time else INTOLERABLE_S) * 1e9)
+        # simulation time is everybody's, but /clock may come after the messages
+        simulated = bool(node.get_parameter("use_sim_time").value)
+        self._ahead_ns = round((FUTURE_S if simulated else INTOLERABLE_S) * 1e9)
         self.reader = JointStateReader(profile)
         self._by_arrival = {
             topic.source.topic for topic in self.reader.topics if topic.source.stamp == "arrival"
@@ -75,7 +80,7 @@ class ControlInputs:
                 JointState,
                 topic.source.topic,
                 self._state_callback(topic.source.topic),
-                qos.sensor(topic.source.reliable),
+                qos.sensor(topic.source.reliable, depth=_DEPTH),
             )
             for topic in self.reader.topics
         ]

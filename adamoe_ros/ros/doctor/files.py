@@ -13,14 +13,12 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import command_topics
+from adamoe_ros.policy.compatibility import mismatches
 from adamoe_ros.ros.doctor.report import Report
-from adamoe_ros.ros.policy.policy_checks import mismatches
-from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 from adamoe_ros.streams.commands import command_type
 from adamoe_ros.streams.encodings import encoding_name
 
 _MATCH = "match"
-_ANY_HORIZON = 1  # only parameters that differ from their defaults are compared with it
 _WORKSPACE = 1.25  # device memory needed per byte of weights: activations, caches, graphs
 
 
@@ -131,7 +129,7 @@ def _device_memory() -> int | None:
 
 def check_match(report: Report, profile: RobotProfile, manifest: CheckpointManifest) -> None:
     """Checkpoint against profile, by the checks of policy_node; and what is worth knowing beside."""
-    lines = mismatches(profile, manifest, _ANY_HORIZON, PolicyParameters())
+    lines = mismatches(profile, manifest)
     for line in lines:
         report.add(_MATCH, profile.name, "fail", line)
     if not lines:

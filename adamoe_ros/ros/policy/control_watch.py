@@ -71,7 +71,8 @@ class ControlWatch:
         self.followed |= ours and status.chunk_id > 0
         stopped = self._taken and (not ours or status.hold_cause not in (*DOUBTS, ""))
         conflict = status.hold_cause == Cause.CONFLICT
-        self._stopped = self._stopped + 1 if stopped or conflict else 0
+        ticked = before is None or status.ticks != before.ticks  # the cause is of the last tick
+        self._stopped = self._stopped + ticked if stopped or conflict else 0
         self._count(status, now)
 
     def _count(self, status: Any, now: float) -> None:

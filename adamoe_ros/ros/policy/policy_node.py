@@ -17,25 +17,27 @@ from rclpy.clock import Clock, ClockType
 from std_msgs.msg import String
 
 from adamoe_ros.action import ExecuteInstruction
-from adamoe_ros.contract.chunk import ActionChunk
+from adamoe_ros.contract.chunk import ActionChunk, Inference
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.control.scheduling import InferenceScheduler
 from adamoe_ros.msg import ActionChunk as ActionChunkMsg
 from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatus
+from adamoe_ros.policy.actor import PolicyActor
+from adamoe_ros.policy.compatibility import state_out_of_range
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.conflicts import SoleNode
 from adamoe_ros.ros.diagnostics import Diagnostic, others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
 from adamoe_ros.ros.policy.goal_executor import LONGEST_INSTRUCTION, GoalExecutor, input_lines
-from adamoe_ros.ros.policy.policy_checks import state_out_of_range
 from adamoe_ros.ros.policy.policy_diagnostics import PolicyReport, diagnostics, status_message
-from adamoe_ros.ros.policy.policy_engine import PolicyEngine
 from adamoe_ros.ros.policy.policy_goal import GoalRun, GoalServer
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
 from adamoe_ros.ros.policy.policy_messages import chunk_message, expert_messages
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
-from adamoe_ros.ros.policy.policy_worker import Inference, PolicyWorker, Work
+from adamoe_ros.ros.policy.policy_setup import make_actor
+from adamoe_ros.ros.policy.policy_worker import PolicyWorker, Work
 from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
 from adamoe_ros.streams.clocks import Delays, clock_difference
 from adamoe_ros.streams.messages import stamp_ns
@@ -54,7 +56,9 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def __init__(self) -> None:
         super().__init__("policy_node", PolicyParameters)
-        self._engine: PolicyEngine | None = None
+        self._actor: PolicyActor | None = None
+        self._schedule: InferenceScheduler | None = None
+        self._warm_s = 0.0
         self._inputs: PolicyInputs | None = None
         self._worker: PolicyWorker | None = None
         self._goals: GoalServer | None = None
@@ -114,30 +118,30 @@ class PolicyNode(ManagedNode[PolicyParameters]):
     def setup(self) -> None:
         """Load, cross-check, warm up."""
         self._report = PolicyReport(self.params.latency_window)
-        engine = PolicyEngine(self.params)
-        self._engine = engine
-        self._diagnostics.hardware_id = engine.profile.name
+        actor = make_actor(self.params)
+        self._actor = actor
+        self._diagnostics.hardware_id = actor.profile.name
         self._inputs = PolicyInputs(
             self,
-            engine.profile,
-            engine.manifest.camera_slots,
-            engine.joint_map,
+            actor.profile,
+            actor.manifest.camera_slots,
+            actor.joint_map,
             self._on_input,
             self._reader_failed,
         )
-        seconds = engine.warm_up()
+        self._warm_s = actor.warm_up()
         self._goals = GoalServer(
             self, self._goal_executor, self._feedback, lambda: self.params.feedback_rate
         )
         self.get_logger().info(
-            f"{self.params.checkpoint} on {engine.device}: chunks of {engine.horizon} rows, "
-            f"{engine.horizon * engine.dt_s:.2f} s; inference takes {seconds * 1e3:.0f} ms"
+            f"{self.params.checkpoint} on {actor.device}: chunks of {actor.horizon} rows, "
+            f"{actor.horizon * actor.dt_s:.2f} s; inference takes {self._warm_s * 1e3:.0f} ms"
         )
 
     def start(self) -> None:
         """Check the live inputs and the pose, then let goals in."""
-        engine, inputs = self._engine, self._inputs
-        assert engine is not None and inputs is not None
+        actor, inputs = self._actor, self._inputs
+        assert actor is not None and inputs is not None
         observation = self._first_observation(inputs)
         if self._conflict or self._sole.undecided:
             do = "wait a second; activation is tried again with autostart"
@@ -145,18 +149,20 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             raise ContractError(self._conflict or ghost)
         if self.params.check_state:
             lines = state_out_of_range(
-                engine.joint_map.joint_ids,
-                engine.state_as_trained(observation),
-                *engine.state_range,
+                actor.joint_map.joint_ids,
+                actor.state_as_trained(observation),
+                *actor.state_range,
                 self.params.state_margin,
             )
             if lines:
                 raise ContractError(lines)
+        session = actor.session()
+        self._schedule = actor.scheduler(self._warm_s + self.params.inject_latency)
         work = Work(
             newest_ns=lambda: inputs.newest_ns,
             observe=inputs.observation,
-            restart=engine.restart,
-            infer=engine.infer,
+            restart=session.restart,
+            infer=session.infer,
             deliver=self._deliver,
             failed=self._inference_failed,
             now_ns=self.now_ns,
@@ -164,8 +170,8 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         )
         self._worker = PolicyWorker(
             work,
-            engine.scheduler(),
-            engine.joint_map.joint_ids,
+            self._schedule,
+            actor.joint_map.joint_ids,
             self.params.inference_nice,
         )
         self._worker.start()
@@ -188,7 +194,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         if self._inputs is not None:
             self._inputs.close()
             self._inputs = None
-        self._engine = None
+        self._actor = self._schedule = None
 
     def _first_observation(self, inputs: PolicyInputs) -> Observation:
         deadline = time.monotonic() + self.params.input_timeout
@@ -277,7 +283,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             state=self.state_name,
             executor=self._goal_executor,
             inputs=self._inputs,
-            engine=self._engine,
+            actor=self._actor,
         )
         self._status.publish(message)
         reported = (message.state, message.phase, _without_figures(message.missing))
@@ -287,7 +293,12 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def _collect_diagnostics(self) -> list[Diagnostic]:
         found = diagnostics(
-            self._report, self._inputs, self._engine, self._goal_executor, self.state_name
+            self._report,
+            self._inputs,
+            self._actor,
+            self._schedule,
+            self._goal_executor,
+            self.state_name,
         )
         return [*found, others_diagnostic(self._conflict, self._control_clock())]
 

@@ -25,6 +25,7 @@ from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.recording import Change
+from adamoe_ros.msg import ControlStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.sim.session_recorder import SessionRecorder
 from adamoe_ros.srv import ResetTask
@@ -139,6 +140,12 @@ class Director:
         self.wait_for("policy_node: to see the episode", live.policy_sees_episode, _ACTIVATE)
         for name in ("control_node", "policy_node"):
             self.transition(name, ACTIVATE, _ACTIVATE)
+        # policy_node refuses a goal while it hears that control is inactive
+        self.wait_for(
+            "control_node: its status, active",
+            lambda: live.control.mode != ControlStatus.INACTIVE,
+            _ACTIVATE,
+        )
         return sentence
 
     def end_episode(self) -> None:

@@ -21,10 +21,10 @@ from pathlib import Path
 from types import TracebackType
 
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.ros import shared_memory
 from adamoe_ros.ros.runner import require_overlay
 
 _PR_SET_PDEATHSIG = 1
-_SHARED_MEMORY = "/dev/shm/fastdds_"
 _DOMAINS = range(1, 102)  # what every platform's port range allows
 _PARTICIPANTS = 10  # of a domain that are looked for: its first processes may have ended
 _POLITE = (signal.SIGINT, signal.SIGTERM)
@@ -96,7 +96,6 @@ class NodeProcesses:
         self._environment = dict(environment)
         self._logs = logs
         self._nodes: list[NodeProcess] = []
-        self._shared: set[str] = set()
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> NodeProcesses:
@@ -157,14 +156,11 @@ class NodeProcesses:
         """End every node, politely first; may be called twice. Signals meanwhile change nothing."""
         old = {number: signal.signal(number, signal.SIG_IGN) for number in _POLITE}
         try:
-            for node in self._nodes:
-                self._shared |= _mapped(node.process.pid)
             for number, patience in _PATIENCE:
                 for node in self._nodes:
                     _signal_group(node.process, number)
                 self._wait(patience)
-            for path in self._shared:
-                Path(path).unlink(missing_ok=True)
+            shared_memory.remove_leftovers()  # of a node that had to be killed
             self._nodes.clear()
         finally:
             for number, handler in old.items():
@@ -191,12 +187,3 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
             os.killpg(process.pid, number)
         except ProcessLookupError:
             return
-
-
-def _mapped(pid: int) -> set[str]:
-    """Shared-memory files of Fast DDS that a process has open; it removes them in the end."""
-    try:
-        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    except OSError:
-        return set()
-    return {part for line in lines for part in line.split() if part.startswith(_SHARED_MEMORY)}

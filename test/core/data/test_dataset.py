@@ -185,6 +185,64 @@ def test_statistics_are_those_of_the_frames(tmp_path: Path) -> None:
         assert (norm[name] <= high + errors + 1e-6).all()
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_statistics_of_an_episode_are_those_of_the_stored_rows(
+    tmp_path: Path, precision: str
+) -> None:
+    """Not of the numbers before they were rounded: other tools compare them exactly."""
+    convert(bags(tmp_path / "bags"), tmp_path / "out", precision=precision, lossless=True)
+    dataset = Dataset(tmp_path / "out")
+    listed = pq.read_table(tmp_path / "out/meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    for entry, line in zip(dataset.episodes, listed, strict=True):
+        for key in (STATE, ACTION):
+            rows = dataset.column(entry, key).astype(np.float64)
+            assert line[f"stats/{key}/min"] == rows.min(axis=0).tolist()
+            assert line[f"stats/{key}/max"] == rows.max(axis=0).tolist()
+
+
+def test_rates_that_are_no_whole_numbers(tmp_path: Path) -> None:
+    for fps in (12.5, 29.97):
+        convert(bags(tmp_path / "bags", 1), tmp_path / f"{fps}", fps=fps)
+        shutil.rmtree(tmp_path / "bags")
+        dataset = Dataset(tmp_path / f"{fps}")
+        assert dataset.fps == fps
+        for entry in dataset.episodes:
+            dataset.check(entry)
+            assert len(list(dataset.observations(entry))) == entry.length
+    info = json.loads((tmp_path / "12.5/meta/info.json").read_text())
+    assert info["fps"] == 12.5
+
+
+def test_sentences_that_change_survive_a_bag(tmp_path: Path) -> None:
+    """A dataset's rows become a bag's instructions, and those the rows of a dataset again."""
+    from adamoe_ros.data.to_bag import episode_to_bag
+
+    records = list(motion(PROFILE, 1.2, instruction="lift the bar"))
+    begin = records[0][0]
+    _, topic, kind, message = next(r for r in records if r[1] == "/instruction")
+    other = type(message)("push it")
+    records.append((begin + 600_000_000, topic, kind, other))
+    write_mcap(tmp_path / "bag", sorted(records, key=lambda record: record[0]))
+    convert([tmp_path / "bag"], tmp_path / "out", lossless=True)
+    dataset = Dataset(tmp_path / "out")
+    said = dataset.sentences(dataset.episodes[0])
+    assert set(said) == {"lift the bar", "push it"} and said[0] == "lift the bar"
+    assert set(dataset.episodes[0].tasks) == set(said)
+    plain = simulated_robot()
+    units = units_for(plain, None, "driver")
+    episode_to_bag(dataset, dataset.episodes[0], tmp_path / "back", plain, units)
+    job = ConversionJob(
+        [tmp_path / "back"],
+        tmp_path / "again",
+        plain,
+        units,
+        ConvertSettings(fps=25, lossless=True),
+    )
+    convert_bags(job, lambda *_: None)
+    again = Dataset(tmp_path / "again")
+    assert again.sentences(again.episodes[0]) == said
+
+
 def test_norm_stats_load_as_a_checkpoints_statistics(tmp_path: Path) -> None:
     from adamoe_ros.policy.normalise import load_norm_stats
 

@@ -20,7 +20,7 @@ from adamoe_ros.evaluation.bench.timing import interleaved, operations
 from adamoe_ros.model.config import adamoe_pi0, pi0, small, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.model.weights import parameter_shapes
-from adamoe_ros.policy.checkpoint_formats.torch_names import pi0_names
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import pi0_names
 from adamoe_ros.policy.engines.shapes import Shape
 
 DENSE = {"moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0}

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -15,9 +16,8 @@ from policy_support import make_checkpoint, tiny_config
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.contract.manifest import checkpoint_name
-from adamoe_ros.evaluation import evaluator as evaluator_module
+from adamoe_ros.control.scheduling import InferenceRequest
 from adamoe_ros.evaluation.cases import Case
-from adamoe_ros.evaluation.closed_loop import Request
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.evaluation.evaluator import Evaluator
 from adamoe_ros.evaluation.results import weights_digest
@@ -59,14 +59,14 @@ def test_each_scene_keeps_its_colours_before_the_shared_camera() -> None:
 
 def test_blind_is_black_and_plain_is_not(policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[bool] = []
-    original = evaluator_module.infer_together
-
-    def spy(sources: Sequence[object], requests: Sequence[Request], *a: object, **k: object):  # type: ignore[no-untyped-def]
-        shown.extend(bool(image.any()) for r in requests for image in r.observation.images.values())
-        return original(sources, requests, *a, **k)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(evaluator_module, "infer_together", spy)
     evaluator = Evaluator(policy, SHORT)
+    original = evaluator.actor.infer_batch
+
+    def spy(sessions: Any, requests: Sequence[InferenceRequest], *more: Any, **named: Any) -> Any:
+        shown.extend(bool(image.any()) for r in requests for image in r.observation.images.values())
+        return original(sessions, requests, *more, **named)
+
+    monkeypatch.setattr(evaluator.actor, "infer_batch", spy)
     try:
         evaluator.run([Case("blind", "lift_bar", 1)])
         assert shown and not any(shown)

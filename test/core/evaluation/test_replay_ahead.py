@@ -12,7 +12,7 @@ import pytest
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.data.observations import BagObservation, Event
-from adamoe_ros.evaluation.replay.ahead import decoded_ahead
+from adamoe_ros.evaluation.replay.bag_pictures import decoded_ahead
 from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.joint_states import JointPart
 from adamoe_ros.streams.memory import keep_freed_pictures

@@ -23,7 +23,7 @@ from adamoe_ros.data.recording import (
     read_recording,
 )
 from adamoe_ros.evaluation.report.demo_page import demo_page
-from adamoe_ros.evaluation.report.rendering import shown
+from adamoe_ros.evaluation.report.rendering import number, shown
 from adamoe_ros.evaluation.report.summary import episode_results, results, spread
 
 JOINTS = [f"{side}/{name}" for side in ("left", "right") for name in ("waist", "elbow", "gripper")]
@@ -139,7 +139,7 @@ def test_the_title_is_one_sentence_or_none() -> None:
     assert "<h1>“lift the &lt;yellow&gt; bar”</h1>" in demo_page(recording, None)
     recording.episodes[1].instruction = "push the blue cube to the line"
     page = demo_page(recording, None)
-    assert "<h1>2 instructions</h1>" in page
+    assert "<h1>2 instructions, two arms</h1>" in page
     assert "push the blue cube" not in page[page.index("<title>") : page.index("</h1>")]
 
 
@@ -159,6 +159,21 @@ def test_the_title_is_one_sentence_or_none() -> None:
 )
 def test_shown(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1453.2, "1450"),
+        (0.01234, "0.0123"),
+        (99.96, "100"),
+        (None, "–"),
+        (2.5e7, "2.5e+07"),
+    ],
+)
+def test_numbers_are_short(value: float | None, text: str) -> None:
+    assert number(value) == text
 
 
 def test_recording_survives_the_file(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from transformers import PI0Config, PI0ForConditionalGeneration
 
 from adamoe_ros.model.config import ModelConfig, MoEConfig
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.checkpoint_formats.torch_names import canonical, pi0_names
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import canonical, pi0_names
 from adamoe_ros.policy.checkpoint_formats.transformers_pi0 import settings_of
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint against robot profile against parameters: every mismatch, as lines."""
+"""Checkpoint against robot profile: every mismatch, as lines."""
 
 from __future__ import annotations
 
@@ -8,33 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 
 _REQUIRED = ("embodiment", "control_rate_hz", "normalization", "state_source", "prompt_style")
 _SLACK = 1e-6  # rad or m; rounding of a driver is no reason to refuse
 
 
-def mismatches(
-    profile: RobotProfile, manifest: CheckpointManifest, horizon: int, params: PolicyParameters
-) -> list[str]:
-    """What does not fit, one line each; empty when everything does.
-
-    Args:
-        horizon: rows of the checkpoint's chunks.
-    """
+def mismatches(profile: RobotProfile, manifest: CheckpointManifest) -> list[str]:
+    """What does not fit, one line each; empty when everything does."""
     problems = Problems()
     _check_manifest(manifest, problems)
     _check_cameras(profile, manifest, problems)
     _check_state_source(profile, manifest, problems)
-    _check_parameters(horizon, manifest, params, problems)
-    try:
-        build_joint_map(profile, manifest)
-    except ContractError as error:
-        problems.extend(error.problems)
+    problems.collect(lambda: build_joint_map(profile, manifest))
     return problems.lines
 
 
@@ -79,26 +68,6 @@ def _check_state_source(
             f"{manifest.state_source!r} as the checkpoint was trained with",
             repr(profile.state_source),
             "change the profile, or use another checkpoint",
-        )
-
-
-def _check_parameters(
-    horizon: int, manifest: CheckpointManifest, params: PolicyParameters, problems: Problems
-) -> None:
-    if params.execution_horizon > horizon:
-        problems.add(
-            "parameter execution_horizon",
-            f"at most the {horizon} rows of the checkpoint's chunks",
-            params.execution_horizon,
-            "choose a smaller one",
-        )
-    rate = manifest.control_rate_hz
-    if rate and params.inject_latency >= horizon / rate:
-        problems.add(
-            "parameter inject_latency",
-            f"less than the {horizon / rate:.2f} s of a chunk",
-            params.inject_latency,
-            "choose a smaller one",
         )
 
 

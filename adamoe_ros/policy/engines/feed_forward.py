@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mixture layer in four exact forms; which is fast depends on the device.
+"""Feed-forward layers, dense and mixed, in exact forms; which is fast depends on the device.
 
     sparse    an expert computes only its tokens; the host reads the counts (CPU)
     wide      all experts as one feed-forward layer of hidden size (E + 1) F, tokens masked by
@@ -20,26 +20,93 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adamoe_ros.model.moe import MoEFeedForward, Routing
-from adamoe_ros.policy.engines.gated import FeedForward, SplitGated
-from adamoe_ros.policy.engines.linears import Product
+from adamoe_ros.policy.engines.linears import FusedLinear
 from adamoe_ros.policy.engines.routing import Router
 
-Trace = list[Routing]
+
+class GatedLayer(Protocol):
+    """What follows the second norm of a block."""
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Normed x (N, D) -> residual (N, D) + the layer's output."""
+
+
+class SplitGated(NamedTuple):
+    """Gate, with its GELU, and up apart: best for oneDNN."""
+
+    gate: FusedLinear
+    up: FusedLinear
+    down: FusedLinear
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        """See ``GatedLayer``."""
+        return self.down.plus(self.hidden(x), residual)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, F)."""
+        # in place: new memory costs more than the product
+        return self.gate.gelu(x).mul_(self.up(x))
+
+
+class FusedGated(NamedTuple):
+    """Gate and up as one product, one kernel: best for a GPU."""
+
+    gate_up: FusedLinear
+    down: FusedLinear
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        """See ``GatedLayer``."""
+        return self.down.plus(self.hidden(x), residual)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, F)."""
+        gate, up = self.gate_up(x).chunk(2, -1)
+        return F.gelu(gate, approximate="tanh") * up
+
+
+class ChunkedGated(NamedTuple):
+    """Several narrow layers whose outputs add up to the wide one's.
+
+    Best for MKL with many rows: the hidden values of a chunk stay in the cache between its products
+    and are never written anywhere else.
+    """
+
+    parts: tuple[tuple[Tensor, Tensor, Tensor], ...]
+    """Gate (f, D), up (f, D) and down (D, f) of some f of the hidden values."""
+
+    @classmethod
+    def of(cls, gate: Tensor, up: Tensor, down: Tensor, wanted: int) -> ChunkedGated:
+        """Cut a layer into chunks of about ``wanted`` hidden values; copies ``down`` only.
+
+        Args:
+            gate, up: (F, D). down: (D, F).
+        """
+        count = max(1, round(len(gate) / wanted))
+        downs = [part.contiguous() for part in down.chunk(count, 1)]
+        return cls(tuple(zip(gate.chunk(count), up.chunk(count), downs, strict=True)))
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        """See ``GatedLayer``."""
+        out = residual.clone()
+        for gate, up, down in self.parts:
+            hidden = torch.ops.aten.gelu_(F.linear(x, gate), approximate="tanh")
+            out.addmm_(hidden.mul_(F.linear(x, up)), down.t())
+        return out
 
 
 class Mixture(Protocol):
     """A mixture layer with its residual."""
 
-    def __call__(self, x: Tensor, residual: Tensor, trace: Trace | None) -> Tensor:
+    def __call__(self, x: Tensor, residual: Tensor, trace: list[Routing] | None) -> Tensor:
         """Normed x (N, D) -> residual (N, D) + the layer's output; decisions go to ``trace``."""
 
 
 class Dense(NamedTuple):
     """A dense layer in a mixture's place."""
 
-    layer: FeedForward
+    layer: GatedLayer
 
-    def __call__(self, x: Tensor, residual: Tensor, trace: Trace | None) -> Tensor:
+    def __call__(self, x: Tensor, residual: Tensor, trace: list[Routing] | None) -> Tensor:
         """See ``Mixture``; leaves no trace."""
         return self.layer(x, residual)
 
@@ -53,7 +120,7 @@ class SparseMixture(NamedTuple):
     experts: tuple[SplitGated, ...]
     """Their down projections are scaled by one minus the shared weight."""
 
-    def __call__(self, x: Tensor, residual: Tensor, trace: Trace | None) -> Tensor:
+    def __call__(self, x: Tensor, residual: Tensor, trace: list[Routing] | None) -> Tensor:
         """See ``Mixture``."""
         routing, _ = self.router(x)
         if trace is not None:
@@ -76,13 +143,13 @@ class WideMixture(NamedTuple):
     """Every expert for every token, as one layer: the hidden units carry the weights."""
 
     router: Router
-    gate_up: Product
+    gate_up: FusedLinear
     """(2 (E + 1) F, D): all gates, then all ups; the shared expert first."""
-    down: Product
+    down: FusedLinear
     """(D, (E + 1) F)."""
     shared_weight: float
 
-    def __call__(self, x: Tensor, residual: Tensor, trace: Trace | None) -> Tensor:
+    def __call__(self, x: Tensor, residual: Tensor, trace: list[Routing] | None) -> Tensor:
         """See ``Mixture``."""
         if trace is None:
             weights = self.router.weights(x)
@@ -106,7 +173,7 @@ class GroupedMixture(NamedTuple):
     """(E + 1, D, F)."""
     shared_weight: float
 
-    def __call__(self, x: Tensor, residual: Tensor, trace: Trace | None) -> Tensor:
+    def __call__(self, x: Tensor, residual: Tensor, trace: list[Routing] | None) -> Tensor:
         """See ``Mixture``."""
         routing, _ = self.router(x)
         if trace is not None:
