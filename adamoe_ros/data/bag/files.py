@@ -2,20 +2,22 @@
 """Which files belong to a bag, in order, and what its metadata.yaml says.
 
 A bag is a folder (with metadata.yaml, or with storage files only), a single .mcap or .db3 file, or
-one of these compressed as a whole (.zstd). Imports: pyyaml, contract.
+one of these compressed as a whole (.zstd).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.data.bag import mcap_records, sqlite_file
 from adamoe_ros.data.bag.entry import full_type
 
 SUFFIXES = (".mcap", ".db3")
@@ -80,11 +82,40 @@ def bags_below(path: Path) -> list[Path]:
 
 
 def _holds_single_bags(path: Path) -> bool:
-    """A folder of independent files: no metadata, and their names are not those of a split bag."""
+    """A folder of independent files: no metadata, names not of a split bag, not parts of one recording."""
     if not path.is_dir() or (path / METADATA).is_file():
         return False
-    stems = {re.sub(r"_\d+$", "", _stem(item)) for item in path.iterdir() if is_storage(item)}
-    return len(stems) > 1
+    files = [item for item in path.iterdir() if is_storage(item)]
+    return len({re.sub(r"_\d+$", "", _stem(item)) for item in files}) > 1 and not _are_parts(files)
+
+
+class _Content(NamedTuple):
+    """What a file says that it holds, without a look at its messages; times in ns."""
+
+    topics: set[str]
+    begin: int
+    end: int
+
+
+def _are_parts(files: Sequence[Path]) -> bool:
+    """Whether files are of one recording: some are of the same time, and these of other topics."""
+    known = sorted(filter(None, map(_content, files)), key=lambda item: item.begin)
+    pairs = [(a, b) for n, a in enumerate(known) for b in known[n + 1 :] if b.begin <= a.end]
+    return bool(pairs) and all(one.topics != other.topics for one, other in pairs)
+
+
+def _content(path: Path) -> _Content | None:
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(16)
+            if start.startswith(mcap_records.MAGIC):
+                summary = mcap_records.read_summary(stream, path.stat().st_size)
+                if not summary.messages:
+                    return None
+                return _Content({c.topic for c in summary.channels.values()}, *summary.times)
+        return _Content(*sqlite_file.extent(path)) if start == sqlite_file.MAGIC else None
+    except (OSError, sqlite3.Error, TypeError):
+        return None
 
 
 def _walk(path: Path) -> list[Path]:

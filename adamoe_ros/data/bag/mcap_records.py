@@ -144,6 +144,7 @@ class Summary:
         schemas, channels: by number.
         chunks: places of chunk records.
         counts: channel -> messages. messages: of all; None: no statistics.
+        times: log times of the first and last message, by the statistics.
         problem: why there is no summary, where there should be one; empty: none is missing.
     """
 
@@ -152,6 +153,7 @@ class Summary:
     chunks: list[int]
     counts: dict[int, int] = field(default_factory=dict)
     messages: int | None = None
+    times: tuple[int, int] = (0, 0)
     problem: str = ""
 
 
@@ -192,6 +194,7 @@ def _take_summary(found: Summary, opcode: int, content: bytes) -> None:
         found.chunks.append(struct.unpack_from("<Q", content, 16)[0])
     elif opcode == STATISTICS:
         found.messages, found.counts = Fields(content).number("Q"), Fields(content, 42).counts()
+        found.times = struct.unpack_from("<QQ", content, 26)
 
 
 def chunk_records(content: bytes, place: int, missing: int, note: Note) -> memoryview:

@@ -55,6 +55,22 @@ def folded(path: Path, folder: Path) -> Path:
     return copy
 
 
+def extent(path: Path) -> tuple[set[str], int, int]:
+    """Topics, and log times (ns) of the first and last message.
+
+    Raises:
+        sqlite3.Error, TypeError: not a rosbag2 database, or an empty one.
+    """
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1&mode=ro", uri=True)
+    try:
+        topics = {str(name) for (name,) in connection.execute("SELECT name FROM topics")}
+        query = "SELECT min(timestamp), max(timestamp) FROM messages"
+        begin, end = connection.execute(query).fetchone()
+        return topics, int(begin), int(end)
+    finally:
+        connection.close()
+
+
 class SqliteFile:
     """One file.
 

@@ -23,6 +23,7 @@ from bag_support import (
 from mcap_forms import Form, record, write_form
 
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.data.bag.files import bags_below
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.observations import BagStream
 
@@ -127,7 +128,7 @@ def split(records: list[Any], how: str) -> list[list[Any]]:
         topics = sorted({item[1] for item in records})
         return [[item for item in records if item[1] == topic] for topic in topics]
     if how == "two recorders":
-        return [[item for item in records if ("camera" in item[1]) == first] for first in (0, 1)]
+        return [[item for item in records if ("image" in item[1]) == first] for first in (0, 1)]
     if how == "every other message":
         return [records[::2], records[1::2]]
     third = len(records) // 3
@@ -151,6 +152,27 @@ def test_files_of_one_recording_are_read_by_time(tmp_path: Path, how: str, stora
     rows, bag = read(folder)
     assert by_time(rows) == sorted(EXPECTED)
     assert bag.problems == ["metadata.yaml: not there; the recording may have ended early"]
+
+
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+def test_parts_of_one_recording_are_known_by_their_times(tmp_path: Path, storage: str) -> None:
+    """Whatever their names are; recordings one after the other stay bags of their own."""
+    suffix = "mcap" if storage == "MCAP" else "db3"
+    for place, parts in {
+        "parts": split(RECORDS, "two recorders"),
+        "bags": [RECORDS, list(motion(ROBOT, seconds=0.4, start_ns=START + 10**10))],
+        "robots": [RECORDS, RECORDS],
+    }.items():
+        (tmp_path / place).mkdir()
+        for name, records in zip(("cameras", "arms"), parts, strict=True):
+            written = write_rosbags(tmp_path / f"{place}_{name}", records, storage=storage)
+            file = written / f"{written.name}.{suffix}"
+            shutil.move(file, tmp_path / place / f"{name}.{suffix}")
+    assert bags_below(tmp_path / "parts") == [tmp_path / "parts"]
+    assert by_time(read(tmp_path / "parts")[0]) == sorted(EXPECTED)
+    for place in ("bags", "robots"):
+        found = [path.name for path in bags_below(tmp_path / place)]
+        assert found == [f"arms.{suffix}", f"cameras.{suffix}"]
 
 
 def test_an_mcap_and_a_database_in_one_folder(tmp_path: Path) -> None:
