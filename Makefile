@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix chaos clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance chaos clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -58,6 +58,15 @@ chaos: setup  ## kill, freeze and restart nodes while arms move; ARGS="--trials 
 	@source tools/env.sh
 	export PYTHONPATH="$$PYTHONPATH:test/ros:test/core/policy:benchmarks"
 	python test/chaos/run_chaos.py $(ARGS)
+
+fuzz: SETUP_FLAGS := --quiet
+fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); report in benchmarks/results
+	@tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS)
+
+conformance: SETUP_FLAGS := --quiet
+conformance: setup  ## LeRobot opens our datasets and we its; builds .venv-lerobot (2 GB)
+	@$(VENV)/python tools/conformance_environment.py
+	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) test/conformance
 
 clean:  ## remove everything that was made
 	@tools/clean.sh

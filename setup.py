@@ -42,7 +42,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["adamoe_ros", "adamoe_ros.*"]),
-    package_data={"adamoe_ros": ["**/*.css", "**/*.json", "**/*.yaml"]},
+    package_data={"adamoe_ros": ["**/*.css", "**/*.html", "**/*.json", "**/*.yaml"]},
     data_files=[*chain.from_iterable(map(shared_files, ("checkpoints", "config", "launch")))],
     install_requires=requirements("core.txt"),
     extras_require={

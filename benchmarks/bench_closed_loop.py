@@ -22,7 +22,7 @@ import numpy as np
 from common import RESULTS, machine, write
 
 from adamoe_ros.data.recording import Recording, read_recording
-from adamoe_ros.evaluation.intervals import wilson_interval
+from adamoe_ros.evaluation.success import wilson_interval
 
 RUNNING = 2  # ControlStatus.RUNNING
 

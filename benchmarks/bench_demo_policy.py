@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Success of the shipped demo policy on unseen seeds: as it is used, told another wish,
+"""Success of the shipped demo policy on unseen seeds: as it is used, given another instruction,
 with the sentence changed while its arms move, and blind.
 
 In this process (``adamoe evaluate``), with a simulated inference time; the same over real ROS nodes
@@ -39,7 +39,7 @@ def evaluated(checkpoint: Path, options: argparse.Namespace, name: str) -> dict[
     check_unseen(record, range(FIRST_SEED, FIRST_SEED + options.episodes))
     out = options.work / name
     words = ["--episodes", str(options.episodes), "--seed", str(FIRST_SEED), "--out", str(out)]
-    words += ["--films", "0"]
+    words += ["--videos", "0"]
     for control in ("wrong-sentence", "changed", "blind"):
         words += ["--control", control]
     words += ["--latency", str(options.latency)]

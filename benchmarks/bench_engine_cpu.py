@@ -23,11 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from bench_engines import compare, table  # noqa: E402
+from roofline import costs  # noqa: E402
 
-from adamoe_ros.evaluation.bench.roofline import costs  # noqa: E402
-from adamoe_ros.evaluation.bench.run import run_bench  # noqa: E402
-from adamoe_ros.evaluation.bench.settings import BenchSettings  # noqa: E402
-from adamoe_ros.evaluation.bench.table import table  # noqa: E402
+from adamoe_ros.evaluation.bench.latency import BenchSettings  # noqa: E402
 from adamoe_ros.model.config import pi0  # noqa: E402
 from adamoe_ros.policy.engines.shapes import Shape  # noqa: E402
 
@@ -66,7 +65,7 @@ def dense(dtype: str, depths: tuple[int, int], rounds: int) -> dict[str, Any]:
     for depth in depths:
         settings = BenchSettings(
             preset="pi0", depth=depth, dtype=dtype, engines=("auto",), rounds=rounds,
-            stages=("vision", "encode", "step"),
+            stages=("vision", "encode", "step"), threads=1, clock="cpu",
         )  # fmt: skip
         results.append(measured(settings))
     full = at_full_depth(results[0], results[1])
@@ -90,9 +89,14 @@ def product_bound(result: dict[str, Any], full: dict[str, dict[str, float]]) -> 
     """
     config = pi0()
     rate = result["roofline"]["product_flops"]
-    needed = costs(config, Shape(1, config.num_views, config.prompt_length), torch.bfloat16, False)
+    needed = costs(
+        config,
+        Shape(1, config.num_views, config.prompt_length),
+        torch.bfloat16,
+        False,
+        FULL["steps"],
+    )
     least = {stage: cost.flops / rate * 1e3 for stage, cost in needed.items()}
-    least["whole"] = least["vision"] + least["prefix"] + FULL["steps"] * least["step"]
     return {stage: full["transformers"][stage] / ms for stage, ms in least.items()}
 
 
@@ -100,14 +104,14 @@ def mixture(dtype: str, rounds: int) -> dict[str, Any]:
     """AdaMoE's flow step: sparse, and every expert for every token."""
     settings = BenchSettings(
         preset="adamoe_pi0", depth=3, dtype=dtype, engines=("eager", "auto"), rounds=rounds,
-        mixtures=("sparse", "wide"), stages=("step",),
+        mixtures=("sparse", "wide"), stages=("step",), threads=1, clock="cpu",
     )  # fmt: skip
     return measured(settings)
 
 
 def measured(settings: BenchSettings) -> dict[str, Any]:
     """Run and show one."""
-    result = run_bench(settings, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+    result = compare(settings, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
     print(table(result), flush=True)
     return result
 

@@ -48,7 +48,8 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS / "evaluate.json")
     options = parser.parse_args()
-    from adamoe_ros.evaluation.evaluator import EvaluationSettings, Evaluator
+    from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+    from adamoe_ros.evaluation.evaluator import Evaluator
 
     about = machine()
     evaluator = Evaluator(options.checkpoint, EvaluationSettings(parallel=options.parallel))

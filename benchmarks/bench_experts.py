@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from common import RESULTS, machine, write
 
-from adamoe_ros.evaluation.intervals import wilson_interval
+from adamoe_ros.evaluation.success import wilson_interval
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import run_expert
 from adamoe_ros.sim.tasks import TASKS

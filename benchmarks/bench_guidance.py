@@ -40,7 +40,7 @@ def checkpoint_inference(folder: Path, device: str) -> tuple[Callable[[Any], obj
     observation = Observation(0, pictures, np.array(statistics.state.mean), sentence)
     noise = runtime.noise(0)
     return (
-        lambda guidance: runtime.infer(observation, noise, guidance=guidance),
+        lambda options: runtime.infer(observation, noise, options),
         runtime.checkpoint.config,
         str(runtime.engine.device),
     )
@@ -51,7 +51,7 @@ def preset_inference(name: str, device: str) -> tuple[Callable[[Any], object], A
     import torch
 
     from adamoe_ros.model.config import preset
-    from adamoe_ros.model.initial import initialise
+    from adamoe_ros.model.layers import initialise
     from adamoe_ros.model.policy_model import AdaMoEPolicy
     from adamoe_ros.policy.runtime import choose_device
 
@@ -70,7 +70,11 @@ def preset_inference(name: str, device: str) -> tuple[Callable[[Any], object], A
         "state": torch.zeros(1, sizes.state_dim, device=on),
     }
     noise = torch.randn(1, sizes.horizon, sizes.action_dim).to(on)
-    return lambda guidance: network.sample(**inputs, noise=noise, guidance=guidance), sizes, str(on)
+    return (
+        lambda options: network.sample(**inputs, noise=noise, options=options.to(on)),
+        sizes,
+        str(on),
+    )
 
 
 def measure(
@@ -118,7 +122,8 @@ def main() -> int:
     import torch
 
     from adamoe_ros.control.rtc_math import soft_mask
-    from adamoe_ros.policy.guidance import ChunkGuide
+    from adamoe_ros.model.conditioning import FREE
+    from adamoe_ros.policy.actor import condition_on
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "checkpoints" / "demo")
@@ -134,9 +139,9 @@ def main() -> int:
     horizon, steps = sizes.horizon, sizes.flow_steps
     rows = np.random.default_rng(1).normal(size=(horizon, sizes.action_dim))
     weights = soft_mask(horizon, horizon // 10, horizon // 2)
-    guidances: dict[str, Any] = {"unguided": None}
+    guidances: dict[str, Any] = {"unguided": FREE}
     for kind in KINDS[1:]:
-        guidances[kind] = ChunkGuide(kind, 0.0, steps, device).steering(rows, weights, 0).guidance
+        guidances[kind] = condition_on(rows, weights, 0, float(steps), kind)
     seconds = measure(infer, guidances, options.rounds, device.startswith("cuda"))
     document = {
         "what": "one inference of one observation; share of its time that guidance adds",

@@ -14,15 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import machine
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from adamoe_ros.evaluation.bench.hardware import machine  # noqa: E402
-from adamoe_ros.evaluation.bench.measure import interleaved, summary  # noqa: E402
-from adamoe_ros.policy.engines.ingest import host_pixels  # noqa: E402
-from adamoe_ros.policy.resizing import fitted_size  # noqa: E402
+from adamoe_ros.evaluation.bench.timing import interleaved, summary  # noqa: E402
+from adamoe_ros.policy.resizing import fitted_size, host_pixels  # noqa: E402
 
 SIZE = (224, 224)
 

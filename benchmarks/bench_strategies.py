@@ -70,45 +70,43 @@ class Bench:
         import torch
 
         torch.set_num_threads(1)
-        from adamoe_ros.contract.joint_map import build_joint_map
         from adamoe_ros.contract.profile_io import load_profile, profile_path
         from adamoe_ros.contract.resources import robots_dir
-        from adamoe_ros.evaluation.stage import Stage
+        from adamoe_ros.evaluation.scenes import Stage
         from adamoe_ros.policy.checkpoint import read_checkpoint
-        from adamoe_ros.policy.guidance import ChunkGuide
-        from adamoe_ros.policy.runtime import PolicyRuntime
 
         self.setup = setup
         self.profile = load_profile(profile_path(setup.robot, robots_dir()))
-        checkpoint = read_checkpoint(Path(setup.checkpoint))
-        self.joint_map = build_joint_map(self.profile, checkpoint.manifest)
-        self.runtime = PolicyRuntime(checkpoint, "cpu")
-        steps = checkpoint.config.flow_steps
-        self.guide = ChunkGuide(setup.jacobian, setup.max_weight, steps)
+        self.checkpoint = read_checkpoint(Path(setup.checkpoint))
         self.stage = Stage()
 
     def run(self, job: Job) -> dict[str, Any]:
         """Run its episodes."""
-        from adamoe_ros.evaluation.chunk_sources import PolicySource, infer_together
-        from adamoe_ros.evaluation.closed_episodes import run_together
-        from adamoe_ros.evaluation.stage import StagedArms
-        from adamoe_ros.policy.guidance import check_trained_prefix
+        from adamoe_ros.contract.policy_settings import PolicySettings
+        from adamoe_ros.evaluation.closed_loop import run_together
+        from adamoe_ros.evaluation.scenes import SimulatedArms
+        from adamoe_ros.policy.actor import PolicyActor
 
-        if job.strategy == "rtc_trained":
-            check_trained_prefix(self.runtime.checkpoint.manifest, job.strategy)
+        settings = PolicySettings(
+            strategy=job.strategy,
+            rtc_jacobian=self.setup.jacobian,
+            rtc_max_weight=self.setup.max_weight,
+            device="cpu",
+            engine="eager",
+        )
+        actor = PolicyActor(self.profile, self.checkpoint, settings)
         camera = self.stage.camera(self.setup.task)
         sims = self.stage.sims(self.setup.task, job.episodes)
-        begun, arms = time.perf_counter(), [StagedArms(sim, camera) for sim in sims]
-        sources = [
-            PolicySource(self.runtime, self.joint_map, self.guide, job.first_seed + number)
-            for number in range(job.episodes)
-        ]
+        begun, arms = time.perf_counter(), [SimulatedArms(sim, camera) for sim in sims]
+        sessions = [actor.session(job.first_seed + number) for number in range(job.episodes)]
         for number, one in enumerate(arms):
             one.sim.reset(job.first_seed + number)
         outcomes = run_together(
-            [self._loop(job, *pair) for pair in zip(arms, sources, strict=True)],
+            [self._loop(job, actor, *pair) for pair in zip(arms, sessions, strict=True)],
             [one.sim.success for one in arms],
-            lambda asking, requests: infer_together([sources[n] for n in asking], requests),
+            lambda asking, requests: (
+                actor.infer_batch([sessions[n] for n in asking], requests).inferences
+            ),
             self.setup.max_seconds,
         )
         return {
@@ -117,7 +115,7 @@ class Bench:
             "outcomes": [asdict(outcome) for outcome in outcomes],
         }
 
-    def _loop(self, job: Job, arms: Any, source: Any) -> Any:
+    def _loop(self, job: Job, actor: Any, arms: Any, session: Any) -> Any:
         from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopSettings
 
         settings = LoopSettings(
@@ -126,8 +124,8 @@ class Bench:
             execution_horizon=self.setup.execution_horizon,
             smoothing_s=self.setup.smoothing,
         )
-        to_model = self.joint_map.model_from_state
-        return ClosedLoop(self.profile, arms, source, arms.sim.instruction, settings, to_model)
+        to_model = actor.joint_map.model_from_state
+        return ClosedLoop(self.profile, arms, session, arms.sim.instruction, settings, to_model)
 
 
 _bench: Bench | None = None
@@ -184,7 +182,7 @@ def run_all(todo: list[Job], setup: Setup, processes: int) -> Iterator[dict[str,
 
 def cell(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures of one strategy at one delay; seam figures are means over its episodes."""
-    from adamoe_ros.evaluation.intervals import wilson_interval
+    from adamoe_ros.evaluation.success import wilson_interval
 
     successes = [outcome for outcome in outcomes if outcome["success"]]
     low, high = wilson_interval(len(successes), len(outcomes))

@@ -37,8 +37,7 @@ ROLES = tuple(f"{s}_{j}" for s in ("left", "right") for j in (*range(6), "grippe
 
 def data_set(folder: Path) -> Any:
     """Two episodes whose pictures are mapped from disk, as those of a dataset are."""
-    from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
-    from adamoe_ros.training.samples import DataLayout
+    from adamoe_ros.training.demonstration_set import DataLayout, DemonstrationSet, Episode
 
     rng, episodes = np.random.default_rng(0), []
     for number in range(2):
@@ -58,9 +57,9 @@ def prepared(options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     """Settings, data, start and objective, the same for both."""
     import torch
 
-    from adamoe_ros.training.config import TrainingConfig
-    from adamoe_ros.training.run import make_objective, prompt_encoder
-    from adamoe_ros.training.start import make_start, model_sizes
+    from adamoe_ros.training.starting_point import make_start, model_sizes
+    from adamoe_ros.training.training_config import TrainingConfig
+    from adamoe_ros.training.training_run import make_objective, prompt_encoder
 
     torch.set_num_threads(options.threads)
     config = TrainingConfig.model_validate(
@@ -78,7 +77,7 @@ def prepared(options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
 
 def ours(options: argparse.Namespace) -> dict[str, Any]:
     """The trainer as ``adamoe train`` runs it, without its files."""
-    from adamoe_ros.training.prefetch import Prefetcher
+    from adamoe_ros.training.sampling import Prefetcher
     from adamoe_ros.training.trainer import Trainer
 
     config, data, start, objective = prepared(options)
@@ -106,10 +105,10 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
 def transformers(options: argparse.Namespace) -> dict[str, Any]:
     """PI0's own forward pass, clipping and AdamW on the inputs that ours is given."""
     import torch
+    from pi0_peers import TransformersPeer
 
-    from adamoe_ros.evaluation.bench.peer import TransformersPeer
+    from adamoe_ros.training.optimiser import learning_rate
     from adamoe_ros.training.sampling import ShuffledOrder
-    from adamoe_ros.training.schedules import learning_rate
 
     class Recorded(torch.nn.Module):
         def forward(self, **inputs: Any) -> None:

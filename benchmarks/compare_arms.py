@@ -19,24 +19,24 @@ import numpy as np
 import torch
 import yaml
 
+from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.evaluation.bench.checkout import commit
 from adamoe_ros.evaluation.blocks import Blocks, Job, run_blocks
-from adamoe_ros.evaluation.evaluator import EvaluationSettings
-from adamoe_ros.evaluation.phases import PHASES
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+from adamoe_ros.evaluation.judgement import PHASES
+from adamoe_ros.evaluation.machine import commit
 from adamoe_ros.evaluation.results import weights_digest
 from adamoe_ros.evaluation.success import summarise
 from adamoe_ros.evaluation.usage.figures import usage
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
-from adamoe_ros.policy.upcycling import count_parameters
-from adamoe_ros.policy.widening import widen_checkpoint
-from adamoe_ros.training.config import TrainingConfig, load_config
+from adamoe_ros.policy.upcycling import count_parameters, widen_checkpoint
 from adamoe_ros.training.demonstration_folders import task_folder
 from adamoe_ros.training.shards import read_shards
-from adamoe_ros.training.storage import read_lines
-from adamoe_ros.training.train import CHECKPOINT, train
 from adamoe_ros.training.trainer import LOG_FILE, STATE_FILE
+from adamoe_ros.training.training_config import TrainingConfig, load_config
+from adamoe_ros.training.training_log import read_lines
+from adamoe_ros.training.training_run import CHECKPOINT, train
 
 WIDEN_NOISE = 0.1  # relative, of copied hidden units
 _FRAMES = 24  # held-out frames in one batch
@@ -173,9 +173,7 @@ class Comparison:
             "trained_s": round(trained, 1),  # of this call: less where it went on
             "wall_s": round(time.monotonic() - begun, 1),
         }
-        beside = folder / ".result.tmp"
-        beside.write_text(json.dumps(result))
-        beside.replace(folder / "result.json")
+        replace_text(folder / "result.json", json.dumps(result))
         (folder / STATE_FILE).unlink(missing_ok=True)
         return result
 

@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adamoe_ros.evaluation.report import svg
-from adamoe_ros.evaluation.report.html import card, figure, legend, page, percent, section, table
-from adamoe_ros.evaluation.report.sections_usage import usage_sections
-from adamoe_ros.evaluation.report.svg_points import Share, shares
+from adamoe_ros.data import svg
+from adamoe_ros.evaluation.report.rendering import environment, percent
+from adamoe_ros.evaluation.report.usage_page import usage_part
 from adamoe_ros.evaluation.usage.record import load
 
 _WIDE = svg.Frame(width=460, height=220)
+_TEMPLATE = Path(__file__).with_name("compare_page.html")
 
 
 def comparison_page(
@@ -30,51 +29,30 @@ def comparison_page(
         experts: arm -> ``usage`` figures of its first seed. routing: arm -> its routing record.
     """
     arms = document["arms"]
-    settings = document["settings"]
-    runs = len(document["runs"])
-    done = "" if document["complete"] else " Not all runs are done yet."
-    intro = (
-        f"{runs} runs of {settings['arm_steps']} steps, batch {settings['batch_size']}, from one "
-        f"dense checkpoint of {settings['origin_steps']} steps; tasks: "
-        f"{', '.join(settings['tasks'])}; seeds {', '.join(map(str, settings['seeds']))}.{done}"
+    template = environment().from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        title=f"Comparison of mixtures: {document['size']}",
+        document=document,
+        rows=[_row(arm) for arm in arms],
+        success=_success(arms),
+        curves=_curves(document["runs"], arms),
+        names=[(tone % 8, arm["arm"]) for tone, arm in enumerate(arms)],
+        routing=_routing(arms, experts, routing),
     )
-    body = [
-        '<header><div class="over">What the mixture is worth</div>'
-        f"<h1>{escape(document['size'])}</h1>"
-        f'<p class="soft">{escape(intro)} {escape(str(document["machine"]["cpu"]))}, commit '
-        f"{escape(str(document['machine']['commit']))}</p></header>",
-        section("Arms", "", card(_table(arms)) + _success(arms)),
-        section("Learning curves", "", _curves(document["runs"], arms)),
-        section("Routing", "", _routing(arms, experts, routing)),
-    ]
-    return page(f"Comparison of mixtures: {document['size']}", body)
 
 
-def _table(arms: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [
-            escape(arm["arm"]),
-            f"{arm['parameters']:,}",
-            f"{arm['active_parameters']:,}",
-            str(len(arm["seeds"])),
-            _spread(arm["held_out_mrad"], "{:.1f}"),
-            _spread(arm.get("held_out_minus_dense"), "{:+.1f}"),
-            _spread(arm["final_flow_loss"], "{:.4f}"),
-            _spread(arm.get("success"), "{:.0%}"),
-            _spread(arm.get("success_minus_dense"), "{:+.0%}"),
-        ]
-        for arm in arms
+def _row(arm: Mapping[str, Any]) -> list[str]:
+    return [
+        arm["arm"],
+        f"{arm['parameters']:,}",
+        f"{arm['active_parameters']:,}",
+        str(len(arm["seeds"])),
+        _spread(arm["held_out_mrad"], "{:.1f}"),
+        _spread(arm.get("held_out_minus_dense"), "{:+.1f}"),
+        _spread(arm["final_flow_loss"], "{:.4f}"),
+        _spread(arm.get("success"), "{:.0%}"),
+        _spread(arm.get("success_minus_dense"), "{:+.0%}"),
     ]
-    head = [
-        "Arm", "Parameters", "Active", "Seeds", "Held-out error, mrad", "less dense",
-        "Flow loss at the end", "Success", "less dense",
-    ]  # fmt: skip
-    note = (
-        '<p class="soft small">Means over seeds with 95 % intervals (Student\'s t over seeds; '
-        "differences are paired by seed). Held-out error: sampled chunks against the expert's, first "
-        "half of each chunk, arm joints.</p>"
-    )
-    return note + table(head, rows)
 
 
 def _spread(value: Mapping[str, Any] | None, form: str) -> str:
@@ -84,7 +62,7 @@ def _spread(value: Mapping[str, Any] | None, form: str) -> str:
     if value["interval_95"] is None:
         return mean
     low, high = (form.format(end) for end in value["interval_95"])
-    return f'{mean} <span class="soft small">[{low}, {high}]</span>'
+    return f"{mean} [{low}, {high}]"
 
 
 def _success(arms: Sequence[Mapping[str, Any]]) -> str:
@@ -94,14 +72,13 @@ def _success(arms: Sequence[Mapping[str, Any]]) -> str:
         if pooled:
             low, high = pooled["wilson_95"]
             note = f"{pooled['successes']}/{pooled['episodes']}"
-            rows.append(Share(arm["arm"], pooled["rate"], low, high, 0, note))
-    if not rows:
-        return card("<p>No episodes were evaluated: the measure is the held-out error.</p>")
-    text = '<p class="soft small">All seeds\' episodes as one count, Wilson 95 % intervals.</p>'
-    return card(text + shares(rows, name="success by arm"))
+            rows.append(svg.Share(arm["arm"], pooled["rate"], low, high, 0, note))
+    return svg.shares(rows, name="success by arm") if rows else ""
 
 
-def _curves(runs: Sequence[Mapping[str, Any]], arms: Sequence[Mapping[str, Any]]) -> str:
+def _curves(
+    runs: Sequence[Mapping[str, Any]], arms: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
     names = [arm["arm"] for arm in arms]
     charts = []
     for key, title in (
@@ -119,24 +96,20 @@ def _curves(runs: Sequence[Mapping[str, Any]], arms: Sequence[Mapping[str, Any]]
                 y = np.mean([[p[key] for p in curve[:length]] for curve in curves], 0)
                 series.append(svg.Series(name, x, y, tone % 8, dashed=tone >= 8))
         if series:
-            charts.append(figure(title, svg.line_chart(series, name=title, frame=_WIDE)))
-    key_line = legend([(tone % 8, name) for tone, name in enumerate(names)])
-    return card(f'{key_line}<div class="grid2">{"".join(charts)}</div>')
+            charts.append((title, svg.line_chart(series, name=title, frame=_WIDE)))
+    return charts
 
 
 def _routing(
     arms: Sequence[Mapping[str, Any]],
     experts: Mapping[str, Mapping[str, Any] | None],
     routing: Mapping[str, Path],
-) -> str:
+) -> list[tuple[str, str]]:
     parts = []
     for arm in arms:
         figures, path = experts.get(arm["arm"]), routing[arm["arm"]]
-        if figures is None or not path.is_file():
-            continue
-        balance = percent(float(np.mean(figures["balance_by_layer"])))
-        head = f"{escape(arm['arm'])}: {escape(arm['text'])}, entropy of use {balance}"
-        content = usage_sections(figures, load(path).density)
-        opened = "" if parts else " open"
-        parts.append(f"<details{opened}><summary>{head}</summary>{content}</details>")
-    return "".join(parts) or card("<p>No mixture was evaluated yet.</p>")
+        if figures is not None and path.is_file():
+            balance = percent(float(np.mean(figures["balance_by_layer"])))
+            head = f"{arm['arm']}: {arm['text']}, entropy of use {balance}"
+            parts.append((head, usage_part(figures, load(path).density)))
+    return parts

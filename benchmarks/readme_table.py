@@ -57,11 +57,13 @@ def demo_policy(data: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             (f"{task}, unseen scenes, in one process", _beside(twin, "plain", task, counts))
         )
-        told = summary["wrong-sentence"]["tasks"][task]["followed"]
-        if told["episodes"]:
-            rows.append(("- told another wish in that scene: does that one", _share(told)))
+        followed = summary["wrong-sentence"]["tasks"][task]["followed"]
+        if followed["episodes"]:
+            rows.append(
+                ("- given another instruction in that scene: does that one", _share(followed))
+            )
         changed = summary["changed"]["tasks"][task]
-        label = "- told another wish first, this one 0.8 s later"
+        label = "- given another instruction first, this one 0.8 s later"
         rows.append((label, _beside(twin, "changed", task, changed)))
     rows.append(("all four with black pictures", _share(summary["blind"]["all"])))
     return rows

@@ -35,7 +35,7 @@ CORE_WITH_TORCH = (
     "data/test_joint_order.py",
     "ros_free/test_doctor_model.py",
     "ros_free/test_policy_worker.py",
-    "ros_free/test_policy_engine_rtc.py",
+    "policy/test_actor.py",
     "ros_free/test_gpu.py",
 )
 # these need the policy or the simulator, or test the checkout's own build

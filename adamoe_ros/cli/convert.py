@@ -113,7 +113,7 @@ def _import(options: argparse.Namespace, out: Path, overwrite: bool) -> None:
     foreign = IMPORTS[options.source_format](options.source, options.asset)
     with Megabytes("converting") as bar:
         made = import_checkpoint(foreign, options.source_format, out, settings, bar.begin)
-    for line in made.metadata.lines():
+    for line in (*foreign.notes, *made.metadata.lines()):
         print(f"  {line}")
     if made.manifest.raw_only:
         why = made.manifest.provenance.notes or "--raw-only"

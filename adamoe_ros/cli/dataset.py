@@ -54,7 +54,7 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="without --checkpoint: grippers 0 ... 1, or everything as the driver has it",
     )
-    parser.add_argument("--fps", type=int, help="of the dataset (default: the slowest camera's)")
+    parser.add_argument("--fps", type=float, help="of the dataset (default: the slowest camera's)")
     parser.add_argument(
         "--action",
         choices=("command", "next_state"),
@@ -74,6 +74,13 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
         help="of state and action; float64 loses nothing",
     )
     parser.add_argument("--crf", type=int, default=23, help="video quality, less is better")
+    parser.add_argument(
+        "--max-gap",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="s without a complete observation that end an episode (default %(default)s)",
+    )
     parser.add_argument("--instruction", default="", help="sentence, where the bags have none")
     parser.add_argument("--namespace", default="", help="of the robot's topics in the bags")
     parser.add_argument(
@@ -170,6 +177,7 @@ def _convert(options: argparse.Namespace) -> int:
             precision=options.precision,
             lossless=options.images == "png",
             crf=options.crf,
+            gap_s=options.max_gap,
         ),
         options.format,
         max(1, options.workers),
@@ -195,17 +203,19 @@ def _convert(options: argparse.Namespace) -> int:
 def _bag_line(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> str:
     if facts is None:
         return f"{bag.name}: skipped: {'; '.join(lines)}"
-    told = [*facts.get("problems", []), *facts.get("notes", [])]
-    return "\n".join([f"{bag.name}: {facts['length']} frames", *(f"  {line}" for line in told)])
+    lines = [*facts.get("problems", []), *facts.get("notes", [])]
+    return "\n".join([f"{bag.name}: {facts['length']} frames", *(f"  {line}" for line in lines)])
 
 
-def _fps(options: argparse.Namespace, profile: RobotProfile) -> int:
+def _fps(options: argparse.Namespace, profile: RobotProfile) -> float:
     from adamoe_ros.contract.errors import ContractError, problem
 
-    fps = options.fps or round(min(camera.rate for camera in profile.present_cameras.values()))
+    fps = options.fps
+    if fps is None:
+        fps = min(camera.rate for camera in profile.present_cameras.values())
     if not 1 <= fps <= 1000:
         raise ContractError(problem("--fps", "1 ... 1000", fps, "choose one inside"))
-    return int(fps)
+    return float(fps)
 
 
 # --- generate -----------------------------------------------------------------------------------
@@ -213,7 +223,7 @@ def _fps(options: argparse.Namespace, profile: RobotProfile) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from adamoe_ros.cli.progress import Steps
-    from adamoe_ros.sim.look import VARIED, LookSettings
+    from adamoe_ros.sim.randomisation import VARIED, RandomisationSettings
     from adamoe_ros.sim.tasks import TASKS
     from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset
 
@@ -227,7 +237,7 @@ def _generate(options: argparse.Namespace) -> int:
             size=(options.height, options.width),
             noise=tuple(options.noise),
             all_phrasings=not options.usual_phrasing,
-            look=VARIED if options.random_look else LookSettings(),
+            randomisation=VARIED if options.random_look else RandomisationSettings(),
             gripper=options.gripper,
             lossless=options.images == "png",
         ),
@@ -270,11 +280,13 @@ def _validate(options: argparse.Namespace) -> int:
         )
     for finding in findings:
         print(f"{finding.level}: {finding.line}")
-    errors = sum(finding.level == "error" for finding in findings)
+    errors, warnings = (
+        sum(finding.level == level for finding in findings) for level in ("error", "warning")
+    )
     frames = sum(entry.length for entry in dataset.episodes)
     print(
         f"{options.dataset}: {len(dataset.episodes)} episodes, {frames} frames: "
-        f"{errors} errors, {len(findings) - errors} warnings"
+        f"{errors} errors, {warnings} warnings"
     )
     return PARTIAL if errors else 0
 
@@ -289,7 +301,9 @@ def _to_bag(options: argparse.Namespace) -> int:
     known = {entry.index: entry for entry in dataset.episodes}
     if options.episode not in known:
         raise ContractError(
-            problem("--episode", f"one of 0 ... {len(known) - 1}", options.episode, "choose one")
+            problem(
+                "--episode", f"one of {', '.join(map(str, known))}"[:200], options.episode, "choose"
+            )
         )
     units = dataset_units(dataset, profile, options.gripper)
     count = episode_to_bag(dataset, known[options.episode], options.out, profile, units)
@@ -298,7 +312,7 @@ def _to_bag(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    if (options.path / "meta").is_dir():
+    if (options.path / "meta").exists():
         return _dataset_info(options.path)
     from adamoe_ros.data.bag.reader import Bag
     from adamoe_ros.data.episode_info import read_info
@@ -306,8 +320,8 @@ def _info(options: argparse.Namespace) -> int:
     with Bag(options.path) as bag:
         for name, entry in sorted(bag.topics.items()):
             flag = "" if entry.count else "  <- no message"
-            print(f"{entry.count:>9}  {name}  {entry.type}{flag}")
-        info = read_info(options.path, bag.files.custom)
+            print(f"{entry.count:>9}  {name}  {entry.type or 'no type'}{flag}")
+        info = read_info(options.path, bag.files.custom, bag.note)
         if info is not None:
             judged = {True: "success", False: "failed", None: "not judged"}[info.success]
             print(f"episode: {info.sentence!r}, {info.robot}, {judged}, ended: {info.end or '?'}")
@@ -322,9 +336,10 @@ def _dataset_info(path: Path) -> int:
     dataset = Dataset(path)
     frames = sum(entry.length for entry in dataset.episodes)
     print(f"{path}: {dataset.version}, {len(dataset.episodes)} episodes, {frames} frames")
-    print(
-        f"{dataset.fps} Hz; cameras {', '.join(dataset.cameras)}; robot {dataset.info['robot_type']}"
-    )
+    cameras = ", ".join(dataset.cameras) or "none"
+    print(f"{dataset.fps:g} Hz; cameras {cameras}; robot {dataset.robot or 'not named'}")
+    if dataset.depth_cameras:
+        print(f"depth maps, which no policy looks at: {', '.join(dataset.depth_cameras)}")
     for number, task in dataset.tasks.items():
         print(f"task {number}: {task}")
     return 0

@@ -1,144 +1,160 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run of the demo: processes up, episodes, processes down, results.
+"""One run of the demo: a simulator session, its episodes on a live view, and what they leave.
 
-Runs in the process of ``adamoe demo``; imports ROS only after the environment is complete.
+ROS is imported when the environment is complete.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from adamoe_ros.cli.demo_environment import check_checkpoint, prepare_environment
-from adamoe_ros.cli.demo_output import write_results
-from adamoe_ros.cli.demo_processes import NodeProcesses
-from adamoe_ros.cli.demo_scenes import Scene
-from adamoe_ros.cli.demo_session import check_running, node_session, start_nodes
-from adamoe_ros.cli.demo_settings import DemoSettings, settings_from
+from adamoe_ros import __version__
 from adamoe_ros.cli.demo_view import Snapshot, View, make_view
+from adamoe_ros.contract.manifest import check_checkpoint_files, checkpoint_name
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
-from adamoe_ros.contract.resources import robots_dir, share_dir
+from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.data.recording import Episode, Recording
+from adamoe_ros.evaluation.machine import machine_line
+from adamoe_ros.ros.sim.node_processes import free_domain, prepare_environment
 
 if TYPE_CHECKING:
-    from adamoe_ros.ros.sim.demo_director import DemoDirector
+    from adamoe_ros.cli.demo import Plan
+    from adamoe_ros.ros.sim.session import SimSession
 
-_STATUS = 30.0  # s until the policy must have told its device
+_STATUS = 30.0  # s until the policy must have reported its device
 _MODES = ("inactive", "holding", "running", "stopped")  # ControlStatus.mode
+_SHOWN = ("strategy", "smoothing", "max_duration", "real_time_factor", "inject_latency", "video")
+
+
+def run_demo(options: argparse.Namespace, plans: Sequence[Plan]) -> int:
+    """``adamoe demo``: the exit code.
+
+    Raises:
+        ContractError: profile, checkpoint or ROS do not fit, or a node ended.
+    """
+    started = time.monotonic()
+    profile = load_profile(profile_path(options.robot, robots_dir()))
+    check_checkpoint_files(options.checkpoint)
+    domain = free_domain() if options.domain is None else options.domain
+    environment = prepare_environment(domain)
+    from adamoe_ros.ros.sim.director import SessionFailed
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    view = make_view()
+    view.step(f"ROS_DOMAIN_ID={domain}, logs in {options.out / 'log'}")
+    run = DemoRun(options, profile, plans, view, started)
+    try:
+        run.all(environment)
+    except SessionFailed as failure:
+        print(f"adamoe demo: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        view.quiet()
+    write_results(run.recording, options.out, options.video, view)
+    return 0
 
 
 class DemoRun:
-    """One run.
+    """Episodes of one session, and what the view shows meanwhile.
 
     Args:
-        settings: what was asked for.
+        options: of the command.
         profile: of policy and control.
-        view: where progress is shown.
-        nodes: to start processes with.
+        started: monotonic s at which the command began.
     """
 
     def __init__(
-        self, settings: DemoSettings, profile: RobotProfile, view: View, nodes: NodeProcesses
+        self,
+        options: argparse.Namespace,
+        profile: RobotProfile,
+        plans: Sequence[Plan],
+        view: View,
+        started: float,
     ) -> None:
-        from adamoe_ros.ros.sim.demo_director import DemoDirector
-
-        self._settings = settings
-        self._view = view
-        self._nodes = nodes
+        self._options, self._profile, self._plans = options, profile, plans
+        self._view, self._started = view, started
+        self._session: SimSession | None = None
         self._episode: Episode | None = None
         self._pace = _Pace()
-        self.recording = Recording(settings=settings.as_shown())
-        self._start_nodes()
-        self._director: DemoDirector = DemoDirector(profile, self._on_turn)
+        self.recording = Recording(settings=_settings(options, profile, plans))
 
-    def close(self) -> None:
-        """Take the director's node down."""
-        self._director.cancel()
-        self._director.close()
+    def all(self, environment: dict[str, str]) -> None:
+        """Bring the nodes up and run every episode."""
+        from adamoe_ros.ros.sim.session import sim_session
 
-    def run(self, started: float) -> None:
-        """Bring the nodes up and run every episode.
+        logs, parameters = self._options.out / "log", self._parameters()
+        with sim_session(
+            self._profile, environment, logs, *parameters, on_turn=self._on_turn
+        ) as session:
+            self._session = session
+            self._wait_until_ready(session)
+            for episode, change in self._plans:
+                self._run_episode(session, episode, change)
+            self.recording.settings["memory_mib"] = {
+                name: round(size / 2**20) for name, size in session.nodes.memory().items()
+            }
 
-        Args:
-            started: monotonic s at which the command began.
-        """
-        director, live = self._director, self._director.recorder.live
+    def _parameters(self) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
+        """Of sim_node, policy_node and control_node."""
+        options, first = self._options, self._plans[0][0]
+        common = {"robot": options.robot, "strategy": options.strategy}
+        sim = {
+            "task": first.task,
+            "seed": first.seed,
+            "real_time_factor": options.real_time_factor,
+            "trace": str(options.out / "trace") if options.video else "",
+        }
+        policy = {
+            **common,
+            "checkpoint": options.checkpoint,
+            "inject_latency": options.inject_latency,
+        }
+        return sim, policy, {**common, "smoothing": options.smoothing}
+
+    def _wait_until_ready(self, session: SimSession) -> None:
+        director, live = session.director, session.live
         director.wait_for_camera()
-        first_frame = time.monotonic() - started
+        first_frame = time.monotonic() - self._started
         self.recording.settings["first_frame_s"] = round(first_frame, 2)
         self._view.step(f"first camera frame after {first_frame:.1f} s")
         director.configure()
         director.wait_for("policy_node: its status", lambda: live.policy_heard, _STATUS)
         self.recording.settings["device"] = live.policy.device
         self._view.step(f"policy ready on {live.policy.device}")
-        for index, scene in enumerate(self._settings.scenes):
-            self._run_episode(index, scene)
-        self.recording.settings["memory_mib"] = {
-            name: round(size / 2**20) for name, size in self._nodes.memory().items()
-        }
 
-    def _run_episode(self, index: int, scene: Scene) -> None:
-        settings, director = self._settings, self._director
-        sentence = director.begin_episode(scene.task, scene.instruction or "", scene.seed)
-        episode = Episode(index, scene.seed, scene.task, sentence)
-        director.recorder.begin(episode)
-        self._episode = episode
+    def _run_episode(self, session: SimSession, episode: Episode, change: Any) -> None:
         self._pace = _Pace()
-        begun = time.monotonic()
-        change = None if scene.change_to is None else (scene.change_after, scene.change_to)
-        result = director.execute(sentence, settings.max_duration, change)
-        episode.wall = time.monotonic() - begun
-        director.recorder.end()
+        session.begin_episode(episode)
+        self._episode = episode
+        session.finish_episode(episode, episode.instruction, self._options.max_duration, change)
         self._episode = None
-        episode.result_code, episode.result_message = int(result.code), result.message
-        episode.elapsed = float(result.elapsed)
         self.recording.episodes.append(episode)
         self._view.quiet()
         word = "success" if episode.success else "no success"
         self._view.step(
-            f"episode {index + 1}/{len(settings.scenes)}, {episode.said()}, seed {scene.seed}: "
-            f"{word} after {episode.elapsed:.1f} s, {len(episode.chunks)} chunks "
-            f"({episode.result_message})"
+            f"episode {episode.index + 1}/{len(self._plans)}, {episode.instructions()}, "
+            f"seed {episode.seed}: {word} after {episode.elapsed:.1f} s, "
+            f"{len(episode.chunks)} chunks ({episode.result_message})"
         )
-        director.end_episode()
-
-    def _start_nodes(self) -> None:
-        settings = self._settings
-        trace = str(settings.out / "trace") if settings.video else ""
-        policy = {
-            "robot": settings.robot,
-            "checkpoint": settings.checkpoint,
-            "strategy": settings.strategy,
-            "inject_latency": settings.inject_latency,
-        }
-        control = {
-            "robot": settings.robot,
-            "strategy": settings.strategy,
-            "smoothing": settings.smoothing,
-        }
-        sim = {
-            "task": settings.scenes[0].task,
-            "seed": settings.scenes[0].seed,
-            "real_time_factor": settings.real_time_factor,
-            "trace": trace,
-        }
-        start_nodes(self._nodes, sim, policy, control)
 
     def _on_turn(self) -> None:
-        check_running(self._nodes)
-        if self._episode is not None:
-            self._view.update(self._snapshot(self._episode))
+        if self._session is not None and self._episode is not None:
+            self._view.update(self._snapshot(self._session.live, self._episode))
 
-    def _snapshot(self, episode: Episode) -> Snapshot:
-        live = self._director.recorder.live
+    def _snapshot(self, live: Any, episode: Episode) -> Snapshot:
         control, policy = live.control, live.policy
         latency = dict(zip(policy.stages, policy.latency_last, strict=False))
         return Snapshot(
             episode=episode.index + 1,
-            episodes=len(self._settings.scenes),
+            episodes=len(self._plans),
             instruction=policy.instruction or episode.instruction,
             phase=policy.phase,
             mode=_MODES[control.mode] + (f" ({control.hold_cause})" if control.hold_cause else ""),
@@ -166,41 +182,42 @@ class _Pace:
         return (simulated - self._first[1]) / wall if wall > 1.0 else None
 
 
-def run_demo(options: argparse.Namespace) -> int:
-    """``adamoe demo``: the exit code."""
-    started = time.monotonic()
-    settings = settings_from(options, share_dir() / "checkpoints" / "demo")
-    profile = load_profile(profile_path(settings.robot, robots_dir()))
-    check_checkpoint(settings.checkpoint)
-    environment = prepare_environment({"ROS_DOMAIN_ID": str(settings.domain)})
-    from adamoe_ros.ros.sim.demo_director import DemoFailed
-
-    settings.out.mkdir(parents=True, exist_ok=True)
-    view = make_view()
-    view.step(f"ROS_DOMAIN_ID={settings.domain}, logs in {settings.out / 'log'}")
-    try:
-        recording = _record(settings, profile, environment, view, started)
-    except DemoFailed as failure:
-        print(f"adamoe demo: {failure}", file=sys.stderr)
-        return 1
-    finally:
-        view.close()
-    write_results(recording, settings, view)
-    return 0
+def _settings(
+    options: argparse.Namespace, profile: RobotProfile, plans: Sequence[Plan]
+) -> dict[str, Any]:
+    """For results and report: what was run, on what, when."""
+    changed = any(change is not None for _, change in plans)
+    return {
+        "robot": profile.name,
+        "checkpoint": checkpoint_name(options.checkpoint),
+        "tasks": list(dict.fromkeys(episode.task for episode, _ in plans)),
+        "seeds": list(dict.fromkeys(episode.seed for episode, _ in plans)),
+        **({"change_after": options.change_after} if changed else {}),
+        **{name: getattr(options, name) for name in _SHOWN},
+        "version": __version__,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": machine_line(),
+    }
 
 
-def _record(
-    settings: DemoSettings,
-    profile: RobotProfile,
-    environment: dict[str, str],
-    view: View,
-    started: float,
-) -> Recording:
-    """Run with everything that was started ended again, however it ends."""
-    with node_session(environment, settings.out / "log") as nodes:
-        run = DemoRun(settings, profile, view, nodes)
-        try:
-            run.run(started)
-        finally:
-            run.close()
-    return run.recording
+def write_results(recording: Recording, out: Path, video: bool, view: View) -> None:
+    """results.json, recording.json, demo.mp4; the report last, because it embeds the video."""
+    from adamoe_ros.evaluation.report.demo_page import demo_page
+    from adamoe_ros.evaluation.report.summary import results
+
+    recording.write(out / "recording.json")
+    document = json.dumps(results(recording), indent=1) + "\n"
+    (out / "results.json").write_text(document, encoding="utf-8")
+    mp4: bytes | None = None
+    if video and recording.episodes:
+        from adamoe_ros.evaluation.report.sim_video import demo_video
+
+        begun = time.monotonic()
+        view.step("rendering the video ...")
+        frames = demo_video(out / "demo.mp4", recording, out / "trace")
+        view.step(f"{out / 'demo.mp4'} ({frames} frames in {time.monotonic() - begun:.0f} s)")
+        mp4 = (out / "demo.mp4").read_bytes()
+    (out / "report.html").write_text(demo_page(recording, mp4), encoding="utf-8")
+    view.step(f"{out / 'report.html'}")
+    done = sum(episode.success for episode in recording.episodes)
+    view.step(f"{done} of {len(recording.episodes)} episodes successful")

@@ -9,10 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol, TextIO
-
-_PANEL_PERIOD = 0.2  # s
-_LINE_PERIOD = 1.0  # s
+from typing import Any, TextIO
 
 
 @dataclass(frozen=True)
@@ -41,22 +38,6 @@ class Snapshot:
     success: bool
 
 
-class View(Protocol):
-    """Where the demo shows its progress."""
-
-    def step(self, text: str) -> None:
-        """A line that stays."""
-
-    def update(self, now: Snapshot) -> None:
-        """Current figures; may be called often."""
-
-    def quiet(self) -> None:
-        """No figures for now: an episode has ended."""
-
-    def close(self) -> None:
-        """Give the terminal back."""
-
-
 def describe(now: Snapshot) -> list[tuple[str, str]]:
     """(name, value) pairs in the order they are shown."""
     inference = "–" if now.inference is None else f"{now.inference * 1e3:.0f} ms"
@@ -74,51 +55,56 @@ def describe(now: Snapshot) -> list[tuple[str, str]]:
     return pairs
 
 
-class PlainView:
-    """One line a second."""
+class View:
+    """Where the demo shows its progress: one line a second.
+
+    Args:
+        stream: to write to.
+    """
+
+    period = 1.0  # s between figures
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._due = 0.0
 
     def step(self, text: str) -> None:
-        """See ``View``."""
+        """A line that stays."""
         print(text, file=self._stream, flush=True)
 
     def update(self, now: Snapshot) -> None:
-        """See ``View``."""
-        if time.monotonic() < self._due:
-            return
-        self._due = time.monotonic() + _LINE_PERIOD
+        """Current figures; may be called often."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + self.period
+            self.show(now)
+
+    def show(self, now: Snapshot) -> None:
+        """Figures, at once."""
         figures = "  ".join(f"{name} {value}" for name, value in describe(now))
         self.step(f"  {now.elapsed:5.1f} s  {figures}")
 
     def quiet(self) -> None:
-        """See ``View``."""
-
-    def close(self) -> None:
-        """See ``View``."""
+        """No figures for now: an episode has ended, or the command."""
 
 
-class PanelView:
+class PanelView(View):
     """A panel that is redrawn in place."""
+
+    period = 0.2
 
     def __init__(self) -> None:
         from rich.console import Console
 
+        super().__init__(sys.stdout)
         self._console = Console()
         self._live: Any = None
-        self._due = 0.0
 
     def step(self, text: str) -> None:
         """See ``View``."""
         self._console.print(text, highlight=False, markup=False)
 
-    def update(self, now: Snapshot) -> None:
+    def show(self, now: Snapshot) -> None:
         """See ``View``."""
-        if time.monotonic() < self._due:
-            return
-        self._due = time.monotonic() + _PANEL_PERIOD
         if self._live is None:
             from rich.live import Live
 
@@ -127,14 +113,10 @@ class PanelView:
         self._live.update(self._panel(now), refresh=True)
 
     def quiet(self) -> None:
-        """See ``View``."""
+        """See ``View``; gives the terminal back."""
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-    def close(self) -> None:
-        """See ``View``."""
-        self.quiet()
 
     @staticmethod
     def _panel(now: Snapshot) -> Any:
@@ -162,4 +144,4 @@ class PanelView:
 
 def make_view() -> View:
     """A panel where standard output is a terminal, else plain lines."""
-    return PanelView() if sys.stdout.isatty() else PlainView(sys.stdout)
+    return PanelView() if sys.stdout.isatty() else View(sys.stdout)

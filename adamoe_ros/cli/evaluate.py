@@ -3,9 +3,9 @@
 
 Runs in this process, many episodes in step, without ROS and in simulated time; --ros runs the real
 nodes in real processes instead. Every task is run on the seeds --seed ... --seed + --episodes - 1.
---control adds a run on the same scenes: 'wrong-sentence' tells the policy alone another wish, 'changed'
-tells it another one first and the scene's own while its arms move, 'blind' blacks its pictures. Writes
-results.json, report.html (with what the experts are used for), films of failures, and episodes.jsonl,
+--control adds a run on the same scenes: 'wrong-sentence' gives the policy alone another instruction, 'changed'
+gives it another one first and the scene's own while its arms move, 'blind' blacks its images. Writes
+results.json, report.html (with what the experts are used for), videos of failures, and episodes.jsonl,
 from which a stopped run goes on.
 """
 
@@ -18,10 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adamoe_ros.cli.options import add_options, declared_values
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+
 if TYPE_CHECKING:
     from adamoe_ros.evaluation.blocks import Blocks, Job
-    from adamoe_ros.evaluation.evaluator import EpisodeRecord, EvaluationSettings
+    from adamoe_ros.evaluation.evaluator import EpisodeRecord
 
+_DECLARED = (
+    "robot strategy execution_horizon latency_s smoothing_s max_time_s wording device engine "
+    "parallel routing"
+)
 _CONTROLS = ("wrong-sentence", "changed", "blind")
 _SMALL = 500_000_000  # bytes of weights up to which each process may have its own copy
 
@@ -34,23 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--episodes", type=_positive, default=50, metavar="N", help="per task (default 50)")
     add("--seed", type=_not_negative, default=1000, help="of each task's first episode")
     add("--control", action="append", choices=_CONTROLS, default=[], help="repeatable")
-    add("--wording", choices=("usual", "any", "unseen"), default="usual", help="of the sentences")
     add("--instruction", help="what every scene asks for (default: drawn from the seed)")
-    add("--robot", default="aloha_sim", help="profile with the simulator's units")
-    add("--strategy", default="rtc", help="how chunks follow each other (default rtc)")
-    add("--execution-horizon", type=_not_negative, default=25, metavar="ROWS", help="0: half")
-    add("--latency", type=_seconds, default=0.15, metavar="S", help="simulated (not with --ros)")
-    add("--smoothing", type=_seconds, default=0.3, metavar="S", help="of a chunk's rows")
-    add("--max-time", type=_seconds, default=15.0, metavar="S", help="per episode (default 15)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--engine", default="auto", help="auto, eager, packed or captured")
-    add("--parallel", type=_positive, default=16, metavar="N", help="episodes in step (default 16)")
     add("--processes", type=_not_negative, default=0, metavar="N", help="0: by cores and size")
-    add("--films", type=_not_negative, default=2, metavar="N", help="of failures, per task")
-    add("--no-routing", action="store_true", help="keep no record of the routers")
+    add("--videos", type=_not_negative, default=2, metavar="N", help="of failures, per task")
     add("--ros", action="store_true", help="over the real ROS 2 nodes, one episode at a time")
     add("--out", type=Path, help="folder (default out/evaluation/NAME)")
     add("--overwrite", action="store_true", help="begin anew where --out holds an evaluation")
+    flags = {"latency_s": "latency", "smoothing_s": "smoothing", "max_time_s": "max-time"}
+    add_options(parser, EvaluationSettings, _DECLARED, **flags)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,10 +58,10 @@ def run(options: argparse.Namespace) -> int:
         ContractError: checkpoint, task or robot do not fit, or --out holds another evaluation.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see cli.train
-    from adamoe_ros.cli.demo_settings import machine
-    from adamoe_ros.contract.manifest import load_manifest
+    from adamoe_ros.contract.manifest import checkpoint_name, load_manifest
     from adamoe_ros.contract.resources import share_dir
     from adamoe_ros.evaluation.blocks import Blocks
+    from adamoe_ros.evaluation.machine import machine_line
     from adamoe_ros.evaluation.results import evaluation_document, write_results
     from adamoe_ros.evaluation.success import table
 
@@ -80,17 +78,11 @@ def run(options: argparse.Namespace) -> int:
 
         run_blocks(blocks, options.processes or _processes(folder, options), _reporter(blocks))
     trained = load_manifest(folder / "manifest.json").provenance.notes
-    document = evaluation_document(blocks, checkpoint_name(folder), trained, machine())
+    document = evaluation_document(blocks, checkpoint_name(folder), trained, machine_line())
     write_results(blocks, document, lambda text: print(text, file=sys.stderr))
     print(table(document["summary"]))
     print(f"report: {out / 'report.html'}", file=sys.stderr)
     return 0
-
-
-def checkpoint_name(folder: Path) -> str:
-    """A folder's name; its parent's where that is only ``checkpoint``."""
-    place = folder.resolve()
-    return place.parent.name if place.name == "checkpoint" else place.name
 
 
 def _job(options: argparse.Namespace, folder: Path) -> Job:
@@ -124,29 +116,16 @@ def _job(options: argparse.Namespace, folder: Path) -> Job:
         controls=("plain", *dict.fromkeys(options.control)),
         seeds=tuple(range(options.seed, options.seed + options.episodes)),
         settings=settings,
-        films=options.films,
+        videos=options.videos,
         path="ros" if options.ros else "in process",
     )
 
 
 def _settings(options: argparse.Namespace, tasks: Sequence[str]) -> EvaluationSettings:
-    from adamoe_ros.evaluation.evaluator import EvaluationSettings
-
-    return EvaluationSettings(
-        robot=options.robot,
-        strategy=options.strategy,
-        execution_horizon=options.execution_horizon,
-        latency_s=0.0 if options.ros else options.latency,  # over ROS it is the real one
-        smoothing_s=options.smoothing,
-        max_time_s=options.max_time,
-        wording=options.wording,
-        instruction=options.instruction,
-        others=tuple(tasks),
-        device=options.device,
-        engine=options.engine,
-        parallel=1 if options.ros else options.parallel,
-        routing=not options.no_routing,
-    )
+    values = declared_values(options, EvaluationSettings)
+    if options.ros:
+        values.update(latency_s=0.0, parallel=1)  # over ROS the latency is the real one
+    return EvaluationSettings(**values, instruction=options.instruction, others=tuple(tasks))
 
 
 def _processes(folder: Path, options: argparse.Namespace) -> int:
@@ -160,7 +139,7 @@ def _processes(folder: Path, options: argparse.Namespace) -> int:
 
 def _reporter(blocks: Blocks) -> Any:
     """Prints a line with counts and time left as blocks end."""
-    from adamoe_ros.training.progress import Counter
+    from adamoe_ros.training.training_log import Counter
 
     todo = sum(len(block.cases) for block in blocks.missing())
     known = len(blocks.episodes())
@@ -189,11 +168,4 @@ def _not_negative(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"expected 0 or more, got {value}")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 3600:
-        raise argparse.ArgumentTypeError(f"expected 0 to 3600 s, got {text}")
     return value

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cases of an evaluation over the real ROS 2 nodes in real processes, one episode at a time.
 
-The demo's processes and director run them; judgement, phases and films come from the states that
+A simulator session runs them; judgement, phases and videos come from the states that
 ``sim_node`` writes. Imports ROS only after the environment is complete.
 """
 
@@ -14,27 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adamoe_ros.cli.demo_environment import check_checkpoint, prepare_environment
-from adamoe_ros.cli.demo_processes import NodeProcesses
-from adamoe_ros.cli.demo_session import check_running, node_session, start_nodes
-from adamoe_ros.cli.demo_settings import free_domain
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.manifest import check_checkpoint_files
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.data.recording import Episode
 from adamoe_ros.data.sim_trace import Trace, read_trace
 from adamoe_ros.evaluation.blocks import Blocks
-from adamoe_ros.evaluation.cases import Case, Sentences, begin
+from adamoe_ros.evaluation.cases import Case, Instructions, begin
 from adamoe_ros.evaluation.evaluator import BlockResult, EpisodeRecord
-from adamoe_ros.evaluation.judging import EpisodeWatch, judge_trace
-from adamoe_ros.evaluation.stage import Stage
+from adamoe_ros.evaluation.judgement import EpisodeWatch, judge_trace
+from adamoe_ros.evaluation.scenes import SceneStore
 from adamoe_ros.evaluation.usage.record import UNKNOWN, Label, RoutingLog, RoutingRecord
+from adamoe_ros.ros.sim.node_processes import free_domain, prepare_environment
 
 if TYPE_CHECKING:
-    from adamoe_ros.ros.sim.demo_director import DemoDirector
+    from adamoe_ros.ros.sim.session import SimSession
 
 _STATES = "sim"  # folder of sim_node's states while it runs
-
 Report = Callable[[Sequence[EpisodeRecord]], None]
 
 
@@ -49,94 +46,78 @@ def run_over_ros(blocks: Blocks, report: Report) -> None:
     """
     if not blocks.missing():
         return
-    job = blocks.job
-    check_checkpoint(job.checkpoint)
-    environment = prepare_environment({"ROS_DOMAIN_ID": str(free_domain())})
-    from adamoe_ros.ros.sim.demo_director import DemoFailed
+    check_checkpoint_files(blocks.job.checkpoint)
+    profile = load_profile(profile_path(blocks.job.settings.robot, robots_dir()))
+    environment = prepare_environment(free_domain())
+    from adamoe_ros.ros.sim.director import SessionFailed
+    from adamoe_ros.ros.sim.session import sim_session
 
+    states = blocks.folder / _STATES
+    shutil.rmtree(states, ignore_errors=True)
     try:
-        with node_session(environment, blocks.folder / "log") as nodes:
-            run = _RosRun(blocks, nodes)
-            try:
-                run.all(report)
-            finally:
-                run.close()
-    except DemoFailed as failure:
+        with sim_session(
+            profile, environment, blocks.folder / "log", *_parameters(blocks)
+        ) as session:
+            session.director.wait_for_camera()
+            session.director.configure()
+            run = _RosRun(blocks, session)
+            for block in blocks.missing():
+                result = run.case(block.cases[0])
+                blocks.keep(block, result)
+                report(result.episodes)
+    except SessionFailed as failure:
         raise ContractError(str(failure)) from failure
     finally:
-        shutil.rmtree(blocks.folder / _STATES, ignore_errors=True)  # sim_node's last at its end
+        shutil.rmtree(states, ignore_errors=True)  # sim_node's last at its end
+
+
+def _parameters(blocks: Blocks) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
+    """Of sim_node, policy_node and control_node."""
+    settings, job = blocks.job.settings, blocks.job
+    common = {"robot": settings.robot, "strategy": settings.strategy}
+    sim = {
+        "task": job.tasks[0],
+        "seed": job.seeds[0],
+        "trace": str((blocks.folder / _STATES).resolve()),
+    }
+    policy = {
+        **common,
+        "checkpoint": job.checkpoint.resolve(),
+        "execution_horizon": settings.execution_horizon,
+        "device": settings.device,
+        "engine": settings.engine,
+    }
+    return sim, policy, {**common, "smoothing": settings.smoothing_s}
 
 
 class _RosRun:
-    """Nodes that are up, and a director that tells them what to do."""
+    """Cases, one after the other, on nodes that are ready."""
 
-    def __init__(self, blocks: Blocks, nodes: NodeProcesses) -> None:
-        from adamoe_ros.ros.sim.demo_director import DemoDirector
-
-        self._blocks, self._nodes = blocks, nodes
+    def __init__(self, blocks: Blocks, session: SimSession) -> None:
+        self._settings, self._session = blocks.job.settings, session
         self._traces = blocks.folder / _STATES
-        shutil.rmtree(self._traces, ignore_errors=True)
-        self._stage = Stage()
-        self._start()
-        profile = load_profile(profile_path(blocks.job.settings.robot, robots_dir()))
-        self._director: DemoDirector = DemoDirector(profile, lambda: check_running(nodes))
+        self._scenes = SceneStore()
 
-    def _start(self) -> None:
-        wish, job = self._blocks.job.settings, self._blocks.job
-        common = {"robot": wish.robot, "strategy": wish.strategy}
-        sim = {
-            "task": job.tasks[0],
-            "seed": job.seeds[0],
-            "trace": str(self._traces.resolve()),
-        }
-        policy = {
-            **common,
-            "checkpoint": job.checkpoint.resolve(),
-            "execution_horizon": wish.execution_horizon,
-            "device": wish.device,
-            "engine": wish.engine,
-        }
-        control = {**common, "smoothing": wish.smoothing_s}
-        start_nodes(self._nodes, sim, policy, control)
-
-    def close(self) -> None:
-        """Take the director's node down."""
-        self._director.cancel()
-        self._director.close()
-
-    def all(self, report: Report) -> None:
-        """Every case that is missing."""
-        self._director.wait_for_camera()
-        self._director.configure()
-        for block in self._blocks.missing():
-            result = self._run(block.cases[0])
-            self._blocks.keep(block, result)
-            report(result.episodes)
-
-    def _run(self, case: Case) -> BlockResult:
-        wish = self._blocks.job.settings
-        sim = self._stage.sims(case.task, 1)[0]
-        said = begin(sim, case, wish.wording, wish.instruction, wish.others)
-        episode = self._execute(case, said)
-        self._director.set_up(case.task, said.scene, case.seed)  # ends the episode's states
+    def case(self, case: Case) -> BlockResult:
+        """One episode, judged by the states that ``sim_node`` wrote."""
+        settings = self._settings
+        sim = self._scenes.sims(case.task, 1)[0]
+        instructions = begin(sim, case, settings.wording, settings.instruction, settings.others)
+        episode = self._execute(case, instructions)
+        self._session.director.set_up(
+            case.task, instructions.scene, case.seed
+        )  # ends the episode's states
         trace = self._newest_trace()
-        watch, phases = judge_trace(trace, said.told, wish.settle_s)
-        record = _record(case, said, episode, watch)
+        watch, phases = judge_trace(trace, instructions.instruction, settings.settle_s)
+        record = _record(case, instructions, episode, watch)
         return BlockResult([record], [trace], _routing(case, episode, trace, phases), [])
 
-    def _execute(self, case: Case, said: Sentences) -> Episode:
-        director = self._director
-        director.begin_episode(case.task, said.scene, case.seed)
+    def _execute(self, case: Case, instructions: Instructions) -> Episode:
+        episode = Episode(0, case.seed, case.task, instructions.scene)
+        self._session.begin_episode(episode)
         shutil.rmtree(self._traces, ignore_errors=True)  # what was written before this episode
-        episode = Episode(0, case.seed, case.task, said.scene)
-        director.recorder.begin(episode)
-        change = said.change
-        later = None if change is None else (change.after_s, change.instruction)
-        limit = self._blocks.job.settings.max_time_s
-        result = director.execute(said.first or said.told, limit, later)
-        director.recorder.end()
-        episode.elapsed, episode.result_message = float(result.elapsed), result.message
-        director.end_episode()
+        first = instructions.first or instructions.instruction
+        self._session.finish_episode(episode, first, self._settings.max_time_s, instructions.change)
         return episode
 
     def _newest_trace(self) -> Trace:
@@ -146,7 +127,9 @@ class _RosRun:
         return read_trace(paths[-1])
 
 
-def _record(case: Case, said: Sentences, episode: Episode, watch: EpisodeWatch) -> EpisodeRecord:
+def _record(
+    case: Case, instructions: Instructions, episode: Episode, watch: EpisodeWatch
+) -> EpisodeRecord:
     counters = episode.counters
     names = ("holds", "missed_ticks", "rejected_chunks", "late_chunks", "seams")
     details: dict[str, Any] = {name: int(counters.get(name, 0)) for name in names}
@@ -155,21 +138,21 @@ def _record(case: Case, said: Sentences, episode: Episode, watch: EpisodeWatch) 
     other = watch.followed
     return EpisodeRecord(
         **dataclasses.asdict(case),
-        scene=said.scene,
-        told=said.told,
+        scene=instructions.scene,
+        instruction=instructions.instruction,
         success=success,  # the nodes' own judgement; the goal ends with it
-        followed=success if said.told == said.scene else other,
+        followed=success if instructions.instruction == instructions.scene else other,
         seconds=round(episode.elapsed, 3),
         inferences=len(episode.chunks),
         details=details,
-        first=said.first,
+        first=instructions.first,
     )
 
 
 def _routing(
     case: Case, episode: Episode, trace: Trace, phases: Sequence[int]
 ) -> RoutingRecord | None:
-    """What ``policy_status`` said: means over the flow steps of each inference."""
+    """What ``policy_status`` reported: means over the flow steps of each inference."""
     log, times = RoutingLog(), trace.times - episode.start
     for inference in episode.inferences:
         layers = inference.experts

@@ -11,7 +11,20 @@ are the padded model vectors.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
+
+from adamoe_ros.cli.options import add_options
+from adamoe_ros.contract.parameters import same_as
+from adamoe_ros.contract.policy_settings import PolicySettings
+
+_SEED = "Of the noise where the file has none."
+
+
+@dataclass(frozen=True)
+class _Policy(PolicySettings):
+    seed: int = same_as(PolicySettings, "seed", default=0, bounds=(0, 2**31 - 1), text=_SEED)
+    device: str = same_as(PolicySettings, "device", default="cpu")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,14 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="OUT.npz", help="file to write")
     add("--raw", action="store_true", help="padded model vectors in and out")
     add("--steps", type=int, metavar="N", help="Euler steps (default: the checkpoint's)")
-    add("--seed", type=int, default=0, help="of the noise where the file has none (default 0)")
-    add("--device", default="cpu", help="cpu, cuda, cuda:N or auto (default cpu)")
     add(
         "--dtype",
         choices=("stored", "float32", "bfloat16"),
         default="stored",
         help="of the weights (default: as stored)",
     )
+    add_options(parser, _Policy, "seed device")
 
 
 def run(options: argparse.Namespace) -> int:

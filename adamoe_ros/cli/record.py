@@ -8,21 +8,20 @@ checkpoint's hash and the nodes' parameters. Needs ROS.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from adamoe_ros.cli.options import add_options, declared_values
+from adamoe_ros.ros.recorder.recorder_parameters import RecorderParameters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``adamoe record``."""
     parser.add_argument("--robot", required=True, help="profile: shipped name or .yaml file")
-    parser.add_argument("--out", type=Path, default=Path("recordings"), help="folder of the bags")
-    parser.add_argument("--checkpoint", type=Path, help="folder whose hash is noted")
     parser.add_argument("--instruction", default="", help="sentence; empty: the one that is heard")
     parser.add_argument("--duration", type=float, default=0.0, help="s: one episode, then end")
-    parser.add_argument("--topics", nargs="*", default=[], help="topics beside the profile's")
     parser.add_argument("--namespace", default="", help="namespace of the robot")
-    parser.add_argument("--min-free", type=float, default=2.0, help="GiB that stay free")
-    parser.add_argument("--compress", action="store_true", help="zstd while recording")
     parser.add_argument("--use-sim-time", action="store_true", help="arrival times by /clock")
+    names = "checkpoint folder extra_topics min_free compress"
+    add_options(parser, RecorderParameters, names, folder="out", extra_topics="topics")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,16 +42,12 @@ def run(options: argparse.Namespace) -> int:
     require_overlay()
     from adamoe_ros.ros.recorder.record_session import record
 
+    given = RecorderParameters.from_values(declared_values(options, RecorderParameters)).as_dict()
     parameters: dict[str, object] = {
-        "robot": options.robot,
-        "folder": options.out,
-        "min_free": float(options.min_free),
-        "compress": options.compress,
+        name: f"[{', '.join(value)}]" if isinstance(value, tuple) else value
+        for name, value in given.items()
+        if value != RecorderParameters.declaration(name).default
     }
-    if options.checkpoint:
-        parameters["checkpoint"] = options.checkpoint
-    if options.topics:
-        parameters["extra_topics"] = f"[{', '.join(options.topics)}]"
     if options.use_sim_time or profile.use_sim_time:
         parameters["use_sim_time"] = True
     return record(parameters, options.instruction, options.duration, options.namespace)

@@ -9,16 +9,28 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.cli.dataset import PARTIAL
+from adamoe_ros.cli.options import add_options, declared_values
 from adamoe_ros.contract.files import replace_text
+from adamoe_ros.contract.parameters import same_as
+from adamoe_ros.contract.policy_settings import PolicySettings
 
 if TYPE_CHECKING:
     from adamoe_ros.contract.profile import RobotProfile
-    from adamoe_ros.evaluation.replay.predictor import Predictor
     from adamoe_ros.evaluation.replay.run import BagRecord, ReplaySettings
+    from adamoe_ros.policy.actor import PolicyActor
+
+
+_DECLARED = "strategy flow_steps seed device execution_horizon rtc_jacobian rtc_max_weight"
+
+
+@dataclass(frozen=True)
+class _Policy(PolicySettings):
+    seed: int = same_as(PolicySettings, "seed", default=0)  # two replays are to be the same
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,18 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="policy; give two to compare them; none: look at the inputs only",
     )
     parser.add_argument("--out", type=Path, default=Path("out/replay"), help="folder of the report")
-    parser.add_argument("--stride", type=float, default=0.5, help="s between inferences; 0: all")
+    parser.add_argument(
+        "--stride",
+        type=float,
+        default=0.5,
+        help="s between inferences, 0: at every observation; rtc and rtc_trained, whose chunks go on "
+        "from each other, infer when policy_node would",
+    )
     parser.add_argument(
         "--truth",
         choices=("auto", "command", "next_state"),
         default="auto",
         help="compared with: recorded commands, or the state one row later",
     )
-    parser.add_argument("--strategy", default="async", help="chunk execution, as in control_node")
     parser.add_argument("--latency", type=float, default=0.1, help="s from observation to chunk")
-    parser.add_argument("--steps", type=int, default=0, help="flow steps; 0: the checkpoint's")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial noise")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto")
+    add_options(parser, _Policy, _DECLARED, flow_steps="steps")
     parser.add_argument("--namespace", default="", help="of the robot's topics in the bags")
     parser.add_argument("--instruction", default="", help="sentence instead of the bag's")
     parser.add_argument(
@@ -80,18 +95,14 @@ def run(options: argparse.Namespace) -> int:
     if options.live:
         return _live(bags, profile, options)
     settings = _settings(options)
-    predictors = _predictors(options, profile)
-    return _Replay(options, profile, settings, predictors).run(bags)
+    policies = _policies(options, profile)
+    return _Replay(options, profile, settings, policies).run(bags)
 
 
 def _check(options: argparse.Namespace) -> None:
     from adamoe_ros.contract.errors import Problems
-    from adamoe_ros.control.strategies import STRATEGIES
 
     problems = Problems()
-    if options.strategy not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        problems.add("--strategy", f"one of {known}", options.strategy, "choose one")
     if not 0 <= options.stride <= 3600:
         problems.add("--stride", "0 ... 3600 s", options.stride, "choose one inside")
     if not 0 <= options.latency <= 10:
@@ -106,25 +117,27 @@ def _settings(options: argparse.Namespace) -> ReplaySettings:
     from adamoe_ros.evaluation.replay.run import ReplaySettings
 
     stream = StreamOptions(options.namespace, None, options.instruction, options.clock)
-    return ReplaySettings(options.stride, options.truth, options.strategy, options.latency, stream)
+    return ReplaySettings(options.stride, options.truth, options.latency, stream)
 
 
-def _predictors(options: argparse.Namespace, profile: RobotProfile) -> list[Predictor]:
+def _policies(options: argparse.Namespace, profile: RobotProfile) -> dict[str, PolicyActor]:
     from adamoe_ros.contract.errors import ContractError, Problems
-    from adamoe_ros.evaluation.replay.predictor import PolicyPredictor
 
-    problems = Problems()
-    found: list[Any] = []
+    if not options.checkpoint:  # only the inputs are looked at: nothing of torch is loaded
+        return {}
+    from adamoe_ros.policy.actor import PolicyActor
+    from adamoe_ros.policy.checkpoint import read_checkpoint
+
+    settings = _Policy(**declared_values(options, _Policy))
+    problems, found = Problems(), {}
     for folder, name in zip(options.checkpoint, _labels(options), strict=True):
         try:
-            found.append(
-                PolicyPredictor(folder, name, profile, options.device, options.steps, options.seed)
-            )
+            found[name] = PolicyActor(profile, read_checkpoint(folder), settings)
         except ContractError as error:
             problems.extend(error.problems)
     problems.raise_if_any()
-    for policy in found:
-        policy.warm_up()
+    for actor in found.values():
+        actor.warm_up()
     return found
 
 
@@ -145,10 +158,10 @@ class _Replay:
         options: argparse.Namespace,
         profile: RobotProfile,
         settings: ReplaySettings,
-        predictors: list[Predictor],
+        policies: dict[str, PolicyActor],
     ) -> None:
         self._options, self._profile = options, profile
-        self._settings, self._predictors = settings, predictors
+        self._settings, self._policies = settings, policies
         self._records: list[BagRecord] = []
         self._skipped: dict[str, list[str]] = {}
         self._films: dict[str, tuple[bytes, list[float]]] = {}
@@ -173,7 +186,7 @@ class _Replay:
     def _one(self, path: Path) -> None:
         from adamoe_ros.cli.progress import Steps
         from adamoe_ros.data.bag.reader import Bag
-        from adamoe_ros.evaluation.replay.film import Film
+        from adamoe_ros.evaluation.replay.bag_pictures import Film
         from adamoe_ros.evaluation.replay.prediction_bag import PredictionBag
         from adamoe_ros.evaluation.replay.run import BagReplay, Listeners
 
@@ -183,7 +196,7 @@ class _Replay:
         kept = (
             None
             if target is None
-            else PredictionBag(self._profile, self._predictors, self._settings.latency_s)
+            else PredictionBag(self._profile, self._policies, self._settings.latency_s)
         )
         with Bag(path) as bag, Steps(f"{path.name}, s", _length(bag), " s") as steps:
             done = 0.0
@@ -205,7 +218,7 @@ class _Replay:
                 kept.predicted if kept else lambda *_: None,
                 kept.commanded if kept else None,
             )
-            replay = BagReplay(bag, self._profile, self._predictors, self._settings, listeners)
+            replay = BagReplay(bag, self._profile, self._policies, self._settings, listeners)
             record = replay.run()
             if kept is not None and target is not None:
                 print(f"{target}: {kept.write(bag, target)} messages")
@@ -239,7 +252,7 @@ class _Replay:
             "stride_s": options.stride,
             "strategy": options.strategy,
             "latency_s": options.latency,
-            "policies": {policy.name: policy.facts for policy in self._predictors},
+            "policies": {name: actor.describe() for name, actor in self._policies.items()},
         }
         names = self._profile.joint_ids
         document = results(self._records, names, facts, self._skipped)

@@ -106,7 +106,7 @@ def complete(
 
 
 def fastdds_variable(environment: Mapping[str, str]) -> str:
-    """Fast DDS of Kilted has renamed the variable and warns about the old name."""
+    """Names the Fast DDS profile; Fast DDS of Kilted has renamed it and warns about the old name."""
     old = environment.get("ROS_DISTRO") in ("humble", "jazzy")
     return "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from adamoe_ros.contract.errors import ContractError
 
 if TYPE_CHECKING:
-    from adamoe_ros.training.config import TrainingConfig
+    from adamoe_ros.training.training_config import TrainingConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ContractError: settings, data or checkpoint do not fit, or the disk is full.
     """
-    from adamoe_ros.training.config import dump_config, load_config
+    from adamoe_ros.training.training_config import dump_config, load_config
 
     config = load_config(_settings_file(options), options.overrides)
     if options.print_config:
@@ -54,19 +54,23 @@ def run(options: argparse.Namespace) -> int:
     # read when torch is loaded: threads that spin while waiting make a step ten times as long as
     # soon as anything else needs a core
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from adamoe_ros.training.train import train
+    from adamoe_ros.training.processes import end_process
+    from adamoe_ros.training.training_run import train
 
     folder = options.out or Path("out/training") / config.name
     roll_out = _roll_out(config) if config.evaluation.every_steps else None
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
     try:
         checkpoint = train(config, folder, resume=options.resume, roll_out=roll_out)
     except ContractError:
         if first:
             raise
-        return 2
+        end_process(2)
     if first:
         print(f"checkpoint: {checkpoint}")
+    if several:
+        end_process(0)
     return 0
 
 
@@ -80,8 +84,8 @@ def _settings_file(options: argparse.Namespace) -> Path | None:
 
 def _roll_out(config: TrainingConfig) -> Callable[[Path], dict[str, float]]:
     """Success of a checkpoint on the validation seeds."""
-    from adamoe_ros.evaluation.evaluator import EvaluationSettings
-    from adamoe_ros.evaluation.quick import success_rates
+    from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+    from adamoe_ros.evaluation.success import success_rates
 
     wanted = config.evaluation
     seeds = range(wanted.first_seed, wanted.first_seed + wanted.episodes)

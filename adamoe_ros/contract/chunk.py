@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The action chunk as policy and control share it: joint targets in the driver's units."""
+"""Action chunks: what the policy makes of an observation, and what it sends to control."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,3 +48,22 @@ class ActionChunk:
     def row_at(self, time_ns: int) -> float:
         """Fractional row index at a time; below 0 before the chunk, above rows - 1 after it."""
         return (time_ns - self.stamp_ns) / (self.dt_s * 1e9)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What the policy made of one observation.
+
+    Attributes:
+        positions: (H, J) float64, command units; all rows, sent or not.
+        normalized: (H, J) float64, as the network gave them.
+        committed_rows: leading rows fixed to the previous chunk.
+        stages: stage -> s, wall clock.
+        experts: per mixture layer: layer, selected, probability, scale.
+    """
+
+    positions: NDArray[np.float64]
+    normalized: NDArray[np.float64]
+    committed_rows: int = 0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    experts: Sequence[Mapping[str, Any]] = ()

@@ -7,7 +7,10 @@ so that a person mends all of them in one go. Our own bugs raise ``ValueError`` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def problem(where: str, expected: str, got: object, do: str) -> str:
@@ -51,6 +54,14 @@ class Problems:
     def extend(self, lines: Sequence[str]) -> None:
         """Take over lines that are in the standard form already."""
         self.lines.extend(lines)
+
+    def collect(self, read: Callable[[], T]) -> T | None:
+        """What ``read`` returns; None where it raises, with its lines taken over."""
+        try:
+            return read()
+        except ContractError as error:
+            self.extend(error.problems)
+            return None
 
     def raise_if_any(self) -> None:
         """Raise ``ContractError`` with every line collected so far."""

@@ -12,9 +12,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.validation import validation_lines
 
+CHECKPOINT_FILES = ("config.json", "model.safetensors", "norm_stats.json", "manifest.json")
 FORMAT: Literal["adamoe_ros/1"] = "adamoe_ros/1"
 
 
@@ -78,6 +79,34 @@ class CheckpointManifest(_Strict):
         return tuple(joint.role for joint in self.joints)
 
 
+def checkpoint_name(folder: Path) -> str:
+    """A folder's name; its parent's where that is only ``checkpoint``."""
+    place = folder.resolve()
+    return place.parent.name if place.name == "checkpoint" else place.name
+
+
+def check_checkpoint_files(folder: Path) -> CheckpointManifest:
+    """A checkpoint's manifest, with all of its files there; nothing else is read.
+
+    Raises:
+        ContractError: every file that is missing, or what is wrong with the manifest.
+    """
+    if not folder.is_dir():
+        raise ContractError(
+            f"checkpoint: expected a folder, got {str(folder)!r}; pass --checkpoint, or make one "
+            "with 'adamoe train' or 'adamoe convert'"
+        )
+    missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
+    if not missing:
+        manifest = load_manifest(folder / "manifest.json")
+        if not manifest.tokenizer or (folder / manifest.tokenizer).is_file():
+            return manifest
+        missing = [manifest.tokenizer]
+    files = f"the file{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+    where = f"checkpoint {folder}"
+    raise ContractError(problem(where, files, "no such file", "copy the whole folder"))
+
+
 def load_manifest(path: Path) -> CheckpointManifest:
     """Read ``manifest.json``.
 
@@ -92,4 +121,6 @@ def load_manifest(path: Path) -> CheckpointManifest:
             "point --checkpoint at a folder made by 'adamoe convert' or 'adamoe train'"
         ) from error
     except ValidationError as error:
-        raise ContractError(validation_lines(path.name, error)) from error
+        raise ContractError(validation_lines(path.name, error, CheckpointManifest)) from error
+    except UnicodeDecodeError as error:
+        raise ContractError(problem(str(path), "JSON in UTF-8", error, "copy it again")) from error

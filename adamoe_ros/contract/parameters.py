@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node parameters, declared once: a frozen dataclass from which everything else is derived.
+"""Values declared once: fields of a frozen dataclass from which everything else is derived.
 
-Descriptors (``ros/live_parameters.py``), ``config/<node>.yaml`` and the tables in ``doc/parameters.md``
-all come from the fields of one ``Parameters`` subclass.
+Nodes' descriptors (``ros/live_parameters.py``), ``config/<node>.yaml``, the tables in
+``doc/parameters.md`` and options of commands (``cli/options.py``) come from the fields of a class;
+``same_as`` takes a field over into another one.
 """
 
 from __future__ import annotations
@@ -69,6 +70,18 @@ def param(
     return dataclasses.field(default=default, metadata={"spec": spec})
 
 
+def same_as(kind: type[Parameters], name: str, **changes: Any) -> Any:
+    """A field that is declared in another class.
+
+    Args:
+        changes: ``default`` where this class has another one; ``text``, ``bounds``, ... of ``Spec``.
+    """
+    declared = kind.declaration(name)
+    default = changes.pop("default", declared.default)
+    spec = dataclasses.replace(declared.spec, **changes)
+    return dataclasses.field(default=default, metadata={"spec": spec})
+
+
 @dataclass(frozen=True)
 class Declaration:
     """One parameter: name, default and specification."""
@@ -77,37 +90,40 @@ class Declaration:
     default: Any
     spec: Spec
 
-    def convert(self, value: object) -> Any:
+    def convert(self, value: object, where: str = "") -> Any:
         """The value in the declared type; an int stands for a float, a list for a tuple.
+
+        Args:
+            where: said in front of what does not fit; empty: the parameter's name.
 
         Raises:
             ContractError: wrong type, not finite, out of bounds or not a choice; one line.
         """
+        where = where or f"parameter {self.name}"
         converted = _as_type(value, self.default)
         if converted is None:
-            raise ContractError(self._line(_type_name(self.default), value, "correct the value"))
+            expected = _type_name(self.default)
+            raise ContractError(problem(where, expected, repr(value), "correct the value"))
         for item in converted if isinstance(converted, tuple) else (converted,):
-            self._check(item)
+            self._check(item, where)
         return converted
 
-    def _check(self, item: Any) -> None:
+    def _check(self, item: Any, where: str) -> None:
         if isinstance(item, float) and not math.isfinite(item):
-            raise ContractError(self._line("a finite number", item, "correct the value"))
+            raise ContractError(problem(where, "a finite number", repr(item), "correct the value"))
         bounds = self.spec.bounds
         if bounds and not bounds[0] <= item <= bounds[1]:
             unit = f" {self.spec.unit}" if self.spec.unit else ""
             expected = f"a value in {self.spec.allowed}{unit}"
-            raise ContractError(self._line(expected, item, "choose one inside"))
+            raise ContractError(problem(where, expected, repr(item), "choose one inside"))
         if self.spec.choices and item not in self.spec.choices:
-            raise ContractError(self._line(f"one of {self.spec.allowed}", item, "choose one"))
-
-    def _line(self, expected: str, got: object, do: str) -> str:
-        return problem(f"parameter {self.name}", expected, repr(got), do)
+            expected = f"one of {self.spec.allowed}"
+            raise ContractError(problem(where, expected, repr(item), "choose one"))
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Base of a node's parameter set; fields are made with ``param``."""
+    """Base of a set of declared values; fields are made with ``param`` or ``same_as``."""
 
     @classmethod
     def declarations(cls) -> tuple[Declaration, ...]:
@@ -115,6 +131,7 @@ class Parameters:
         return tuple(
             Declaration(field.name, field.default, field.metadata["spec"])
             for field in dataclasses.fields(cls)
+            if "spec" in field.metadata
         )
 
     @classmethod
@@ -179,6 +196,7 @@ class ManagedParameters(Parameters):
         False,
         "Configure and activate without being asked; activation is tried again until it succeeds.",
     )
+    robot: str = param("", "Robot profile: the name of a shipped one or the path of a .yaml file.")
 
 
 def yaml_text(node: str, parameters: type[Parameters], source: str) -> str:
@@ -256,4 +274,4 @@ def _yaml_value(value: Any) -> str:
 
 
 def _plain(value: float) -> str:
-    return f"{value:g}"
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"

@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-CommandType = Literal["joint_state", "joint_trajectory", "float64_multi_array", "interbotix"]
+StampSource = Literal["header", "arrival"]
+_STAMP = "time of a message: its header's, or its arrival where the driver's clock is another one"
 
 
 class _Strict(BaseModel):
@@ -47,10 +48,16 @@ class CommandTarget(_Strict):
     """Where commands go."""
 
     topic: str = Field(min_length=1)
-    type: CommandType = "joint_state"
+    type: str = Field(
+        "joint_state",
+        pattern=r"^[a-z0-9_]+$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="joint_state, joint_trajectory, float64_multi_array, interbotix, or "
+        "module:attribute of a CommandCodec of your own (streams/command_codecs.py)",
+    )
     velocity: bool = Field(
         False, description="fill velocities; leave false for AgileX (percent there)"
     )
+    stamp: StampSource = Field("header", description=f"{_STAMP}; for reading recordings")
 
 
 class StateSource(_Strict):
@@ -63,6 +70,7 @@ class StateSource(_Strict):
     )
     reliable: bool = Field(False, description="request reliable delivery")
     timeout: float = Field(0.2, gt=0, description="s without a message: stale")
+    stamp: StampSource = Field("header", description=_STAMP)
 
 
 class Gripper(_Strict):
@@ -141,6 +149,7 @@ class Camera(_Strict):
     reliable: bool = Field(False, description="request reliable delivery")
     timeout: float = Field(0.3, gt=0, description="s without a frame: stale")
     tolerance: float = Field(0.05, gt=0, description="s, largest distance from the observation")
+    stamp: StampSource = Field("header", description=_STAMP)
     absent: bool = Field(False, description="this robot has no such camera: the slot is masked")
 
     @model_validator(mode="after")

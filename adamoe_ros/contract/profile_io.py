@@ -124,4 +124,4 @@ def load_profile(path: Path) -> RobotProfile:
     try:
         return RobotProfile.model_validate(document)
     except ValidationError as error:
-        raise ContractError(validation_lines(path.name, error)) from error
+        raise ContractError(validation_lines(path.name, error, RobotProfile)) from error

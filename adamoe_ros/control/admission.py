@@ -6,8 +6,7 @@ Refusals are of whole chunks. Every number of a chunk has its bound here, and on
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +24,13 @@ TOO_FAR = (
 )
 OUTSIDE_SHARE = 0.05  # of the position range by which a start pose may be outside of it
 FUTURE_S = 0.5  # an observation from further ahead than this was stamped by another clock
+LONGEST_AGE_S = 120.0  # ... or lies further back: even a large network on a CPU answers sooner
+ROWS = (1, 1000)
+ROW_SPACING_S = (0.001, 10.0)
+CHUNK_IDS = (1, 2**63 - 1)  # logs and tables have signed numbers
+LONGEST_INSTRUCTION = 4096  # characters
+FAR_STATE = 10.0  # position ranges beyond a limit: no joint is there, whatever its driver says
+_NAMED = 5  # joints in one line
 
 
 class ChunkRefusedError(Exception):
@@ -53,15 +59,16 @@ class ChunkCheck:
         """
         order = self._columns(chunk.joint_names)
         positions = np.asarray(chunk.positions, dtype=np.float64)
-        if positions.ndim != 2 or positions.shape[0] < 1 or positions.shape[1] != len(order):
+        if positions.ndim != 2 or positions.shape[1] != len(order):
             raise ChunkRefusedError(
                 f"expected rows of {len(order)} positions, got shape {positions.shape}"
             )
-        if not (math.isfinite(chunk.dt_s) and chunk.dt_s > 0):
-            raise ChunkRefusedError(f"expected a row spacing above 0 s, got {chunk.dt_s}")
-        if chunk.stamp_ns - now_ns > FUTURE_S * 1e9:
-            ahead = (chunk.stamp_ns - now_ns) / 1e9
-            raise ChunkRefusedError(f"stamp {ahead:.3f} s in the future: synchronise the clocks")
+        _bounded("rows", len(positions), ROWS)
+        _bounded("dt", chunk.dt_s, ROW_SPACING_S, " s")
+        _bounded("chunk_id", chunk.chunk_id, CHUNK_IDS)
+        _bounded("committed_rows", chunk.committed_rows, (0, len(positions)))
+        _bounded("characters of the instruction", len(chunk.instruction), (0, LONGEST_INSTRUCTION))
+        self._check_stamp((chunk.stamp_ns - now_ns) / 1e9)
         positions = positions[:, order]
         finite = np.isfinite(positions)
         if not finite.all():
@@ -72,17 +79,51 @@ class ChunkCheck:
             raise ChunkRefusedError(f"beyond a hard bound: {self._names(beyond)}")
         return replace(chunk, joint_names=self._joint_ids, positions=positions)
 
+    @staticmethod
+    def _check_stamp(ahead_s: float) -> None:
+        if ahead_s > FUTURE_S:
+            text = f"stamp {ahead_s:.3f} s in the future: synchronise the clocks (chrony or ptp)"
+            raise ChunkRefusedError(text)
+        if ahead_s < -LONGEST_AGE_S:
+            text = f"stamp {-ahead_s:.0f} s in the past: synchronise the clocks (chrony or ptp)"
+            raise ChunkRefusedError(text)
+
     def _columns(self, names: tuple[str, ...]) -> list[int]:
         if names not in self._order:
             if sorted(names) != sorted(self._joint_ids):
                 wrong = sorted(set(names) ^ set(self._joint_ids)) or sorted(set(names))
-                raise ChunkRefusedError(f"joint names differ or repeat: {', '.join(wrong)}")
+                raise ChunkRefusedError(f"joint names differ or repeat: {_listed(wrong)}")
             self._order = {names: [names.index(joint) for joint in self._joint_ids]}
         return self._order[names]
 
     def _names(self, wrong: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
         columns = np.flatnonzero(wrong.any(axis=0))
-        return ", ".join(self._joint_ids[column] for column in columns)
+        return _listed([self._joint_ids[column] for column in columns])
+
+
+def _bounded(what: str, value: float, bounds: tuple[float, float], unit: str = "") -> None:
+    """ChunkRefusedError for what is outside, or no number."""
+    if not bounds[0] <= value <= bounds[1]:
+        expected = f"{bounds[0]:g} to {bounds[1]:g}{unit}"
+        raise ChunkRefusedError(f"{what}: expected {expected}, got {value:.6g}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some names for one line."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(name[:80] for name in names[:_NAMED]) + more
+
+
+def impossible_joints(joint_ids: Sequence[str], limits: JointLimits, pose: Vector) -> str:
+    """Joints whose measured pose (J,), command units, no arm can have; empty: none."""
+    room = FAR_STATE * (limits.high - limits.low)
+    possible = (pose >= limits.low - room) & (pose <= limits.high + room)  # false for NaN
+    return _listed(
+        [
+            f"{joint_ids[column]} at {pose[column]:.4g}"
+            for column in map(int, np.flatnonzero(~possible))
+        ]
+    )
 
 
 def check_start_pose(

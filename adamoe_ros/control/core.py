@@ -25,6 +25,7 @@ from adamoe_ros.control.admission import (
     ChunkRefusedError,
     check_start_pose,
     far_joints,
+    impossible_joints,
 )
 from adamoe_ros.control.gate import Gate
 from adamoe_ros.control.limits import joint_limits, measured_to_command
@@ -40,6 +41,7 @@ Vector = NDArray[np.float64]
 SAME_POSE = 0.05  # rad or m: an arm this close to the held command has not been moved by hand
 CLOCK_SLEW_S = 0.1  # time going back by less is a correction: it stands still until it is made up
 STALL_S = 0.25  # after a longer pause the arms stand, and the reference starts from there
+LONGEST_REASON = 80  # characters of a HOLD's reason that are kept
 RAMP_ARRIVED = 0.1  # of the allowed start distance: the slow approach is over
 _DEFAULTS = ControlSettings()
 
@@ -69,23 +71,25 @@ class ControlCore:
         self.profile = profile
         self.joint_ids = profile.joint_ids
         self.limits = joint_limits(profile)
-        self.period_s = 1.0 / (settings.rate_hz or profile.command_rate)
+        self.period_s = 1.0 / (settings.rate or profile.command_rate)
         self.gate = Gate(self.limits, self.period_s, inside)
         self.estop = EmergencyStop()
         self.metrics = SeamMetrics(self.limits.joints, self.period_s)
         self._to_command = measured_to_command(profile)
         self._strategy = make_strategy(settings.strategy)
-        self._timeline = Timeline(self.limits, self._strategy, settings.smoothing_s)
+        self._timeline = Timeline(self.limits, self._strategy, settings.smoothing)
         self._watch = Watchdogs(profile, self.limits)
         self._check = ChunkCheck(profile.joint_ids, self.limits)
         self._inside = inside
         self._commanded = False
         self._active = False
+        self._conflict = ""
         self._restart(0)
 
     def _restart(self, now_ns: int) -> None:
         self._stop_cause = Cause.NOT_STARTED
         self._mode, self._cause = Mode.INACTIVE, ""
+        self._conflict_detail = ""
         self._generation = 0
         self._now_ns = now_ns
         self._following = False
@@ -117,7 +121,7 @@ class ControlCore:
         self._restart(now_ns)
         self._watch.restart()
         self._watch.state(now_ns, pose, None)
-        self._timeline = Timeline(self.limits, self._strategy, self.settings.smoothing_s)
+        self._timeline = Timeline(self.limits, self._strategy, self.settings.smoothing)
         self.metrics = SeamMetrics(self.limits.joints, self.period_s)
         if not (self.estop.latched and self._commanded):
             self._hold_pose(pose)
@@ -139,17 +143,24 @@ class ControlCore:
 
     # --- inputs ----------------------------------------------------------------------------------
 
-    def on_state(self, stamp_ns: int, measured: Vector, valid_until_ns: int | None = None) -> None:
+    def on_state(self, stamp_ns: int, measured: Vector, valid_until_ns: int | None = None) -> str:
         """A complete joint state.
 
         Args:
             stamp_ns: of its oldest part.
-            measured: (J,) driver's state units; one that is not finite is ignored.
+            measured: (J,) driver's state units.
             valid_until_ns: as in ``streams.joint_states.JointSample``.
+
+        Returns:
+            The joints that cannot be where they are said to be, for people: the state is ignored
+            then. Empty: it was taken.
         """
-        pose = self._to_command.apply(measured)
-        if np.isfinite(pose).all():
+        with np.errstate(over="ignore"):  # a driver may say anything; infinity is refused below
+            pose = self._to_command.apply(measured)
+        impossible = impossible_joints(self.joint_ids, self.limits, pose)
+        if not impossible:
             self._watch.state(stamp_ns, pose, valid_until_ns)
+        return impossible
 
     def on_heartbeat(self, now_ns: int) -> None:
         """``policy_status`` arrived."""
@@ -157,7 +168,7 @@ class ControlCore:
 
     def on_run(self, generation: int) -> None:
         """Follow chunks of this generation only. Another one before it is left by braking."""
-        if not self._active or self.estop.latched:
+        if not self._active or self.estop.latched or self._conflict:
             return
         if not self._stop_cause and generation == self._generation:
             return
@@ -172,7 +183,18 @@ class ControlCore:
     def on_hold(self, reason: str = "stopped") -> None:
         """Stop: the last command stays, from the next tick on; a RUN is needed to move again."""
         if self._active:
-            self._halt("_".join(reason.lower().split()) or "stopped")
+            self._halt("_".join(reason.lower().split())[:LONGEST_REASON] or "stopped")
+
+    def on_conflict(self, detail: str) -> None:
+        """Another node has a hand in this robot: the arms brake, and no RUN counts until it is gone.
+
+        Args:
+            detail: who and what to do, for people; empty: nobody, or nobody any more.
+        """
+        self._conflict = detail
+        if detail and self._active:
+            self._stop_cause, self._conflict_detail = Cause.CONFLICT, detail
+            self._forget_chunks()
 
     def on_estop(self, pressed: bool = True) -> None:
         """The button; True latches, False only says that it is out again."""
@@ -311,6 +333,8 @@ class ControlCore:
         timeline, watch = self._timeline, self._watch
         if self.estop.latched:
             return Cause.EMERGENCY_STOP
+        if self._conflict:
+            return Cause.CONFLICT
         if self._stop_cause:
             return self._stop_cause
         if self._clock_jumped:
@@ -380,6 +404,7 @@ class ControlCore:
         return ControlSnapshot(
             mode=int(self._mode),
             hold_cause=self._cause,
+            hold_detail=self._conflict_detail if self._cause == Cause.CONFLICT else "",
             joint_names=self.joint_ids,
             commanded=self.gate.position.copy() if self._commanded else none,
             measured=none if measured is None else measured.copy(),
@@ -411,4 +436,4 @@ class ControlCore:
 
     def change(self, **values: float | bool) -> None:
         """Change settings that may change while active (ValueError: another one)."""
-        self.settings = self.settings.changed(**values)
+        self.settings = self.settings.with_changes(**values)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arithmetic of real-time chunking: mask, clipped guidance weight, leftover. Pure numpy.
+"""Arithmetic of real-time chunking: masks, leftover. Pure numpy.
 
 Source: arXiv 2506.07339, Algorithm 1. Symbols: H horizon, d rows consumed during inference (delay),
 s rows between the observations of two inferences, tau flow time with 0 = noise and 1 = data.
@@ -48,24 +48,6 @@ def soft_mask(horizon: int, delay_rows: int, executed_rows: int) -> Vector:
 def hard_mask(horizon: int, delay_rows: int) -> Vector:
     """Weight 1 for the rows that will surely be executed, 0 for the others: (H,) float64."""
     return (np.arange(horizon) < delay_rows).astype(np.float64)
-
-
-def guidance_weight(tau: float, beta: float) -> float:
-    """min(beta, (1 - tau) / (tau r^2)) with r^2 = (1 - tau)^2 / (tau^2 + (1 - tau)^2).
-
-    Args:
-        tau: flow time, 0 (noise) <= tau <= 1 (data).
-        beta: clip; more than the number of flow steps makes Euler's method diverge.
-
-    Raises:
-        ValueError: tau outside of 0..1 or beta negative.
-    """
-    if not 0.0 <= tau <= 1.0 or beta < 0.0:
-        raise ValueError(f"expected 0 <= tau <= 1 and beta >= 0, got {tau}, {beta}")
-    product = tau * (1.0 - tau)
-    if product == 0.0:
-        return beta
-    return min(beta, (tau**2 + (1.0 - tau) ** 2) / product)
 
 
 def leftover(previous: Rows, shift_rows: float) -> Rows:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adamoe_ros.contract.observation import Observation
 from adamoe_ros.control.rtc_math import hard_mask, soft_mask
 from adamoe_ros.control.strategies import PolicySide
 
@@ -74,6 +75,13 @@ class InferencePlan:
     def needs_leftover(self) -> bool:
         """Whether the previous chunk is wanted."""
         return self.weights is not None or self.prefix_rows > 0
+
+
+class InferenceRequest(NamedTuple):
+    """An inference that is due."""
+
+    observation: Observation
+    plan: InferencePlan
 
 
 class DelayWindow:

@@ -4,35 +4,61 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+from adamoe_ros.contract.parameters import Parameters, param, same_as
+from adamoe_ros.contract.policy_settings import PolicySettings
 
 
 @dataclass(frozen=True)
-class ControlSettings:
-    """Set by the node's parameters; those marked * may be replaced while active.
+class ControlSettings(Parameters):
+    """What the control core takes of the node's parameters; the dynamic ones may be replaced."""
 
-    Attributes:
-        rate_hz: command rate; 0: the profile's.
-        strategy: name in ``strategies.STRATEGIES``.
-        smoothing_s: window over which the rows of a chunk are smoothed (``smoothing``); 0: not.
-        max_speed_scale: * share of the velocity limits that may be used, 0..1.
-        start_ramp: * approach a far first row slowly instead of refusing the chunk.
-        start_ramp_speed: * share of the velocity limits during that approach.
-        hold_output: publish in every tick while holding.
-        estop_output: publish in every tick after an emergency stop.
-    """
+    rate: float = param(
+        0.0, "Command rate; 0: the profile's command_rate.", unit="Hz", bounds=(0.0, 1000.0)
+    )
+    strategy: str = same_as(PolicySettings, "strategy")
+    smoothing: float = param(
+        0.0,
+        "Window over which the rows of a chunk are smoothed, without delay (local quadratic fit; not "
+        "the grippers): for policies whose rows are noisy. 0: rows are played as they come.",
+        unit="s",
+        bounds=(0.0, 1.0),
+    )
+    max_speed_scale: float = param(
+        1.0,
+        "Share of the joints' velocity limits that may be used.",
+        bounds=(0.02, 1.0),
+        dynamic=True,
+    )
+    start_ramp: bool = param(
+        False,
+        "Move slowly to the first row where it is farther away than gate.max_start_distance, "
+        "instead of refusing the chunk.",
+        dynamic=True,
+    )
+    start_ramp_speed: float = param(
+        0.2,
+        "Share of the joints' velocity limits during that slow approach.",
+        bounds=(0.02, 1.0),
+        dynamic=True,
+    )
+    hold_output: bool = param(
+        True, "Send the held command in every tick while holding; false: send nothing then."
+    )
+    estop_output: bool = param(
+        False,
+        "Send the held command in every tick after an emergency stop; false: send it once, then nothing.",
+    )
 
-    rate_hz: float = 0.0
-    strategy: str = "async"
-    smoothing_s: float = 0.0
-    max_speed_scale: float = 1.0
-    start_ramp: bool = False
-    start_ramp_speed: float = 0.2
-    hold_output: bool = True
-    estop_output: bool = False
+    def changeable(self) -> dict[str, Any]:
+        """What may change while active, by name."""
+        items = ControlSettings.declarations()
+        return {item.name: getattr(self, item.name) for item in items if item.spec.dynamic}
 
-    def changed(self, **values: float | bool) -> ControlSettings:
+    def with_changes(self, **values: float | bool) -> ControlSettings:
         """A copy with other values of what may change while active (ValueError: of another)."""
-        fixed = set(values) - {"max_speed_scale", "start_ramp", "start_ramp_speed"}
+        fixed = set(values) - set(self.changeable())
         if fixed:
             raise ValueError(f"fixed while active: {', '.join(sorted(fixed))}")
         return replace(self, **values)  # type: ignore[arg-type]
@@ -45,6 +71,7 @@ class Cause:
     RESET = "reset"  # emergency stop was reset, no RUN since
     EMERGENCY_STOP = "emergency_stop"
     REJECTED_CHUNKS = "rejected_chunks"  # too many in a row; needs a new RUN
+    CONFLICT = "conflict"  # another node commands, plans or measures for this robot; needs a RUN
     STATE_STALE = "state_stale"
     POLICY_LOST = "policy_lost"
     TRACKING_ERROR = "tracking_error"
@@ -54,5 +81,15 @@ class Cause:
     CHUNK_LOST = "chunk_lost"  # ... and has not come for longer than watchdogs.chunk
 
 
+# the arms go on by themselves when the doubt is gone; every other cause needs a new RUN
+DOUBTS = (
+    Cause.STATE_STALE,
+    Cause.POLICY_LOST,
+    Cause.TRACKING_ERROR,
+    Cause.NO_CHUNK,
+    Cause.CLOCK_JUMP,
+    Cause.CHUNK_EXHAUSTED,
+    Cause.CHUNK_LOST,
+)
 # the motion has its own end here: the reference stands still, the gate follows it to there
 AT_LAST_ROW = (Cause.CHUNK_EXHAUSTED, Cause.CHUNK_LOST)

@@ -75,6 +75,7 @@ class ControlSnapshot:
 
     mode: int
     hold_cause: str
+    hold_detail: str
     joint_names: tuple[str, ...]
     commanded: Vector
     measured: Vector

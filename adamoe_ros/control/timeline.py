@@ -83,10 +83,8 @@ class Timeline:
     def is_late(self, chunk: ActionChunk, now_ns: int) -> bool:
         """Whether a chunk has no row left in the future or is not newer than the followed one."""
         newest = self.newest
-        if newest is not None and (
-            chunk.stamp_ns <= newest.chunk.stamp_ns or chunk.chunk_id <= newest.chunk.chunk_id
-        ):
-            return True
+        if newest is not None and chunk.stamp_ns <= newest.chunk.stamp_ns:
+            return True  # by its stamp: a stray chunk with a high id may not silence all later ones
         waits = self._strategy.policy_side.start == "at_end"  # however long it took
         anchor = self.anchor_ns(chunk, now_ns) if waits else chunk.stamp_ns
         if chunk.rows == 1:

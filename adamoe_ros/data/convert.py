@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One bag -> one staged episode: observations at an even rate, with what the arms were told.
+"""One bag -> staged episodes: observations at an even rate, with what the arms were told.
 
 Frames are taken on a grid of 1 / fps from the first complete moment on; each takes the observation
 whose stamp is nearest, whole: its joint state is of its pictures' time, as the policy sees it. The
-action of a frame is the command in force at the frame's time, or the state one frame later.
+action of a frame is the command in force at the frame's time, or the state one frame later. Where
+nothing comes for long, or the clock goes back, the episode ends, and another one begins behind it.
 """
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,22 +19,28 @@ from typing import Any, Literal
 import numpy as np
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.episode_info import read_info
 from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, Schema
-from adamoe_ros.data.lerobot.episode_writer import EpisodeWriter, FrameRow
+from adamoe_ros.data.lerobot.episode_writer import FACTS, EpisodeWriter, FrameRow
 from adamoe_ros.data.observations import (
+    GAP_S,
     BagObservation,
     BagStream,
     StreamOptions,
+    gap_ns,
     need_instruction,
 )
 from adamoe_ros.data.units import Units
 
 ActionSource = Literal["command", "next_state"]
 _SETTLE_NS = 500_000_000  # after a frame's time until its action is taken as known
-_GAP_PERIODS = 3  # frames that one observation may stand for before the episode counts as broken
+_HOLD_PERIODS = 3  # frames that one observation may stand for before it is told
+_BACK_NS = 500_000_000  # that a command or state is before the newest: the clock went back
+_KEPT_NS = 5_000_000_000  # of commands and states while there are no observations
+_TOLD_BREAKS = 20
 
 
 @dataclass(frozen=True)
@@ -40,20 +48,23 @@ class ConvertSettings:
     """How bags become episodes.
 
     Attributes:
-        fps: of the dataset; a whole number of Hz.
+        fps: of the dataset, Hz.
         action: what the action column is.
         stream: how bags are read.
         precision: of state and action.
         lossless: PNG instead of H.264.
         crf: quality of H.264: less is better.
+        gap_s: s without an observation that end an episode; never less than 3 frames of the dataset
+            or of its slowest camera.
     """
 
-    fps: int
+    fps: float
     action: ActionSource = "command"
     stream: StreamOptions = field(default_factory=StreamOptions)
     precision: Literal["float32", "float64"] = "float32"
     lossless: bool = False
     crf: int = 23
+    gap_s: float = GAP_S
 
     def as_dict(self) -> dict[str, Any]:
         """For files; also part of what decides whether a staged episode is still good."""
@@ -120,11 +131,13 @@ class FrameGrid:
         self._before = observation
 
     def finish(self) -> Iterator[tuple[int, BagObservation]]:
-        """The last frame, where the last observation is the nearest."""
+        """The last frame, where the last observation is the nearest; the grid is ready for another."""
         before = self._before
         near = min(self._period, self._spacing) / 2
         if before is not None and self._time() - before.stamp_ns <= near:
             yield self._take(before)
+        self._spacing, self._start, self._count = self._period, None, 0
+        self._before, self._last_taken, self._run = None, -1, 0
 
     def _time(self) -> int:
         assert self._start is not None
@@ -148,23 +161,31 @@ class EpisodeFrames:
         stream: over the bag; its state conversion is that of ``units``.
         units: of the dataset.
         settings: how.
+        gap_ns: without an observation that end an episode.
         first: sentence before the bag says one.
 
     Attributes:
         grid: its counts.
         without_action: frames left out because nothing was commanded yet, or no state follows.
-        cut: the clock went back, and the episode ends there.
+        breaks: why each episode but the last one ended.
     """
 
     def __init__(
-        self, stream: BagStream, units: Units, settings: ConvertSettings, first: str = ""
+        self,
+        stream: BagStream,
+        units: Units,
+        settings: ConvertSettings,
+        gap_ns: float,
+        first: str = "",
     ) -> None:
         self._stream, self._units, self._settings, self._first = stream, units, settings, first
-        self._period = 1e9 / settings.fps
+        self._period, self._gap_ns = 1e9 / settings.fps, gap_ns
         self.grid = FrameGrid(self._period)
         self.without_action = 0
-        self.cut = False
-        self._newest_ns = -1
+        self.breaks: list[str] = []
+        self._begin_ns: int | None = None  # stamps of the bag's first and newest observation
+        self._newest_ns = 0
+        self._newest_action_ns: dict[tuple[int, ...], int] = {}  # by the joints of a message
         self._wanted: Literal["command", "state"] = (
             "command" if settings.action == "command" else "state"
         )
@@ -172,34 +193,56 @@ class EpisodeFrames:
         self._pending: deque[_Pending] = deque()
         self._where = stream.path
 
-    def rows(self) -> Iterator[FrameRow]:
-        """Every frame in order.
+    def rows(self) -> Iterator[tuple[int, FrameRow]]:
+        """Number of the episode, and every frame in order.
 
         Raises:
             ContractError: a frame has no instruction.
         """
         for event in self._stream.events():
             if event.kind == self._wanted:
-                self._timeline.add(event.stamp_ns, *event.value)
+                joints = event.value.columns
+                if event.stamp_ns < self._newest_action_ns.get(joints, 0) - _BACK_NS:
+                    yield from self._ended()
+                    self._timeline.clear()
+                self._newest_action_ns[joints] = event.stamp_ns
+                self._timeline.add(event.stamp_ns, event.value)
             elif event.kind == "observation":
-                if event.stamp_ns < self._newest_ns:
-                    self.cut = True
-                    self._stream.notes.append("the clock went back: the rest is left out")
-                    break
-                self._newest_ns = event.stamp_ns
+                yield from self._broken(event.stamp_ns)
                 self._pending += (_Pending(*item) for item in self.grid.add(event.value))
             yield from self._settled(event.now_ns)
+            if not self._pending:
+                self._timeline.forget(event.now_ns - _KEPT_NS)
+        yield from self._ended()
+
+    def _broken(self, stamp_ns: int) -> Iterator[tuple[int, FrameRow]]:
+        """End the episode where the next observation is too far from the last one."""
+        if self._begin_ns is None:
+            self._begin_ns = self._newest_ns = stamp_ns
+        step_s = (stamp_ns - self._newest_ns) / 1e9
+        if step_s < 0 or step_s * 1e9 > self._gap_ns:
+            yield from self._ended()
+            after = f"{(self._newest_ns - self._begin_ns) / 1e9:.2f} s after the first frame"
+            what = (
+                f"nothing fits together for {step_s:.2f} s"
+                if step_s > 0
+                else f"the clock went back by {-step_s:.2f} s"
+            )
+            self.breaks.append(f"{self._where.name}: {what}, {after}: the episode ends there")
+        self._newest_ns = stamp_ns
+
+    def _ended(self) -> Iterator[tuple[int, FrameRow]]:
         self._pending += (_Pending(*item) for item in self.grid.finish())
         yield from self._settled(None)
 
-    def _settled(self, now_ns: int | None) -> Iterator[FrameRow]:
+    def _settled(self, now_ns: int | None) -> Iterator[tuple[int, FrameRow]]:
         while self._pending and (now_ns is None or now_ns - self._pending[0].time_ns > _SETTLE_NS):
             pending = self._pending.popleft()
             action = self._action(pending.time_ns)
             if action is None:
                 self.without_action += 1
             else:
-                yield self._row(pending.observation, action)
+                yield len(self.breaks), self._row(pending.observation, action)
             self._timeline.forget(pending.time_ns)
 
     def _action(self, time_ns: int) -> Any:
@@ -221,74 +264,149 @@ class EpisodeFrames:
         )
 
 
+class _Episodes:
+    """Staging folders of the episodes of one bag; those of less than two frames are left out.
+
+    Attributes:
+        folders: of the episodes.
+        lengths: their frames.
+        short: frames of episodes that were too short.
+        lost: lines about pictures that could not be decoded.
+    """
+
+    def __init__(self, folder: Path, schema: Schema, crf: int) -> None:
+        self._folder, self._schema, self._crf = folder, schema, crf
+        self.folders: list[Path] = []
+        self.lengths: list[int] = []
+        self.lost: list[str] = []
+        self.short = 0
+        self._number = -1
+        self._first: FrameRow | None = None
+        self._writer: EpisodeWriter | None = None
+
+    def add(self, number: int, row: FrameRow) -> None:
+        """Append a frame to an episode; ``number`` grows from episode to episode."""
+        if number != self._number:
+            self.end()
+            self._number, self._first = number, row
+            return
+        if self._writer is None:
+            assert self._first is not None
+            self.folders.append(episode_folder(self._folder, len(self.folders)))
+            self._writer = EpisodeWriter(self.folders[-1], self._schema, self._crf)
+            self._writer.add(self._first)
+            self._first = None
+        self._writer.add(row)
+
+    @property
+    def frames(self) -> int:
+        """Of all episodes so far."""
+        return sum(self.lengths) + (self._writer.length if self._writer is not None else 0)
+
+    def end(self) -> None:
+        """End the episode that is being written."""
+        if self._writer is not None:
+            self._writer.close({})
+            self.lengths.append(self._writer.length)
+            self.lost += self._writer.lost
+        self.short += self._first is not None
+        self._first = self._writer = None
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Put what is known of the bag beside every episode; the first one's comes last."""
+        for number, folder in reversed(list(enumerate(self.folders))):
+            path = folder / FACTS
+            document = {**json.loads(path.read_text(encoding="utf-8")), **facts}
+            if len(self.folders) > 1:
+                document["part"] = number
+            replace_text(path, json.dumps(document, indent=1))
+
+    def abort(self) -> None:
+        """Give up."""
+        if self._writer is not None:
+            self._writer.abort()
+
+
+def episode_folder(folder: Path, number: int) -> Path:
+    """Staging folder of one of the episodes of a bag; the first one's is the bag's own."""
+    return folder.with_name(f"{folder.name}.{number}") if number else folder
+
+
 def convert_bag(
     path: Path,
     folder: Path,
     profile: RobotProfile,
     units: Units,
     settings: ConvertSettings,
-    tell: Callable[[int], None] = lambda frames: None,
+    progress: Callable[[int], None] = lambda frames: None,
 ) -> dict[str, Any]:
-    """Write a bag's episode into a staging folder.
+    """Write a bag's episodes into staging folders, see ``episode_folder``.
 
     Args:
-        tell: called with the number of frames now and then.
+        progress: called with the number of frames now and then.
 
     Returns:
-        Facts on the episode, as they stand in meta/adamoe.json.
+        What is known of the bag, as it stands in meta/adamoe.json, its frames (``length``) and its
+        episodes (``episodes``).
 
     Raises:
         ContractError: the bag cannot be used; what and why.
     """
     with Bag(path) as bag:
-        info = read_info(path, bag.files.custom)
+        info = read_info(path, bag.files.custom, bag.note)
         options = settings.stream
         if not options.instruction and info is not None and info.instruction:
             options = StreamOptions(**{**vars(options), "instruction": info.instruction})
         to_model = units.command if profile.state_source == "last_command" else units.state
         stream = BagStream(bag, profile, to_model.apply, options)
         if settings.action == "command" and not stream.has_commands:
-            raise ContractError(
-                problem(
-                    path.name, "the profile's command topics", "none", "use --action next_state"
-                )
+            line = problem(
+                path.name, "the profile's command topics", "none", "use --action next_state"
             )
-        frames = EpisodeFrames(stream, units, settings, info.heard if info is not None else "")
-        writer = EpisodeWriter(folder, schema_for(profile, units, settings), settings.crf)
+            raise ContractError([line, *stream.notes])
+        heard = info.heard if info is not None else ""
+        frames = EpisodeFrames(
+            stream, units, settings, gap_ns(profile, settings.gap_s, settings.fps), heard
+        )
+        episodes = _Episodes(folder, schema_for(profile, units, settings), settings.crf)
         try:
-            for row in frames.rows():
-                writer.add(row)
-                if writer.length % 100 == 0:
-                    tell(writer.length)
-            facts = _facts(bag, stream, frames, writer)
-            if info is not None:
-                facts["success"] = info.success
-            _check(bag, stream, writer.length)
-            writer.close(facts)
+            for number, row in frames.rows():
+                episodes.add(number, row)
+                if episodes.frames % 100 == 0:
+                    progress(episodes.frames)
+            episodes.end()
         except BaseException:
-            writer.abort()
+            episodes.abort()
             raise
-        tell(writer.length)
-    return {"length": writer.length, **facts}
-
-
-def _check(bag: Bag, stream: BagStream, length: int) -> None:
-    if length < 2:
-        got = f"{length} frames with pictures, joints and an action"
-        line = problem(bag.path.name, "at least 2 frames", got, "check what it holds")
-        raise ContractError([line, *bag.problems, *stream.notes])
+        facts = _facts(bag, stream, frames, episodes)
+        if not episodes.folders:
+            got = f"{episodes.short} frames with pictures, joints and an action"
+            line = problem(path.name, "at least 2 frames", got, "check what it holds")
+            raise ContractError([line, *facts["problems"], *facts["notes"]])
+        if info is not None:
+            facts["success"] = info.success
+        episodes.note(facts)
+        progress(episodes.frames)
+    return {"length": episodes.frames, "episodes": len(episodes.folders), **facts}
 
 
 def _facts(
-    bag: Bag, stream: BagStream, frames: EpisodeFrames, writer: EpisodeWriter
+    bag: Bag, stream: BagStream, frames: EpisodeFrames, episodes: _Episodes
 ) -> dict[str, Any]:
-    grid = frames.grid
-    notes = [*stream.notes, *writer.lost]
-    if grid.longest_hold > _GAP_PERIODS:
+    grid, breaks = frames.grid, frames.breaks
+    notes = [*stream.notes, *episodes.lost, *breaks[:_TOLD_BREAKS]]
+    if len(breaks) > _TOLD_BREAKS:
+        notes.append(f"and {len(breaks) - _TOLD_BREAKS} such places more")
+    if breaks:
+        frames_of = ", ".join(map(str, episodes.lengths[:_TOLD_BREAKS]))
+        notes.append(f"{len(episodes.lengths)} episodes of {frames_of} frames were made of it")
+    if episodes.short:
+        notes.append(f"{episodes.short} frames stood alone between such places and are left out")
+    if grid.longest_hold > _HOLD_PERIODS:
         notes.append(f"one picture stands for {grid.longest_hold} frames in a row")
     if stream.refused:
         notes.append(f"{stream.refused} messages have stamps of another clock: see --clock")
-    damaged = bag.state == "partial" or stream.broken or stream.refused or writer.lost or frames.cut
+    damaged = bag.state == "partial" or stream.broken or stream.refused or episodes.lost or breaks
     return {
         "bag": bag.path.name,
         "state": "partial" if damaged else "whole",

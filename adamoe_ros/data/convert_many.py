@@ -22,7 +22,13 @@ from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.data.convert import ConvertSettings, convert_bag, fingerprint, schema_for
+from adamoe_ros.data.convert import (
+    ConvertSettings,
+    convert_bag,
+    episode_folder,
+    fingerprint,
+    schema_for,
+)
 from adamoe_ros.data.episode_info import hash_of
 from adamoe_ros.data.lerobot.dataset_schema import Totals, Version
 from adamoe_ros.data.lerobot.dataset_writer import DatasetDetails, assemble
@@ -77,11 +83,11 @@ class Outcome:
         return [name for name, facts in self.done.items() if facts.get("state") == "partial"]
 
 
-Tell = Callable[[Path, dict[str, Any] | None, list[str]], None]
+Progress = Callable[[Path, dict[str, Any] | None, list[str]], None]
 
 
 def staged_folder(job: ConversionJob, bag: Path) -> Path:
-    """Folder of one bag's episode."""
+    """Folder of one bag's first episode."""
     mark = hashlib.sha256(str(bag.resolve()).encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.-]+", "_", bag.name)
     return job.staging / f"{name}-{mark}"
@@ -94,7 +100,7 @@ def staged_facts(job: ConversionJob, bag: Path) -> dict[str, Any] | None:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
-    return facts if facts.get("fingerprint") == _mark(job, bag) else None
+    return {**facts, **facts["of_bag"]} if facts.get("fingerprint") == _mark(job, bag) else None
 
 
 def _mark(job: ConversionJob, bag: Path) -> str:
@@ -106,11 +112,11 @@ def _mark(job: ConversionJob, bag: Path) -> str:
     return hash_of(fingerprint(bag, settings))
 
 
-def convert_bags(job: ConversionJob, tell: Tell) -> Outcome:
+def convert_bags(job: ConversionJob, progress: Progress) -> Outcome:
     """Make the dataset.
 
     Args:
-        tell: called with each bag when it is done: facts, or None and what is wrong with it.
+        progress: called with each bag when it is done: facts, or None and what is wrong with it.
 
     Raises:
         ContractError: the target exists, or not a single bag could be used.
@@ -127,19 +133,23 @@ def convert_bags(job: ConversionJob, tell: Tell) -> Outcome:
         else:
             found[bag] = facts
             outcome.reused += 1
-            tell(bag, facts, [])
+            progress(bag, facts, [])
     for bag, facts, lines in _results(job, waiting):
         if facts is None:
             outcome.failed[bag.name] = lines
         else:
             found[bag] = facts
-        tell(bag, facts, lines)
+        progress(bag, facts, lines)
     good = [bag for bag in job.bags if bag in found]
     if not good:
         raise ContractError([line for lines in outcome.failed.values() for line in lines])
     outcome.done = {bag.name: found[bag] for bag in good}
     outcome.totals = assemble(
-        [staged_folder(job, bag) for bag in good],
+        [
+            episode_folder(staged_folder(job, bag), number)
+            for bag in good
+            for number in range(found[bag]["episodes"])
+        ],
         job.target,
         schema_for(job.profile, job.units, job.settings),
         job.version,
@@ -176,7 +186,9 @@ def _one(job: ConversionJob, bag: Path) -> tuple[dict[str, Any] | None, list[str
         shutil.rmtree(folder, ignore_errors=True)
         return None, list(error.problems) if isinstance(error, ContractError) else [str(error)]
     path = folder / FACTS
-    document = {**json.loads(path.read_text(encoding="utf-8")), "fingerprint": _mark(job, bag)}
+    own = {name: facts[name] for name in ("length", "episodes")}
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document |= {"fingerprint": _mark(job, bag), "of_bag": own}
     replace_text(path, json.dumps(document))
     return facts, []
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adamoe_ros.contract.errors import problem
 from adamoe_ros.contract.files import replace_text
 
 FILE = "episode.json"
@@ -67,25 +68,43 @@ class EpisodeInfo:
         replace_text(folder / FILE, self.text())
 
 
-def read_info(bag: Path, custom: Mapping[str, str]) -> EpisodeInfo | None:
+def read_info(
+    bag: Path, custom: Mapping[str, str], note: Callable[[str], None] = lambda line: None
+) -> EpisodeInfo | None:
     """What was noted on an episode, from beside the bag or from its metadata; None: nothing.
 
     Args:
         bag: folder or file.
         custom: ``custom_data`` of the bag.
+        note: called with a line on what is damaged; then the other place is read.
     """
     folder = bag if bag.is_dir() else bag.parent
-    text = custom.get("adamoe_episode", "")
     path = folder / FILE
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-    if not text:
-        return None
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError:
-        return None
+    sources: list[Callable[[], str]] = [lambda: custom.get("adamoe_episode", "")]
+    if path.exists():
+        sources.insert(0, lambda: path.read_text(encoding="utf-8"))
+    for source in sources:
+        try:
+            text = source()
+            if text:
+                return _parsed(json.loads(text))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            line = " ".join(str(error).split())[:120]
+            do = "instruction and judgement in it are not used"
+            note(problem(FILE, "what the recorder noted", line, do))
+    return None
+
+
+def _parsed(document: Any) -> EpisodeInfo:
+    """Raises TypeError: not the document that ``EpisodeInfo.text`` makes."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise TypeError(f"no document of the format {FORMAT}")
     known = {name: document[name] for name in EpisodeInfo.__dataclass_fields__ if name in document}
+    default = EpisodeInfo()
+    for name, value in known.items():
+        like = (bool, type(None)) if name == "success" else type(getattr(default, name))
+        if not isinstance(value, like):
+            raise TypeError(f"{name} is {value!r}")
     return EpisodeInfo(**known)
 
 

@@ -8,7 +8,7 @@ when an observation that has it is loaded, so that pictures nobody asks for cost
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,24 +16,29 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.data.bag.reader import Bag
+from adamoe_ros.data.bag_topics import BagTopics
 from adamoe_ros.data.stream_account import StreamAccount
 from adamoe_ros.data.timeline import JointTimeline
+from adamoe_ros.streams.align import AlignSettings, present_slots
 from adamoe_ros.streams.buffer import Verdict
-from adamoe_ros.streams.command_messages import CommandReader
+from adamoe_ros.streams.commands import CommandDecoder
 from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.inputs import ObservationInputs
-from adamoe_ros.streams.messages import stamp_ns
+from adamoe_ros.streams.joint_states import listed
+from adamoe_ros.streams.messages import CLOCK_TOLERANCE_S, STANDING, stamp_ns, standing_line
 
 Vector = NDArray[np.float64]
 ClockChoice = Literal["auto", "log", "clock", "stamps"]
-_OTHER_CLOCK_S = 2.0  # as AlignSettings.clock_tolerance_s
 LAG_NS = 250_000_000  # by which pictures may arrive before the joint state of their moment
-_JUMP_NS = 500_000_000  # as AlignSettings.jump_s
+_JUMP_NS = round(AlignSettings.jump_s * 1e9)
+GAP_S = 0.5
+_GAP_FRAMES = 3
+_TOLD_JUMPS = 10
 _LOOK = 200  # messages that the choice of the clock looks at
 
 
@@ -70,18 +75,11 @@ class _Arrival(NamedTuple):
     message: Any
 
 
-class Part(NamedTuple):
-    """Joints of one topic: their columns in ``RobotProfile.joint_ids``, and values."""
-
-    columns: tuple[int, ...]
-    values: Vector
-
-
 class Event(NamedTuple):
     """Something the bag tells, at ``now_ns`` of the clock that arrivals are judged by.
 
-    ``kind`` and ``value``: ``observation`` a BagObservation; ``state`` a Part of the measured joints
-    in the driver's units; ``command`` a Part of what the arms were told, driver's command units;
+    ``kind`` and ``value``: ``observation`` a BagObservation; ``state`` a JointPart, measured in the
+    driver's units; ``command`` a CommandedMotion in the driver's command units;
     ``instruction`` a sentence. ``stamp_ns`` is the message's own.
     """
 
@@ -121,7 +119,7 @@ class BagStream:
     Attributes:
         path: of the bag.
         accounts: stream name -> what was seen of it.
-        notes: what a person should know, one line each, in order of discovery.
+        has_commands: whether the bag has every command topic of the profile.
 
     Raises:
         ContractError: topics of the profile that the bag does not have; every one.
@@ -135,88 +133,108 @@ class BagStream:
         options: StreamOptions | None = None,
     ) -> None:
         self.options = options or StreamOptions()
-        self.notes: list[str] = []
         self.path = bag.path
-        self._bag, self._profile = bag, profile
+        slots = present_slots(profile, self.options.slots)
+        self._topics = BagTopics(bag, profile, self.options.namespace, slots)
+        self.has_commands = self._topics.has_commands
+        self._notes: list[str] = []
+        self._jumps = 0
+        self._bag, self._profile = bag, self._topics.profile
+        profile = self._profile
         self._inputs = ObservationInputs(profile, self.options.slots, to_model)
-        self._commands = CommandReader(profile)
-        self._input_names: dict[str, list[str]] = {}
-        for item in self._inputs.topics:
-            self._input_names.setdefault(self.resolve(item.topic), []).append(item.name)
-        self._command_names = {
-            self.resolve(topic.target.topic): topic.target.topic for topic in self._commands.topics
-        }
+        self._commands = CommandDecoder(profile)
         self._state_columns = {topic.source.topic: topic.columns for topic in state_topics(profile)}
         self._command_columns = {
             topic.target.topic: topic.columns for topic in self._commands.topics
         }
-        self._missing()
         self.accounts = {
-            name: StreamAccount(name) for names in self._input_names.values() for name in names
+            name: StreamAccount(name) for names in self._topics.inputs.values() for name in names
         }
-        self._wrong: dict[str, int] = {}
+        self._wrong: dict[str, list[Any]] = {}  # name -> messages that do not fit, the first one
         self._instruction = self.options.instruction
         self._last_stamp = -1
         self._newest_now = 0
+        self._odd = self._by_arrival()  # topics whose stamps say nothing of the time
+        self._standing: dict[str, int] = {}  # command topics whose stamp never changes, ns
         self.clock = self._choose_clock()
 
-    def resolve(self, topic: str) -> str:
-        """A profile's topic name as it stands in the bag."""
-        if topic.startswith("/"):
-            return topic
-        namespace = self.options.namespace.strip("/")
-        return f"/{namespace}/{topic}" if namespace else f"/{topic}"
-
-    def _missing(self) -> None:
-        problems = Problems()
-        have = self._bag.topics
-        for topic in self._input_names:
-            if topic in have and have[topic].count:
-                continue
-            alike = [name for name in have if name.endswith(f"/{self._relative(topic)}")]
-            got = "no message on it" if topic in have else "no such topic"
-            do = f"it has {', '.join(alike)}: set --namespace" if alike else "check the profile"
-            problems.add(f"{self._bag.path.name}: {topic}", "messages", got, do)
-        problems.raise_if_any()
-
-    def _relative(self, topic: str) -> str:
-        namespace = self.options.namespace.strip("/")
-        return topic.lstrip("/").removeprefix(f"{namespace}/" if namespace else "")
+    def _by_arrival(self) -> set[str]:
+        """Topics of the bag whose stamp is their arrival, as the profile says."""
+        own = {topic.source.topic: topic.source.stamp for topic in state_topics(self._profile)}
+        own |= {slot: camera.stamp for slot, camera in self._profile.cameras.items()}
+        commands = {topic.target.topic: topic.target.stamp for topic in self._commands.topics}
+        found = {
+            topic for topic, name in self._topics.commands.items() if commands[name] == "arrival"
+        }
+        return found | {
+            topic
+            for topic, names in self._topics.inputs.items()
+            if any(own[name] == "arrival" for name in names)
+        }
 
     @property
-    def has_commands(self) -> bool:
-        """Whether the bag has every command topic of the profile."""
-        return all(topic in self._bag.topics for topic in self._command_names)
+    def notes(self) -> list[str]:
+        """What a person should know, one line each, in order of discovery."""
+        counted = [
+            f"{name}: {count} messages are left out; the first: {line}"
+            for name, (count, line) in self._wrong.items()
+        ]
+        more = self._jumps - _TOLD_JUMPS
+        jumps = [f"and {more} jumps of clocks more"] if more > 0 else []
+        return [*self._topics.notes, *self._notes, *jumps, *counted]
 
     # --- the clock ------------------------------------------------------------------------------
 
     def _choose_clock(self) -> Literal["log", "clock", "stamps"]:
+        off = self._offsets()
         if self.options.clock != "auto":
             return self.options.clock
-        distances: dict[str, list[float]] = {"log": [], "clock": []}
-        clock_ns: int | None = None
-        topics = [*self._input_names, *(["/clock"] if "/clock" in self._bag.topics else [])]
-        for number, item in enumerate(self._bag.messages(topics)):
-            if item.topic == "/clock":
-                clock_ns = stamp_ns(item.message.clock)
-                continue
-            stamp = stamp_ns(item.message.header.stamp)
-            if stamp:
-                distances["log"].append(abs(item.time_ns - stamp) / 1e9)
-                if clock_ns is not None:
-                    distances["clock"].append(abs(clock_ns - stamp) / 1e9)
-            if number > _LOOK:
-                break
-        if not distances["log"] or np.median(distances["log"]) <= _OTHER_CLOCK_S:
-            return "log"
-        if distances["clock"] and np.median(distances["clock"]) <= _OTHER_CLOCK_S:
-            self.notes.append("arrivals are judged by the bag's /clock: stamps are of its time")
+        if not off["log"] or _near(off["log"].values()):
+            return "log"  # streams that are of another clock are left out, and their offset told
+        if _near(off["clock"].values()):
+            self._notes.append("arrivals are judged by the bag's /clock: stamps are of its time")
             return "clock"
-        off = np.median(distances["log"])
-        self.notes.append(
-            f"stamps are {off:.1f} s off the recorder's clock; arrivals are judged by the stamps"
+        middle = float(np.median(list(off["log"].values())))
+        self._odd |= {
+            topic for topic, value in off["log"].items() if abs(value - middle) > CLOCK_TOLERANCE_S
+        }
+        self._notes.append(
+            f"stamps are {abs(middle):.1f} s off the recorder's clock; arrivals are judged by the stamps"
         )
         return "stamps"
+
+    def _offsets(self) -> dict[str, dict[str, float]]:
+        """Clock -> input topic -> median of that clock minus the stamps, s, at the bag's begin."""
+        found: dict[str, dict[str, list[float]]] = {"log": {}, "clock": {}}
+        clock_ns: int | None = None
+        stamps: dict[str, list[int]] = {}  # of commands
+        topics = {*self._topics.inputs, *self._topics.commands}
+        topics |= {self._topics.clock} if self._topics.clock else set()
+        for number, item in enumerate(self._bag.messages(topics)):
+            stamp = self._stamp(item.topic, item.message)
+            if item.topic == "/clock":
+                clock_ns = stamp_ns(item.message.clock)
+            elif stamp and item.topic in self._topics.commands:
+                stamps.setdefault(item.topic, []).append(stamp)
+            elif stamp:
+                found["log"].setdefault(item.topic, []).append((item.time_ns - stamp) / 1e9)
+                if clock_ns is not None:
+                    found["clock"].setdefault(item.topic, []).append((clock_ns - stamp) / 1e9)
+            if number > _LOOK:
+                break
+        self._standing = {
+            topic: own[0]
+            for topic, own in stamps.items()
+            if len(own) > STANDING and len(set(own)) == 1
+        }
+        return {
+            clock: {topic: float(np.median(values)) for topic, values in topics.items()}
+            for clock, topics in found.items()
+        }
+
+    def _stamp(self, topic: str, message: Any) -> int:
+        """ns by the message's header; 0: it has none that counts."""
+        return 0 if topic in self._odd else _header_stamp(message)
 
     # --- the pass -------------------------------------------------------------------------------
 
@@ -226,38 +244,57 @@ class BagStream:
         So the joint state of a picture's moment is there when the observation is made: in which
         order the two arrived makes no difference.
         """
-        words = self._word_topics()
-        for now_ns, topic, message in self._lagged(words):
-            if topic in words:
-                yield from self._take_words(message, now_ns)
+        sentences = None if self.options.instruction else self._topics.sentences
+        for now_ns, topic, message in self._lagged(sentences):
+            if topic == sentences:
+                yield from self._take_sentence(message, now_ns)
             if now_ns == 0:
                 continue  # before the first /clock
-            for name in self._input_names.get(topic, ()):
+            for name in self._topics.inputs.get(topic, ()):
                 yield from self._take_input(name, message, now_ns)
-            if topic in self._command_names:
+            if topic in self._topics.commands:
                 yield from self._take_command(topic, message, now_ns)
         yield from self._observation(now_ns=self._newest_now)
+        self._note_streams()
 
-    def _lagged(self, words: set[str]) -> Iterator[_Arrival]:
+    def _note_streams(self) -> None:
+        """What was left out of whole streams, and what never came."""
+        clocks = self._inputs.aligner.clock_notes()
+        self._notes += clocks
+        for topic, names in self._commands.others.items():
+            self._notes.append(
+                f"commands on {topic}: left out, not in the profile: {listed(names)}"
+            )
+        if self._last_stamp < 0:
+            lost = self._inputs.missing(self._newest_now)
+            named = {line.split(":")[0] for line in clocks}
+            self._notes += [
+                f"never usable: {line}" for line in lost if line.split(" ")[0] not in named
+            ]
+
+    def _lagged(self, sentences: str | None) -> Iterator[_Arrival]:
         """Messages with their arrival; pictures and sentences after joint states that came later."""
-        late = words | {
-            self.resolve(topic.topic)
-            for topic in self._inputs.topics
-            if topic.kind != "joint_state"
+        late = {sentences} | {
+            topic
+            for topic, names in self._topics.inputs.items()
+            if any(name in self._profile.cameras for name in names)
         }
-        clock = ["/clock"] if self.clock == "clock" else []
-        topics = {*self._input_names, *self._command_names, *words, *clock}
+        clock = self._topics.clock if self.clock == "clock" else None
+        topics = {*self._topics.inputs, *self._topics.commands}
+        topics |= {topic for topic in (sentences, clock) if topic is not None}
         heap: list[tuple[int, int, _Arrival]] = []
-        now_ns = 0
-        newest: dict[str, int] = {}
+        now_ns = before_ns = 0
+        newest: dict[tuple[str, ...], int] = {}
         by_log = self.clock == "log"
-        for number, item in enumerate(self._bag.messages(topics & set(self._bag.topics))):
+        for number, item in enumerate(self._bag.messages(topics)):
             time_ns, topic, message = item
             now_ns = time_ns if by_log else self._now(time_ns, topic, message, now_ns)
             self._newest_now = now_ns
-            if self._goes_back(topic, message, newest):
+            back = self._goes_back(topic, self._stamp(topic, message), message, newest)
+            if back or time_ns < before_ns - _JUMP_NS:
                 while heap:  # what came before the jump is of the time before
                     yield heapq.heappop(heap)[2]
+            before_ns = time_ns
             while heap and heap[0][0] <= time_ns:
                 yield heapq.heappop(heap)[2]
             if topic in late:
@@ -269,18 +306,17 @@ class BagStream:
             yield heapq.heappop(heap)[2]
 
     @staticmethod
-    def _goes_back(topic: str, message: Any, newest: dict[str, int]) -> bool:
-        """Whether a message's stamp is far before the newest of its topic; notes it."""
-        stamp = _header_stamp(message)
+    def _goes_back(
+        topic: str, stamp: int, message: Any, newest: dict[tuple[str, ...], int]
+    ) -> bool:
+        """Whether a stamp is far before the newest of its topic and joints; notes it."""
         if not stamp:
             return False
-        before = newest.get(topic, 0)
-        if stamp >= before:
-            newest[topic] = stamp
-            return False
+        key = (topic, *getattr(message, "name", ()))
+        before = newest.get(key, 0)
         back = before - stamp >= _JUMP_NS
-        if back:
-            newest[topic] = stamp
+        if back or stamp >= before:
+            newest[key] = stamp
         return back
 
     def _now(self, log_ns: int, topic: str, message: Any, before_ns: int) -> int:
@@ -288,21 +324,11 @@ class BagStream:
             return log_ns
         if self.clock == "clock":
             return stamp_ns(message.clock) if topic == "/clock" else before_ns
-        stamp = _header_stamp(message)
-        went_back = before_ns - stamp > _OTHER_CLOCK_S * 1e9
+        stamp = self._stamp(topic, message)
+        went_back = before_ns - stamp > CLOCK_TOLERANCE_S * 1e9
         return stamp if stamp and went_back else max(stamp, before_ns)
 
-    def _word_topics(self) -> set[str]:
-        """Where the sentence comes from: its own topic, else what the nodes say of it."""
-        if self.options.instruction:
-            return set()
-        for name in ("instruction", "policy_status", "task_status"):
-            entry = self._bag.topics.get(self.resolve(name))
-            if entry is not None and entry.count:
-                return {self.resolve(name)}
-        return set()
-
-    def _take_words(self, message: Any, now_ns: int) -> Iterator[Event]:
+    def _take_sentence(self, message: Any, now_ns: int) -> Iterator[Event]:
         sentence = str(getattr(message, "instruction", getattr(message, "data", ""))).strip()
         if sentence and sentence != self._instruction:
             self._instruction = sentence
@@ -314,34 +340,36 @@ class BagStream:
             sample = self._inputs.accept(name, message, now_ns)
         except ContractError as error:
             account.broken += 1
-            self._note_once(name, str(error))
+            self._leave_out(name, str(error))
             return
         if name in self._profile.cameras:
             yield from self._observation(now_ns)  # its joint state will not come any more
         verdict = self._inputs.push(name, sample, now_ns)
-        account.take(sample.stamp_ns, now_ns, verdict)
+        account.take(sample.stamp_ns, now_ns, verdict, getattr(sample.value, "columns", ()))
         if self._inputs.aligner.events:
             for event in self._inputs.aligner.take_events():
-                self.notes.append(f"{now_ns / 1e9:.3f}: {event}")
-        columns = self._state_columns.get(name)
-        if columns is not None and verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
-            yield Event("state", now_ns, sample.stamp_ns, Part(columns, sample.value))
+                self._jumps += 1
+                if self._jumps <= _TOLD_JUMPS:
+                    self._notes.append(f"{now_ns / 1e9:.3f}: {event}")
+        if name in self._state_columns and verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
+            yield Event("state", now_ns, sample.stamp_ns, sample.value)
         yield from self._complete_observation(now_ns)
 
     def _take_command(self, topic: str, message: Any, now_ns: int) -> Iterator[Event]:
+        if topic in self._standing:
+            self._leave_out(topic, standing_line(self._standing[topic]))
+            return
         try:
-            found = self._commands.push(self._command_names[topic], message, now_ns)
+            motion = self._commands.push(self._topics.commands[topic], message, now_ns)
         except ContractError as error:
-            self._note_once(topic, str(error))
+            self._leave_out(topic, str(error))
             return
-        if found is None:
+        if motion is None:
             return
-        stamp, values = found
-        columns = self._command_columns[self._command_names[topic]]
-        yield Event("command", now_ns, stamp, Part(columns, values))
-        whole = self._commands.whole
-        if self._inputs.from_commands and whole is not None:
-            self._inputs.push_commanded(stamp, whole, now_ns)
+        yield Event("command", now_ns, motion.stamp_ns, motion)
+        if self._inputs.from_commands:
+            values = motion.at(motion.stamp_ns)
+            self._inputs.push_commanded(motion.stamp_ns, values, now_ns, motion.columns)
             yield from self._complete_observation(now_ns)
 
     def _complete_observation(self, now_ns: int) -> Iterator[Event]:
@@ -372,10 +400,8 @@ class BagStream:
         )
         yield Event("observation", now_ns, found.stamp_ns, value)
 
-    def _note_once(self, name: str, line: str) -> None:
-        self._wrong[name] = self._wrong.get(name, 0) + 1
-        if self._wrong[name] == 1:
-            self.notes.append(line)
+    def _leave_out(self, name: str, line: str) -> None:
+        self._wrong.setdefault(name, [0, line])[0] += 1
 
     def timeline(self, kind: Literal["command", "state"]) -> JointTimeline:
         """An empty timeline for the parts of one kind of event."""
@@ -385,12 +411,27 @@ class BagStream:
     @property
     def refused(self) -> int:
         """Input messages that were left out because their stamps are of another clock."""
-        return sum(account.other_clock for account in self.accounts.values())
+        return self._inputs.aligner.refused
 
     @property
     def broken(self) -> int:
         """Input messages that were left out because their content does not fit."""
-        return sum(self._wrong.values())
+        return sum(count for count, _ in self._wrong.values())
+
+
+def gap_ns(profile: RobotProfile, least_s: float = GAP_S, fps: float = np.inf) -> float:
+    """ns without an observation that are a break: never less than 3 frames of the slowest camera.
+
+    Args:
+        least_s: s.
+        fps: of the frames that are made, where it is lower.
+    """
+    rates = [camera.rate for camera in profile.present_cameras.values()]
+    return 1e9 * max(least_s, _GAP_FRAMES / min([fps, *rates]))
+
+
+def _near(offsets: Iterable[float]) -> bool:
+    return any(abs(value) <= CLOCK_TOLERANCE_S for value in offsets)
 
 
 def _header_stamp(message: Any) -> int:

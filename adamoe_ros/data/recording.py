@@ -2,7 +2,7 @@
 """What was seen on the topics during a run, as plain data: the one input of the report.
 
 Times are seconds of the robot's clock since the episode began, joint values are the driver's units.
-Filled by the ROS side, read here; imports the standard library only.
+Filled by ``ros.sim.session_recorder``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adamoe_ros.control.scheduling import InstructionChange as ChangeMode
+
 FORMAT = "adamoe_ros/recording/1"
+CHANGE_AFTER_S = 0.8  # the hands are on their way and have touched nothing
+
+
+@dataclass(frozen=True)
+class Change:
+    """A plan to give another instruction while the arms move.
+
+    Attributes:
+        after_s: s of the robot's clock since the goal began.
+        how: as ``policy_node``'s parameter ``instruction_change``; the simulator's loop alone asks.
+    """
+
+    instruction: str
+    after_s: float = CHANGE_AFTER_S
+    how: ChangeMode = "blend"
 
 
 @dataclass
@@ -119,11 +136,11 @@ class Episode:
 
     def instruction_at(self, time: float) -> str:
         """The sentence that was in force at ``time``."""
-        said = [change.instruction for change in self.changes if change.time <= time]
-        return said[-1] if said else self.instruction
+        given = [change.instruction for change in self.changes if change.time <= time]
+        return given[-1] if given else self.instruction
 
-    def said(self) -> str:
-        """Every sentence, in order, for a line of text."""
+    def instructions(self) -> str:
+        """Every instruction, in order, for a line of text."""
         parts = [f'"{self.instruction}"']
         parts += [f'at {change.time:.1f} s "{change.instruction}"' for change in self.changes]
         return ", ".join(parts)

@@ -31,21 +31,27 @@ class StreamAccount:
         self._new_spacings: list[float] = []
         self._longest = 0.0
         self._skew = 0.0
-        self._last: int | None = None
+        self._last: dict[tuple[int, ...], int] = {}  # by joints, where they come in parts
 
-    def take(self, stamp_ns: int, arrival_ns: int, verdict: Verdict) -> None:
-        """Note a message."""
+    def take(
+        self, stamp_ns: int, arrival_ns: int, verdict: Verdict, joints: tuple[int, ...] = ()
+    ) -> None:
+        """Note a message.
+
+        Args:
+            joints: columns of those that it has; rates and gaps are of messages with the same ones.
+        """
         self._verdicts[verdict] += 1
         if verdict is not Verdict.KEPT:
             if verdict is Verdict.JUMPED_BACK:
-                self._last = stamp_ns
+                self._last = {joints: stamp_ns}
             return
         self._new_delays.append((arrival_ns - stamp_ns) / 1e9)
-        if self._last is not None:
-            spacing = (stamp_ns - self._last) / 1e9
+        if joints in self._last:
+            spacing = (stamp_ns - self._last[joints]) / 1e9
             self._new_spacings.append(spacing)
             self._longest = max(self._longest, spacing)
-        self._last = stamp_ns
+        self._last[joints] = stamp_ns
         if len(self._new_delays) >= _BATCH:
             self._count_new()
 

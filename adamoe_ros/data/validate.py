@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,29 +11,19 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.limits import joint_limits
+from adamoe_ros.data import dataset_checks
+from adamoe_ros.data.dataset_checks import Finding, Rows, found
 from adamoe_ros.data.joint_order import followed_joints
 from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
-from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, OURS, STAMPS, STATE
+from adamoe_ros.data.motion_checks import motion_findings
 from adamoe_ros.data.units import Units, units_for
 
-Level = Literal["error", "warning"]
-Rows = NDArray[np.float64]
+Bounds = tuple[Rows, Rows]
 _BEYOND = 0.05  # of a joint's range that a value may lie outside
 _FROZEN_S = 0.5  # of equal pictures while joints move
 _MOVED = 0.02  # rad or m; less is standing still
-
-
-@dataclass(frozen=True)
-class Diagnostic:
-    """One thing that is wrong.
-
-    Attributes:
-        level: ``error``: training would learn something false; ``warning``: look at it.
-        line: where, expected, got, what to do.
-    """
-
-    level: Level
-    line: str
+_SKEW_S = 0.1  # of a picture's stamp from its observation's
 
 
 def validate(
@@ -44,7 +32,7 @@ def validate(
     gripper: str = "",
     pictures: bool = True,
     tell: Callable[[int], None] = lambda episode: None,
-) -> list[Diagnostic]:
+) -> list[Finding]:
     """Every finding, episode by episode.
 
     Args:
@@ -52,19 +40,32 @@ def validate(
         gripper: units of grippers where the dataset does not say.
         pictures: decode every picture and look for frozen cameras.
     """
-    findings = list(_columns(dataset))
-    if any(finding.level == "error" for finding in findings):
+    findings = list(dataset_checks.column_findings(dataset))
+    if any(finding.level == "error" and "features" in finding.line for finding in findings):
         return findings
+    findings += dataset_checks.unlisted_rows(dataset)
+    findings += dataset_checks.portability(dataset)
     bounds = None
     if profile is not None:
         findings += _order(dataset, profile)
         bounds = _bounds(profile, dataset_units(dataset, profile, gripper))
+    try:
+        stored = dataset_checks.stored_statistics(dataset)
+        by_episode = dataset_checks.episode_statistics(dataset)
+    except ContractError as error:
+        findings += [Finding("error", line) for line in error.problems]
+        stored, by_episode = {}, {}
+    totals, unread = dataset_checks.ColumnTotals(), 0
     for entry in dataset.episodes:
-        findings += _episode(dataset, entry, bounds)
-        if pictures:
-            findings += _pictures(dataset, entry)
+        try:
+            findings += _episode(dataset, entry, bounds, totals, by_episode.get(entry.index, {}))
+            if pictures and entry.length:
+                findings += _pictures(dataset, entry)
+        except ContractError as error:
+            findings += [Finding("error", line) for line in error.problems]
+            unread += 1
         tell(entry.index)
-    return findings
+    return findings if unread else findings + list(totals.stale(stored, "meta/stats.json"))
 
 
 def dataset_units(dataset: Dataset, profile: RobotProfile, gripper: str) -> Units:
@@ -78,7 +79,12 @@ def dataset_units(dataset: Dataset, profile: RobotProfile, gripper: str) -> Unit
         if ends is None:
             return units_for(profile, None, "driver")
         names = {(1.0, 0.0): "1_open", (0.0, 1.0): "0_open"}
-        known = names.get((float(ends["open"]), float(ends["closed"])))
+        try:
+            known = names.get((float(ends["open"]), float(ends["closed"])))
+        except (TypeError, KeyError, ValueError) as error:
+            expected, do = "open and closed as numbers", "correct it, or give --gripper"
+            where = f"{dataset.folder / OURS}: gripper"
+            raise ContractError(problem(where, expected, repr(ends), do)) from error
         if known:
             return units_for(profile, None, known)
         from adamoe_ros.contract.manifest import GripperConvention
@@ -88,37 +94,10 @@ def dataset_units(dataset: Dataset, profile: RobotProfile, gripper: str) -> Unit
     return units_for(profile, None, gripper)
 
 
-def _error(where: str, expected: str, got: object, do: str) -> Diagnostic:
-    return Diagnostic("error", problem(where, expected, got, do))
+# --- the robot ----------------------------------------------------------------------------------
 
 
-def _warning(where: str, expected: str, got: object, do: str) -> Diagnostic:
-    return Diagnostic("warning", problem(where, expected, got, do))
-
-
-# --- whole dataset ------------------------------------------------------------------------------
-
-
-def _columns(dataset: Dataset) -> Iterator[Diagnostic]:
-    for key in (STATE, ACTION):
-        if key not in dataset.features:
-            yield _error("features", key, ", ".join(dataset.features), "it is needed for training")
-            continue
-        names, shape = dataset.names(key), dataset.features[key]["shape"]
-        if names and len(names) != shape[0]:
-            yield _error(f"features: {key}", f"{shape[0]} names", len(names), "correct info.json")
-    if not dataset.cameras:
-        yield _error("features", "at least one camera", "none", "record one")
-    if not dataset.episodes:
-        yield _error("episodes", "at least one", "none", "convert some bags")
-    total = sum(entry.length for entry in dataset.episodes)
-    for name, found in (("total_frames", total), ("total_episodes", len(dataset.episodes))):
-        if int(dataset.info.get(name, -1)) != found:
-            said = dataset.info.get(name)
-            yield _error(f"info.json: {name}", str(found), said, "make the dataset again")
-
-
-def _order(dataset: Dataset, profile: RobotProfile) -> Iterator[Diagnostic]:
+def _order(dataset: Dataset, profile: RobotProfile) -> Iterator[Finding]:
     from adamoe_ros.contract.joint_map import profile_roles
 
     roles = list(profile_roles(profile))
@@ -130,11 +109,14 @@ def _order(dataset: Dataset, profile: RobotProfile) -> Iterator[Diagnostic]:
     for key in (STATE, ACTION):
         names = dataset.names(key)
         if not names:
-            yield _warning(f"features: {key}", "names of the joints", "none", "check the order")
+            yield found(
+                "warning", f"features: {key}", "names of the joints", "none", "check the order"
+            )
         elif names not in known.values():
             mixed = sorted(names) in [sorted(item) for item in known.values()]
             what = "another order" if mixed else "other joints"
-            yield _error(
+            yield found(
+                "error",
                 f"features: {key}",
                 f"the order of profile {profile.name}: {', '.join(roles)}",
                 f"{what}: {', '.join(names)}",
@@ -156,64 +138,83 @@ def _bounds(profile: RobotProfile, units: Units) -> tuple[Rows, Rows]:
 
 
 def _episode(
-    dataset: Dataset, entry: EpisodeEntry, bounds: tuple[Rows, Rows] | None
-) -> Iterator[Diagnostic]:
+    dataset: Dataset,
+    entry: EpisodeEntry,
+    bounds: Bounds | None,
+    totals: dataset_checks.ColumnTotals,
+    stored: dict[str, dict[str, object]],
+) -> Iterator[Finding]:
+    """What is wrong with an episode's rows.
+
+    Raises:
+        ContractError: they cannot be read, or contradict the list of episodes or the videos.
+    """
     where = f"episode {entry.index}"
-    try:
-        state, action = (dataset.column(entry, key) for key in (STATE, ACTION))
-        places = dataset.column(entry, "frame_index")
-        times = dataset.column(entry, "timestamp")
-        sentences = dataset.sentences(entry)
-    except (ContractError, KeyError) as error:
-        yield Diagnostic("error", f"{where}: {error}")
+    if not entry.length:
+        yield found("warning", where, "rows", "none", "leave it out")
         return
-    if not np.array_equal(places, np.arange(entry.length)):
-        yield _error(where, f"frames 0 ... {entry.length - 1}", "another count", "make it again")
-        return
-    if np.abs(times - places / dataset.fps).max(initial=0) > 0.5 / dataset.fps:
-        yield _error(where, f"times {dataset.fps} Hz apart", "others", "make it again")
-    if any(not sentence.strip() for sentence in sentences):
-        yield _error(where, "an instruction for every frame", "an empty one", "set it")
+    dataset.check(entry)
+    yield from _sentences(dataset, entry, where)
+    state, action = (dataset.column(entry, key).astype(np.float64) for key in (STATE, ACTION))
     for key, rows, limits in ((STATE, state, 0), (ACTION, action, 1)):
         yield from _numbers(f"{where}: {key}", rows, dataset.names(key), bounds, limits)
+        statistics = stored.get(key, {})
+        yield from dataset_checks.stale_statistics(f"{where}: statistics: {key}", statistics, rows)
+    yield from totals.add(entry.index, state, action)
     if np.isfinite(state).all() and np.isfinite(action).all():
         yield from _swapped(where, (state, action), dataset, bounds)
+        yield from motion_findings(where, state, action, dataset.names(ACTION), dataset.fps)
     if STAMPS in dataset.features:
-        yield from _stamps(where, dataset.column(entry, STAMPS)[:, 0], dataset.fps)
+        yield from _stamps(where, dataset.column(entry, STAMPS), dataset.fps)
+
+
+def _sentences(dataset: Dataset, entry: EpisodeEntry, where: str) -> Iterator[Finding]:
+    sentences = dataset.sentences(entry)
+    if any(not sentence.strip() for sentence in sentences):
+        yield found("error", where, "an instruction for every frame", "an empty one", "set it")
+    said = set(sentences)
+    if entry.tasks and set(entry.tasks) != said:
+        expected = f"in the list of episodes, what its rows say: {', '.join(sorted(said))}"
+        got, do = ", ".join(entry.tasks), "correct the list; training uses what the rows say"
+        yield found("warning", f"{where}: tasks", expected, got, do)
 
 
 def _numbers(
-    where: str, rows: Rows, names: list[str], bounds: tuple[Rows, Rows] | None, which: int
-) -> Iterator[Diagnostic]:
+    where: str, rows: Rows, names: list[str], bounds: Bounds | None, which: int
+) -> Iterator[Finding]:
     names = names or [str(number) for number in range(rows.shape[1])]
     finite = np.isfinite(rows)
     if not finite.all():
         frame = int(np.flatnonzero(~finite.all(axis=1))[0])
-        yield _error(where, "finite numbers", f"NaN or inf in frame {frame}", "drop the episode")
+        yield found(
+            "error", where, "finite numbers", f"NaN or inf in frame {frame}", "drop the episode"
+        )
         return
     if bounds is not None and bounds[which].shape[1] == rows.shape[1]:
         low, high = bounds[which]
         for joint in np.flatnonzero(((rows < low) | (rows > high)).any(axis=0)):
-            yield _error(
+            yield found(
+                "error",
                 f"{where}: {names[joint]}",
                 f"{low[joint]:.3f} ... {high[joint]:.3f}, the robot's range and 5 % more",
                 f"{rows[:, joint].min():.3f} ... {rows[:, joint].max():.3f}",
                 "check units, sign and order of the joints",
             )
     if len(rows) > 10 and not np.ptp(rows, axis=0).any():
-        yield _warning(where, "motion", "one value all the time", "drop the episode")
+        yield found("warning", where, "motion", "one value all the time", "drop the episode")
 
 
 def _swapped(
-    where: str, rows: tuple[Rows, Rows], dataset: Dataset, bounds: tuple[Rows, Rows] | None
-) -> Iterator[Diagnostic]:
+    where: str, rows: tuple[Rows, Rows], dataset: Dataset, bounds: Bounds | None
+) -> Iterator[Finding]:
     """Columns of the action that follow another joint of the state than their own."""
     names = dataset.names(ACTION)
     width = rows[1].shape[1]
     known = bounds is not None and bounds[1].shape[1] == width
     ranges = np.ptp(bounds[1], axis=0) if bounds is not None and known else None
     for column, joint in followed_joints(*rows, dataset.fps, ranges):
-        yield _error(
+        yield found(
+            "error",
             f"{where}: action {names[column] if names else column}",
             "to move with the state of the same joint",
             f"it moves with joint {names[joint] if names else joint}",
@@ -221,35 +222,50 @@ def _swapped(
         )
 
 
-def _stamps(where: str, stamps: NDArray[Any], fps: int) -> Iterator[Diagnostic]:
+def _stamps(where: str, columns: NDArray[np.int64], fps: float) -> Iterator[Finding]:
+    stamps = columns[:, 0]
     spacing = np.diff(stamps) / 1e9
+    skew = np.abs(columns[:, 2:] - stamps[:, None]).max(initial=0) / 1e9
+    if skew > _SKEW_S:
+        got = f"one {skew:.3f} s off"
+        yield found("warning", where, "pictures of the observation's time", got, "check the clocks")
     if (spacing < 0).any():
-        yield _error(where, "stamps that go forward", "one that goes back", "cut the episode there")
+        yield found(
+            "error", where, "stamps that go forward", "one that goes back", "cut the episode there"
+        )
     gaps = int((spacing > 2.5 / fps).sum())
     if gaps:
         got = f"{gaps} gaps, the longest {spacing.max():.3f} s"
-        yield _warning(where, f"observations {1 / fps:.3f} s apart", got, "check the recording")
+        yield found(
+            "warning", where, f"observations {1 / fps:.3f} s apart", got, "check the recording"
+        )
     repeated = int((spacing == 0).sum())
     if repeated > 0.02 * len(stamps):
         got = f"{repeated} of {len(stamps)} frames repeat the observation before"
-        yield _warning(where, "a new observation in every frame", got, "choose a smaller --fps")
+        yield found(
+            "warning", where, "a new observation in every frame", got, "choose a smaller --fps"
+        )
 
 
-def _pictures(dataset: Dataset, entry: EpisodeEntry) -> Iterator[Diagnostic]:
+def _pictures(dataset: Dataset, entry: EpisodeEntry) -> Iterator[Finding]:
     state = dataset.column(entry, STATE)
     for slot, key in dataset.cameras.items():
         where = f"episode {entry.index}: {slot}"
         try:
             equal = _equal_runs(dataset, entry, key)
         except Exception as error:  # whatever the decoder says of a damaged file
-            yield _error(where, "readable pictures", " ".join(str(error).split()), "make it again")
+            yield found(
+                "error", where, "readable pictures", " ".join(str(error).split()), "make it again"
+            )
             continue
         for first, last in equal:
             seconds = (last - first) / dataset.fps
             moved = np.ptp(state[first : last + 1], axis=0).max()
             if seconds >= _FROZEN_S and moved > _MOVED:
                 got = f"the same for {seconds:.1f} s from frame {first} on, while joints moved"
-                yield _error(where, "pictures that change", got, "drop it: the camera was frozen")
+                yield found(
+                    "error", where, "pictures that change", got, "drop it: the camera was frozen"
+                )
 
 
 def _equal_runs(dataset: Dataset, entry: EpisodeEntry, key: str) -> list[tuple[int, int]]:

@@ -3,7 +3,7 @@
 
     <folder>/episodes.jsonl    settings in the first line, then one line per block
     <folder>/routing/<n>.npz   the routers' decisions of a block
-    <folder>/traces/<n>-<i>.npz  states of the episodes that are to be filmed
+    <folder>/traces/<n>-<i>.npz  states of the episodes that are to become videos
 
 A run that was stopped goes on with the blocks that are missing; with other settings it is refused.
 """
@@ -25,14 +25,11 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.data.sim_trace import Trace, read_trace, write_trace
 from adamoe_ros.evaluation.cases import CONTROLS, Case
-from adamoe_ros.evaluation.evaluator import (
-    BlockResult,
-    EpisodeRecord,
-    EvaluationSettings,
-    Evaluator,
-)
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+from adamoe_ros.evaluation.evaluator import BlockResult, EpisodeRecord, Evaluator
 from adamoe_ros.evaluation.usage.record import RoutingRecord, joined, load
 
+FORMAT = "adamoe_ros/episodes/2"
 LOG, ROUTING, TRACES = "episodes.jsonl", "routing", "traces"
 
 
@@ -55,7 +52,7 @@ class Job:
     Attributes:
         checkpoint: folder. weights: what its files hash to.
         seeds: of every task under every control.
-        films: failed episodes of each task and control whose states are kept.
+        videos: failed episodes of each task and control whose states are kept.
         path: ``in process``, or ``ros`` for the real nodes.
     """
 
@@ -65,7 +62,7 @@ class Job:
     controls: tuple[str, ...]
     seeds: tuple[int, ...]
     settings: EvaluationSettings
-    films: int = 0
+    videos: int = 0
     path: str = "in process"
 
     def head(self) -> dict[str, Any]:
@@ -75,7 +72,7 @@ class Job:
             settings.pop(free)
         names = ("path", "weights", "tasks", "controls", "seeds")
         head = {name: getattr(self, name) for name in names} | {"settings": settings}
-        return dict(json.loads(json.dumps(head)))
+        return {"format": FORMAT, **json.loads(json.dumps(head))}
 
     def blocks(self) -> list[Block]:
         """Control by control, task by task; a block is as many episodes as run in step."""
@@ -91,7 +88,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Filmed:
+class KeptFailure:
     """A failed episode whose states were kept."""
 
     episode: EpisodeRecord
@@ -143,17 +140,17 @@ class Blocks:
 
     def keep(self, block: Block, result: BlockResult) -> None:
         """Write a block; its line, written last, makes it count."""
-        filmed: list[int] = []
+        kept: list[int] = []
         for place, (episode, trace) in enumerate(zip(result.episodes, result.traces, strict=True)):
-            if failed(episode) and len(filmed) < self.job.films:
+            if failed(episode) and len(kept) < self.job.videos:
                 write_trace(self._trace(block.number, place), trace)
-                filmed.append(place)
+                kept.append(place)
         if result.routing is not None:
             result.routing.save(self.folder / ROUTING / f"{block.number}.npz")
         line = {
             "block": block.number,
             "episodes": [dataclasses.asdict(episode) for episode in result.episodes],
-            "filmed": filmed,
+            "traces": kept,
             "infer_s": [round(value, 5) for value in result.infer_s],
         }
         with (self.folder / LOG).open("a", encoding="utf-8") as log:
@@ -186,21 +183,21 @@ class Blocks:
         ]
         return joined([load(path) for path in paths if path.is_file()])
 
-    def filmed(self) -> Iterator[Filmed]:
-        """Failed episodes to film: so many of each task and control as the job asks for."""
+    def kept_failures(self) -> Iterator[KeptFailure]:
+        """Failed episodes for videos: so many of each task and control as the job asks for."""
         count: dict[tuple[str, str], int] = {}
         for number in sorted(self._lines):
             line = self._lines[number]
-            for place in line["filmed"]:
+            for place in line["traces"]:
                 episode = EpisodeRecord(**line["episodes"][place])
                 key = (episode.control, episode.task)
                 count[key] = count.get(key, 0) + 1
-                if count[key] <= self.job.films:
-                    yield Filmed(episode, read_trace(self._trace(number, place)))
+                if count[key] <= self.job.videos:
+                    yield KeptFailure(episode, read_trace(self._trace(number, place)))
 
 
 def failed(episode: EpisodeRecord) -> bool:
-    """Whether an episode is worth a film: what the policy was told is not done, though it saw.
+    """Whether an episode is worth a video: the policy saw, and did not what it was instructed.
 
     Where a scene cannot tell that, the scene's own task done in spite of the sentence is the failure.
     """
@@ -260,17 +257,17 @@ def _results(job: Job, todo: list[Block], processes: int) -> Iterator[tuple[Bloc
 
 
 _own: Evaluator | None = None
-_wish: tuple[Path, EvaluationSettings] | None = None
+_settings: tuple[Path, EvaluationSettings] | None = None
 
 
 def _begin(checkpoint: Path, settings: EvaluationSettings) -> None:
-    global _wish
-    _wish = (checkpoint, settings)
+    global _settings
+    _settings = (checkpoint, settings)
 
 
 def _run(cases: Sequence[Case]) -> BlockResult:
     global _own
     if _own is None:  # here, not in the initialiser, whose errors only say that the pool broke
-        assert _wish is not None
-        _own = Evaluator(*_wish)
+        assert _settings is not None
+        _own = Evaluator(*_settings)
     return _own.run(cases)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which episodes an evaluation runs, and what the policy is told in each.
+"""Which episodes an evaluation runs, and which instruction the policy is given in each.
 
-A seed draws the scene and what is asked for; the control decides what the policy sees and hears.
+A seed draws the scene and the scene's instruction; the control decides what the policy is given of it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from typing import Literal, get_args
 import numpy as np
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.evaluation.changes import Change
+from adamoe_ros.data.recording import Change
+from adamoe_ros.evaluation.evaluation_settings import Wording
 from adamoe_ros.sim.bimanual import BimanualSim
 from adamoe_ros.sim.tasks import TASKS, make_task
 
 Control = Literal["plain", "wrong-sentence", "changed", "blind"]
-"""plain: as in use. wrong-sentence: the policy alone hears another wish than the scene was set up
-for. changed: it hears another wish first, and the scene's own while its arms move. blind: its pictures
-are black."""
-Wording = Literal["usual", "any", "unseen"]
-"""usual: the first phrasing. any: one of training's. unseen: one that training never shows."""
+"""plain: as in use. wrong-sentence: the policy alone is given another instruction than the scene was
+set up for. changed: it is given another one first, and the scene's own while its arms move. blind: its
+images are black."""
 CONTROLS: tuple[Control, ...] = get_args(Control)
-WORDINGS: tuple[Wording, ...] = get_args(Wording)
-_SPOKEN = 7  # of the random numbers that choose sentences; scenes draw from others
+_PHRASING = 7  # of the random numbers that choose sentences; scenes draw from others
 
 
 @dataclass(frozen=True)
@@ -38,23 +36,23 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Sentences:
-    """What an episode is about.
+class Instructions:
+    """Of one episode.
 
     Attributes:
         scene: what the scene asks for, and what is judged as success.
-        told: what the policy hears, at last.
-        first: what it hears before that; None: nothing else.
+        instruction: what the policy is given, at last.
+        first: what it is given before that; None: nothing else.
     """
 
     scene: str
-    told: str
+    instruction: str
     first: str | None = None
 
     @property
     def change(self) -> Change | None:
         """From the first sentence to the last."""
-        return None if self.first is None else Change(self.told)
+        return None if self.first is None else Change(self.instruction)
 
 
 def begin(
@@ -63,12 +61,12 @@ def begin(
     wording: Wording = "usual",
     instruction: str | None = None,
     others: Sequence[str] = (),
-) -> Sentences:
+) -> Instructions:
     """Set up the scene of a case.
 
     Args:
         instruction: what the scene is to ask for; None: drawn from the seed.
-        others: tasks that another wish may come from, where the case's own has one meaning
+        others: tasks that another instruction may come from, where the case's own has one meaning
             only; the case's own among them does not count.
 
     Raises:
@@ -76,18 +74,18 @@ def begin(
     """
     sim.reset(case.seed, instruction)
     scene = sim.instruction
-    rng = np.random.default_rng((case.seed, _SPOKEN))
+    rng = np.random.default_rng((case.seed, _PHRASING))
     if case.control == "wrong-sentence":
-        return Sentences(scene, _another_wish(sim, others, wording, rng))
-    told = scene
+        return Instructions(scene, _another_instruction(sim, others, wording, rng))
+    given = scene
     if instruction is None:
-        told = _said(sim.phrasings(), sim.phrasings(unseen=True), wording, rng)
+        given = _phrased(sim.phrasings(), sim.phrasings(unseen=True), wording, rng)
     if case.control == "changed":
-        return Sentences(scene, told, first=_another_wish(sim, others, wording, rng))
-    return Sentences(scene, told)
+        return Instructions(scene, given, first=_another_instruction(sim, others, wording, rng))
+    return Instructions(scene, given)
 
 
-def _said(
+def _phrased(
     seen: Sequence[str], unseen: Sequence[str], wording: Wording, rng: np.random.Generator
 ) -> str:
     if wording == "usual":
@@ -96,7 +94,7 @@ def _said(
     return chosen[int(rng.integers(len(chosen)))]
 
 
-def _another_wish(
+def _another_instruction(
     sim: BimanualSim, others: Sequence[str], wording: Wording, rng: np.random.Generator
 ) -> str:
     """A sentence of the same task with another meaning, or of another task where there is none."""
@@ -108,7 +106,7 @@ def _another_wish(
         language = make_task(names[int(rng.integers(len(names)))]).language
         meanings = language.meanings
     meaning = meanings[int(rng.integers(len(meanings)))]
-    return _said(
+    return _phrased(
         language.sentences(meaning), language.sentences(meaning, unseen=True), wording, rng
     )
 

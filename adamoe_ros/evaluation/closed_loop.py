@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The product's own control core and inference schedule around a robot, in simulated time.
+"""The product's own control core and inference schedule around robots, in simulated time.
 
 No threads and no clock: a tick is a control period, and a chunk arrives a given delay after its
 observation. So every figure of it is that of ``control/``, and a run is a function of its seed.
-Times are ns of simulated time.
+Episodes run alone, or many in step so that they are inferred together. Times are ns of simulated time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.chunk import ActionChunk
+from adamoe_ros.contract.chunk import ActionChunk, Inference
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.parameters import same_as
+from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
+from adamoe_ros.control.metrics import SeamSummary
 from adamoe_ros.control.scheduling import (
     DelayWindow,
     InferencePlan,
+    InferenceRequest,
     InferenceScheduler,
     InstructionChange,
     SchedulerSettings,
@@ -29,7 +33,7 @@ from adamoe_ros.control.scheduling import (
 from adamoe_ros.control.settings import ControlSettings
 from adamoe_ros.control.status import TickResult
 from adamoe_ros.control.strategies import STRATEGIES
-from adamoe_ros.evaluation.changes import Change
+from adamoe_ros.data.recording import Change
 
 Vector = NDArray[np.float64]
 START_NS = 1_000_000_000  # of simulated time; 0 would be taken for no stamp
@@ -66,8 +70,8 @@ class ChunkSource(Protocol):
     def restart(self) -> None:
         """Nothing of the chunks before counts."""
 
-    def infer(self, observation: Observation, plan: InferencePlan) -> Vector:
-        """(H, J) rows in command units."""
+    def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
+        """One chunk."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +87,12 @@ class LoopSettings:
         smoothing_s: see ``ControlSettings``.
     """
 
-    strategy: str = "async"
+    strategy: str = same_as(PolicySettings, "strategy")
     delay_s: float = 0.0
-    execution_horizon: int = 0
+    execution_horizon: int = same_as(PolicySettings, "execution_horizon")
     camera_rate_hz: float = 25.0
-    age_budget_s: float = 0.0
-    smoothing_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Request:
-    """An inference that is due."""
-
-    observation: Observation
-    plan: InferencePlan
+    age_budget_s: float = same_as(PolicySettings, "age_budget")
+    smoothing_s: float = same_as(ControlSettings, "smoothing")
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,7 @@ class _Flight:
 
     ready_ns: int
     plan: InferencePlan
-    rows: Vector
+    inference: Inference
     instruction: str
 
 
@@ -138,7 +134,7 @@ class ClosedLoop:
         to_model: Callable[[Vector], Vector] = np.copy,
         change: Change | None = None,
     ) -> None:
-        chosen = ControlSettings(strategy=settings.strategy, smoothing_s=settings.smoothing_s)
+        chosen = ControlSettings(strategy=settings.strategy, smoothing=settings.smoothing_s)
         self.core = ControlCore(profile, chosen)
         self.scheduler = InferenceScheduler(
             STRATEGIES[settings.strategy].policy_side,
@@ -161,7 +157,7 @@ class ClosedLoop:
         self._frame_ns = round(1e9 / settings.camera_rate_hz)
         self._next_frame_ns = START_NS + self._period_ns
         self._moment: tuple[int, Any, Vector] | None = None
-        self._asked: Request | None = None
+        self._asked: InferenceRequest | None = None
         self._flight: _Flight | None = None
         self._generation, self._chunk_id = 1, 0
         source.restart()
@@ -186,7 +182,7 @@ class ClosedLoop:
             self.answer(self._source.infer(request.observation, request.plan))
         return self.end_step()
 
-    def begin_step(self) -> Request | None:
+    def begin_step(self) -> InferenceRequest | None:
         """The first half of a step: inputs, and what is to be inferred now, if anything."""
         self.now_ns += self._period_ns
         self._change_when_due()
@@ -204,11 +200,11 @@ class ClosedLoop:
             return None
         pictures = self._robot.pictures(moment)
         observation = Observation(stamp, pictures, self._to_model(measured), self.instruction)
-        self._asked = Request(observation, self.scheduler.start(stamp))
+        self._asked = InferenceRequest(observation, self.scheduler.start(stamp))
         return self._asked
 
-    def answer(self, rows: Vector) -> None:
-        """(H, J) rows for what ``begin_step`` asked; they arrive after the delay."""
+    def answer(self, inference: Inference) -> None:
+        """What ``begin_step`` asked for; it arrives after the delay."""
         request = self._asked
         if request is None:
             raise ValueError("nothing was asked")
@@ -216,7 +212,7 @@ class ClosedLoop:
         self.inferences += 1
         # it begins now, with a picture that may be a tick old
         ready = self.now_ns + self._delay_ns
-        self._flight = _Flight(ready, request.plan, rows, request.observation.instruction)
+        self._flight = _Flight(ready, request.plan, inference, request.observation.instruction)
 
     def end_step(self) -> TickResult:
         """The second half: what has arrived, the tick, the robot."""
@@ -246,9 +242,106 @@ class ClosedLoop:
             generation=self._generation,
             joint_names=self.core.joint_ids,
             dt_s=self._source.dt_s,
-            positions=flight.rows[: flight.plan.publish_rows],
+            positions=flight.inference.positions[: flight.plan.publish_rows],
+            committed_rows=flight.inference.committed_rows,
             instruction=flight.instruction,
         )
         verdict = self.core.on_chunk(chunk, self.now_ns)
         if not (verdict.accepted or verdict.late):
             self.scheduler.forget()
+
+
+InferTogether = Callable[[Sequence[int], Sequence[InferenceRequest]], Sequence[Inference]]
+"""(numbers of the loops that ask, what they ask) -> a chunk for each."""
+
+
+@dataclass(frozen=True)
+class LoopOutcome:
+    """What an episode came to.
+
+    Attributes:
+        success: the judgement held for the settling time.
+        seconds: s of simulated time until that began; the limit without success.
+        inferences: chunks made. dropped: of these, thrown away for their age.
+        late, rejected: chunks that control did not take up.
+        clips: gate interventions, joints times ticks, by cause.
+        seams: of the whole episode.
+    """
+
+    success: bool
+    seconds: float
+    inferences: int
+    dropped: int
+    late: int
+    rejected: int
+    clips: dict[str, int]
+    seams: SeamSummary
+
+
+class _Episode:
+    """One loop and how long its success has held."""
+
+    def __init__(self, loop: ClosedLoop, judge: Callable[[], bool], max_s: float, settle_s: float):
+        period = loop.core.period_s
+        self.loop, self._judge = loop, judge
+        self._ticks, self._needed = round(max_s / period), max(1, round(settle_s / period))
+        self._tick = self._held = 0
+
+    @property
+    def over(self) -> bool:
+        return self._tick >= self._ticks or self._held >= self._needed
+
+    def end_step(self) -> None:
+        self.loop.end_step()
+        self._tick += 1
+        self._held = self._held + 1 if self._judge() else 0
+
+    def outcome(self) -> LoopOutcome:
+        loop = self.loop
+        success = self._held >= self._needed
+        status = loop.core.status(loop.now_ns)
+        causes = ("position", "velocity", "acceleration", "step")
+        return LoopOutcome(
+            success=success,
+            seconds=round((self._tick - self._held * success) * loop.core.period_s, 6),
+            inferences=loop.inferences,
+            dropped=loop.scheduler.dropped,
+            late=status.late_chunks,
+            rejected=status.rejected_chunks,
+            clips={cause: int(getattr(loop.core.gate.clips, cause).sum()) for cause in causes},
+            seams=loop.core.metrics.summary(),
+        )
+
+
+def run_together(
+    loops: Sequence[ClosedLoop],
+    judges: Sequence[Callable[[], bool]],
+    infer: InferTogether,
+    max_s: float,
+    settle_s: float = 0.5,
+) -> list[LoopOutcome]:
+    """Run each until its success has settled or time is up.
+
+    Args:
+        judges: the simulators' judgements, now.
+        infer: called once per tick in which any loop asks.
+        settle_s: s that success must hold without a break.
+    """
+    episodes = [
+        _Episode(loop, judge, max_s, settle_s) for loop, judge in zip(loops, judges, strict=True)
+    ]
+    while True:
+        running = [number for number, episode in enumerate(episodes) if not episode.over]
+        if not running:
+            return [episode.outcome() for episode in episodes]
+        asked: dict[int, InferenceRequest] = {}
+        for number in running:
+            request = loops[number].begin_step()
+            if request is not None:
+                asked[number] = request
+        if asked:
+            made = infer(list(asked), list(asked.values()))
+            for number, own in zip(asked, made, strict=True):
+                loops[number].answer(own)
+        for number in running:
+            episodes[number].end_step()

@@ -15,67 +15,44 @@ from typing import Any
 
 import numpy as np
 
+from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.contract.joint_map import build_joint_map
+from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.control.scheduling import InferenceRequest
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.data.sim_trace import Trace
-from adamoe_ros.evaluation.cases import Case, Sentences, Wording, begin
-from adamoe_ros.evaluation.chunk_sources import PolicySource, infer_together
-from adamoe_ros.evaluation.closed_episodes import LoopOutcome, run_together
-from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopSettings, Request
-from adamoe_ros.evaluation.judging import EpisodeWatch
-from adamoe_ros.evaluation.stage import Stage, StagedArms
+from adamoe_ros.evaluation.cases import Case, Instructions, begin
+from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopOutcome, LoopSettings, run_together
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+from adamoe_ros.evaluation.judgement import EpisodeWatch
+from adamoe_ros.evaluation.scenes import SceneStore, SimulatedArms
 from adamoe_ros.evaluation.usage.record import Label, RoutingLog, RoutingRecord
+from adamoe_ros.model.policy_model import Sample
+from adamoe_ros.policy.actor import ActorSession, PolicyActor
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.policy.engines import EngineSettings
-from adamoe_ros.policy.guidance import ChunkGuide, check_trained_prefix
-from adamoe_ros.policy.runtime import PolicyOutput, PolicyRuntime, choose_device
 from adamoe_ros.sim.bimanual import CONTROL_RATE
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """What every episode of an evaluation has in common.
+def loop_settings(settings: EvaluationSettings) -> LoopSettings:
+    """Of one episode."""
+    return LoopSettings(
+        strategy=settings.strategy,
+        delay_s=settings.latency_s,
+        execution_horizon=settings.execution_horizon,
+        smoothing_s=settings.smoothing_s,
+    )
 
-    Attributes:
-        robot: profile with the simulator's units.
-        strategy, execution_horizon, smoothing_s: see ``closed_loop.LoopSettings``.
-        latency_s: simulated, from an observation to its chunk.
-        max_time_s: simulated, until an episode counts as failed.
-        settle_s: that a judgement must hold without a break.
-        wording: of the sentences. instruction: what every scene asks for; None: the seed's.
-        others: tasks that other wishes may come from.
-        device, engine: of the policy. threads: of torch; 0: its own choice.
-        parallel: episodes in step.
-        routing: keep the routers' decisions.
-    """
 
-    robot: str = "aloha_sim"
-    strategy: str = "rtc"
-    execution_horizon: int = 25
-    latency_s: float = 0.15
-    smoothing_s: float = 0.3
-    max_time_s: float = 15.0
-    settle_s: float = 0.5
-    wording: Wording = "usual"
-    instruction: str | None = None
-    others: tuple[str, ...] = ()
-    device: str = "auto"
-    engine: str = "auto"
-    threads: int = 0
-    parallel: int = 16
-    routing: bool = True
-
-    def loop(self) -> LoopSettings:
-        """Of one episode."""
-        return LoopSettings(
-            strategy=self.strategy,
-            delay_s=self.latency_s,
-            execution_horizon=self.execution_horizon,
-            smoothing_s=self.smoothing_s,
-        )
+def policy_settings(settings: EvaluationSettings) -> PolicySettings:
+    """Of the policy; every episode has a seed of its own."""
+    return PolicySettings(
+        strategy=settings.strategy,
+        device=settings.device,
+        engine=settings.engine,
+        threads=settings.threads,
+    )
 
 
 @dataclass(frozen=True)
@@ -83,9 +60,9 @@ class EpisodeRecord:
     """What an episode came to.
 
     Attributes:
-        scene, told, first: see ``cases.Sentences``.
+        scene, instruction, first: see ``cases.Instructions``.
         success: of the scene's own task.
-        followed: whether what the policy was told is done; None: this scene cannot tell.
+        followed: whether the policy's instruction is done; None: this scene lacks its objects.
         seconds: simulated, until one of the two was done, or the limit.
         inferences: chunks that were made.
         details: of the control core (in-process) or of the nodes (over ROS).
@@ -95,7 +72,7 @@ class EpisodeRecord:
     task: str
     seed: int
     scene: str
-    told: str
+    instruction: str
     success: bool
     followed: bool | None
     seconds: float
@@ -123,9 +100,9 @@ class _Running:
     """One episode of a block."""
 
     case: Case
-    sentences: Sentences
+    sentences: Instructions
     watch: EpisodeWatch
-    source: PolicySource
+    session: ActorSession
     loop: ClosedLoop
 
     def label(self) -> Label:
@@ -135,7 +112,7 @@ class _Running:
         return EpisodeRecord(
             **dataclasses.asdict(self.case),
             scene=self.sentences.scene,
-            told=self.sentences.told,
+            instruction=self.sentences.instruction,
             success=self.watch.success,
             followed=self.watch.followed,
             seconds=outcome.seconds,
@@ -162,21 +139,14 @@ class Evaluator:
     """
 
     def __init__(self, folder: Path, settings: EvaluationSettings) -> None:
-        import torch
-
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
         checkpoint = read_checkpoint(folder)
         check_fit(checkpoint.manifest.control_rate_hz, settings)
-        if settings.strategy == "rtc_trained":
-            check_trained_prefix(checkpoint.manifest, settings.strategy)
         self.settings = settings
         self._profile = load_profile(profile_path(settings.robot, robots_dir()))
-        self._map = build_joint_map(self._profile, checkpoint.manifest)
-        self.runtime = make_runtime(checkpoint, settings)
-        steps = checkpoint.config.flow_steps
-        self._guide = ChunkGuide("identity", 0, steps, self.runtime.engine.device)
-        self._stage = Stage()
+        self.actor = PolicyActor(
+            self._profile, checkpoint, policy_settings(settings), batch=settings.parallel
+        )
+        self._stage = SceneStore()
 
     def close(self) -> None:
         """Give every GL context back."""
@@ -194,14 +164,13 @@ class Evaluator:
         log = RoutingLog() if self._traces() else None
         seconds: list[float] = []
 
-        def infer(asking: Sequence[int], requests: Sequence[Request]) -> list[np.ndarray]:
-            def see(output: PolicyOutput) -> None:
-                seconds.append(output.stages["total"])
-                if log is not None:
-                    _note(log, [running[number].label() for number in asking], output)
-
-            sources = [running[number].source for number in asking]
-            return infer_together(sources, requests, see, trace=log is not None)
+        def infer(asking: Sequence[int], requests: Sequence[InferenceRequest]) -> list[Inference]:
+            sessions = [running[number].session for number in asking]
+            made = self.actor.infer_batch(sessions, requests, trace=log is not None)
+            seconds.append(made.inferences[0].stages["total"])
+            if log is not None:
+                _note(log, [running[number].label() for number in asking], made.sample)
+            return made.inferences
 
         outcomes = run_together(
             [one.loop for one in running],
@@ -218,51 +187,38 @@ class Evaluator:
         )
 
     def _traces(self) -> bool:
-        return self.settings.routing and self.runtime.checkpoint.config.moe.num_experts > 0
+        return self.settings.routing and self.actor.runtime.checkpoint.config.moe.num_experts > 0
 
     def _begin(self, case: Case, sim: Any) -> _Running:
-        wish = self.settings
-        sentences = begin(sim, case, wish.wording, wish.instruction, wish.others)
-        watch = EpisodeWatch(sim, sentences, wish.settle_s)
+        settings = self.settings
+        sentences = begin(sim, case, settings.wording, settings.instruction, settings.others)
+        watch = EpisodeWatch(sim, sentences, settings.settle_s)
         camera = None if case.control == "blind" else self._stage.camera(case.task)
-        source = PolicySource(self.runtime, self._map, self._guide, case.seed)
+        session = self.actor.session(case.seed)
         loop = ClosedLoop(
             self._profile,
-            StagedArms(sim, camera),
-            source,
-            sentences.first or sentences.told,
-            wish.loop(),
-            self._map.model_from_state,
+            SimulatedArms(sim, camera),
+            session,
+            sentences.first or sentences.instruction,
+            loop_settings(settings),
+            self.actor.joint_map.model_from_state,
             sentences.change,
         )
-        return _Running(case, sentences, watch, source, loop)
+        return _Running(case, sentences, watch, session, loop)
 
 
-def _note(log: RoutingLog, labels: Sequence[Label], output: PolicyOutput) -> None:
+def _note(log: RoutingLog, labels: Sequence[Label], sample: Sample) -> None:
     """A batch's decisions as (S, L, B, T, ...) arrays on the host."""
     import torch
 
     batch = len(labels)
 
     def gathered(name: str) -> np.ndarray:
-        steps = [
-            torch.stack([getattr(layer, name) for layer in step]) for step in output.sample.routing
-        ]
+        steps = [torch.stack([getattr(layer, name) for layer in step]) for step in sample.routing]
         stacked = torch.stack(steps).unflatten(2, (batch, -1))
         return (stacked if name == "selected" else stacked.float()).cpu().numpy()
 
     log.add(labels, gathered("probabilities"), gathered("selected"), gathered("scales"))
-
-
-def make_runtime(checkpoint: Any, settings: EvaluationSettings) -> PolicyRuntime:
-    """The policy on its device; on CUDA, graphs are for fixed batches, so it runs eagerly there."""
-    engine = settings.engine
-    if engine == "auto" and choose_device(settings.device).type == "cuda":
-        engine = "eager"
-    batches = tuple(range(1, settings.parallel + 1)) if engine == "captured" else (1,)
-    return PolicyRuntime(
-        checkpoint, settings.device, engine=engine, settings=EngineSettings(batches=batches)
-    )
 
 
 def check_fit(control_rate_hz: float | None, settings: EvaluationSettings) -> None:

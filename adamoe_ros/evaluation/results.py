@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation leaves: ``results.json``, ``report.html`` and films of failures."""
+"""What an evaluation leaves: ``results.json``, ``report.html`` and videos of failures."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import numpy as np
 from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
-from adamoe_ros.evaluation.blocks import Blocks, Filmed
-from adamoe_ros.evaluation.phases import PHASES
+from adamoe_ros.evaluation.blocks import Blocks, KeptFailure
+from adamoe_ros.evaluation.judgement import PHASES
 from adamoe_ros.evaluation.report.evaluation_page import evaluation_page
-from adamoe_ros.evaluation.report.failures import film_trace
+from adamoe_ros.evaluation.report.sim_video import episode_video
 from adamoe_ros.evaluation.success import summarise
 from adamoe_ros.evaluation.usage.figures import usage
 
 FORMAT = "adamoe_ros/evaluation/1"
-RESULTS, REPORT, FILMS = "results.json", "report.html", "films"
+RESULTS, REPORT, VIDEOS = "results.json", "report.html", "videos"
 
 
 def weights_digest(folder: Path) -> str:
@@ -81,21 +81,21 @@ def evaluation_document(
 
 
 def write_results(
-    blocks: Blocks, document: dict[str, Any], tell: Callable[[str], None] = lambda text: None
+    blocks: Blocks, document: dict[str, Any], report: Callable[[str], None] = lambda text: None
 ) -> None:
-    """Films first, then the figures, the page last.
+    """Videos first, then the figures, the page last.
 
     Args:
-        tell: gets a line before each film.
+        report: is given a line before each video.
 
     Raises:
         ContractError: the folder cannot be written.
     """
     folder = blocks.folder
     try:
-        films = [(f"{FILMS}/{name}", text) for name, text in _films(blocks, tell)]
+        videos = [(f"{VIDEOS}/{name}", text) for name, text in _videos(blocks, report)]
         routing = blocks.routing()
-        page = evaluation_page(document, films, None if routing is None else routing.density)
+        page = evaluation_page(document, videos, None if routing is None else routing.density)
         replace_text(folder / RESULTS, json.dumps(document, indent=1) + "\n")
         replace_text(folder / REPORT, page)
     except OSError as error:
@@ -103,22 +103,22 @@ def write_results(
         raise ContractError(problem(str(folder), "a folder to write", error, do)) from error
 
 
-def _films(blocks: Blocks, tell: Callable[[str], None]) -> Sequence[tuple[str, str]]:
+def _videos(blocks: Blocks, report: Callable[[str], None]) -> Sequence[tuple[str, str]]:
     made = []
-    folder = blocks.folder / FILMS
-    for filmed in blocks.filmed():
-        name = f"{filmed.episode.control}-{filmed.episode.task}-{filmed.episode.seed}.mp4"
+    folder = blocks.folder / VIDEOS
+    for kept in blocks.kept_failures():
+        name = f"{kept.episode.control}-{kept.episode.task}-{kept.episode.seed}.mp4"
         if not (folder / name).is_file():
             folder.mkdir(exist_ok=True)
-            tell(f"film {name}")
-            film_trace(folder / name, filmed.trace, filmed.episode.told, filmed.episode.task)
-        made.append((name, _caption(filmed)))
+            report(f"video {name}")
+            episode_video(folder / name, kept.trace, kept.episode.instruction, kept.episode.task)
+        made.append((name, _caption(kept)))
     return made
 
 
-def _caption(filmed: Filmed) -> str:
-    episode = filmed.episode
-    asked = "" if episode.told == episode.scene else f"; the scene is for “{episode.scene}”"
+def _caption(kept: KeptFailure) -> str:
+    episode = kept.episode
+    asked = "" if episode.instruction == episode.scene else f"; the scene is for “{episode.scene}”"
     done = " The scene's own task was done." if episode.success else ""
     before = "" if episode.first is None else f"“{episode.first}”, then "
-    return f"{episode.control}, seed {episode.seed}: told {before}“{episode.told}”{asked}.{done}"
+    return f"{episode.control}, seed {episode.seed}: given {before}“{episode.instruction}”{asked}.{done}"

@@ -8,32 +8,13 @@ Shapes: B batch, H rows, A action width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from adamoe_ros.model.conditioning import FREE, SamplingOptions, VelocityFn
+
 _MIN_PERIOD, _MAX_PERIOD = 4e-3, 4.0
-
-VelocityFn = Callable[[Tensor, Tensor], Tensor]
-"""(x (B, H, A), t (B, H)) -> velocity (B, H, A), all float32."""
-
-Guidance = Callable[[VelocityFn, Tensor, Tensor], Tensor]
-"""(velocity function, x, t) -> the velocity to integrate; it may differentiate the function."""
-
-
-@dataclass(frozen=True)
-class KnownRows:
-    """Rows of a chunk that are given, not predicted (training-time real-time chunking).
-
-    Attributes:
-        actions: (B, H, A) float32, normalised; read where ``mask`` is true.
-        mask: (B, H) bool.
-    """
-
-    actions: Tensor
-    mask: Tensor
 
 
 def time_embedding(time: Tensor, width: int) -> Tensor:
@@ -60,35 +41,38 @@ def noisy_actions(actions: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor,
     return t * noise + (1 - t) * actions, noise - actions
 
 
-def integrate_flow(
-    velocity: VelocityFn,
-    noise: Tensor,
-    steps: int,
-    known: KnownRows | None = None,
-    guidance: Guidance | None = None,
-) -> Tensor:
-    """Integrate the velocity field from noise to actions by Euler steps.
+def euler_times(steps: int, device: torch.device | None = None) -> Tensor:
+    """(steps,) float32 flow times at which the velocity is evaluated: 1 + i dt.
 
-    Args:
-        noise: (B, H, A), unit normal.
-        steps: Euler steps, at least 1.
-        known: rows kept at given values, with flow time 0, at every step.
-        guidance: replaces the plain evaluation of ``velocity``.
-
-    Returns: (B, H, A) float32, normalised actions.
-    Raises:  ValueError if steps < 1.
-    Source:  openpi; t = 1 + i dt as in LeRobot 0.6 and transformers.
+    Raises:
+        ValueError: steps < 1.
     """
     if steps < 1:
         raise ValueError(f"flow steps must be at least 1, got {steps}")
-    x, dt = noise.float(), -1.0 / steps
-    for i in range(steps):
-        t = x.new_full(x.shape[:2], 1.0 + i * dt)
-        if known is not None:
-            x = torch.where(known.mask.unsqueeze(-1), known.actions.float(), x)
-            t = t.masked_fill(known.mask, 0.0)
+    return torch.tensor([1.0 - i / steps for i in range(steps)], device=device)
+
+
+def integrate_flow(
+    velocity: VelocityFn, noise: Tensor, times: Tensor, options: SamplingOptions = FREE
+) -> Tensor:
+    """Integrate the velocity field from noise to actions by Euler steps of equal length.
+
+    The velocity is evaluated once per step, in the order of ``times``.
+
+    Args:
+        noise: (B, H, A), unit normal.
+        times: (N,) of ``euler_times``.
+        options: frozen rows and guidance; ``steps`` and ``trace`` are the caller's business.
+
+    Returns: (B, H, A) float32, normalised actions.
+    Source:  openpi; t = 1 + i dt as in LeRobot 0.6 and transformers.
+    """
+    frozen, guidance = options.frozen, options.guidance
+    x, dt = noise.float(), -1.0 / len(times)
+    for time in times:
+        t = time.expand(x.shape[:2])
+        if frozen is not None:
+            x, t = frozen.put_into(x), t.masked_fill(frozen.mask, 0.0)
         v = velocity(x, t) if guidance is None else guidance(velocity, x, t)
         x = x + dt * v
-    if known is not None:
-        x = torch.where(known.mask.unsqueeze(-1), known.actions.float(), x)
-    return x
+    return x if frozen is None else frozen.put_into(x)

@@ -104,8 +104,10 @@ class GemmaLayer(nn.Module):
             FeedForward(width, mlp) if moe.variant == "dense" else MoEFeedForward(width, mlp, moe)
         )
 
-    def see(self, x: Tensor, table: Rotation, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
-        """Normed x, and the keys and values that x sees: ``past``, then its own."""
+    def attention_inputs(
+        self, x: Tensor, table: Rotation, past: KeysValues | None
+    ) -> tuple[Tensor, KeysValues]:
+        """Normed x, and the keys and values that it attends to: ``past``, then its own."""
         h = self.attn_norm(x)
         keys, values = self.attn.keys_values(h, table)
         if past is not None:
@@ -121,7 +123,7 @@ class GemmaLayer(nn.Module):
         trace: list[Routing] | None = None,
     ) -> tuple[Tensor, KeysValues]:
         """x (B, T, D) -> (B, T, D), and what later tokens can see."""
-        h, seen = self.see(x, table, past)
+        h, seen = self.attention_inputs(x, table, past)
         x = x + self.attn(h, table, seen, mask)
         return x + self.ffn(self.ffn_norm(x), trace), seen
 
@@ -167,7 +169,7 @@ class GemmaStack(nn.Module):
             x, seen = layer(x, table, before, mask)
             cache.append(seen)
         layer, before = last
-        return [*cache, layer.see(x, table, before)[1]]
+        return [*cache, layer.attention_inputs(x, table, before)[1]]
 
     def _with_past(
         self, past: list[KeysValues] | None

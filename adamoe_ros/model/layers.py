@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""torch's layers without their random first weights, which a policy never keeps.
+"""torch's layers without their random first weights, and the first weights of a policy trained from scratch.
 
-``initial.initialise`` or a checkpoint fills them. Besides the time, this keeps the layout of a
-network on the meta device from importing torch's compiler (2 s).
+A checkpoint or ``initialise`` fills them. Besides the time, this keeps the shapes of a network on the
+meta device from importing torch's compiler (2 s).
 """
 
 from __future__ import annotations
 
-from torch import nn
+import math
+
+import torch
+from torch import Tensor, nn
 
 
 class Linear(nn.Linear):
@@ -29,3 +32,45 @@ class Embedding(nn.Embedding):
 
     def reset_parameters(self) -> None:
         """Leave the memory as it is."""
+
+
+ROUTER_STD = 0.006
+_TABLES = (
+    "embed.weight",
+    "vision.pos_embed",
+    "vision.stem.view_embed",
+    "reader.places",
+    "reader.queries",
+)
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    """Fill every parameter in place, in name order, from one CPU generator.
+
+    Matrices and convolutions: normal, variance 1 / fan-in. Router and scale adapter: 0.006, drawn
+    independently (the authors' code draws both from one key). Biases and RMS weights: 0; layer
+    norms: 1.
+    """
+    norms = {id(m.weight) for m in model.modules() if isinstance(m, nn.LayerNorm)}
+    for name, parameter in sorted(model.named_parameters()):
+        if id(parameter) in norms:
+            parameter.fill_(1.0)
+        elif name.endswith((".router.weight", ".scale_adapter.weight")):
+            _normal(parameter, ROUTER_STD, generator)
+        elif parameter.dim() == 1:
+            parameter.zero_()
+        elif name in _TABLES:
+            _normal(parameter, 1 / math.sqrt(parameter.shape[1]), generator)
+        elif ".experts." in name:
+            _normal(parameter, 1 / math.sqrt(parameter.shape[2]), generator)
+        elif name == "vision.stem.keypoint_maps":
+            _normal(parameter, 4 / math.sqrt(parameter.shape[2]), generator)
+        else:
+            gain = 2.0 if parameter.dim() == 4 and "stem" in name else 1.0  # before a ReLU
+            _normal(parameter, math.sqrt(gain / parameter[0].numel()), generator)
+
+
+def _normal(parameter: Tensor, std: float, generator: torch.Generator) -> None:
+    values = torch.randn(parameter.shape, generator=generator).mul_(std)
+    parameter.copy_(values)

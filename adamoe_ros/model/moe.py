@@ -59,6 +59,17 @@ class Routing:
     scales: Tensor
 
 
+class RoutingTrace:
+    """Receives the layers' decisions as a list would. Of a list with tensors FSDP makes copies."""
+
+    def __init__(self) -> None:
+        self.layers: list[Routing] = []
+
+    def append(self, routing: Routing) -> None:
+        """Add a layer's."""
+        self.layers.append(routing)
+
+
 class Experts(nn.Module):
     """E routed feed-forward networks: gate and up (E, F, D), down (E, D, F)."""
 

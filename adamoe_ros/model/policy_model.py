@@ -14,23 +14,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adamoe_ros.model.conditioning import FREE, SamplingOptions
 from adamoe_ros.model.config import ModelConfig, MoEConfig
-from adamoe_ros.model.flow import (
-    Guidance,
-    KnownRows,
-    integrate_flow,
-    noisy_actions,
-    time_embedding,
-)
+from adamoe_ros.model.flow import euler_times, integrate_flow, noisy_actions, time_embedding
 from adamoe_ros.model.gemma import GemmaStack, KeysValues, blocked, rotation
 from adamoe_ros.model.layers import Embedding, Linear
-from adamoe_ros.model.moe import Routing
+from adamoe_ros.model.moe import Routing, RoutingTrace
 from adamoe_ros.model.prefix_tokens import PrefixTokens, select_prefix_tokens
 from adamoe_ros.model.router_losses import MoEStatistics, moe_statistics
 from adamoe_ros.model.siglip import VisionEncoder
@@ -52,6 +47,16 @@ class PrefixCache:
     mask: Tensor | None
     length: Tensor
     objects: Tensor | None
+
+    def repeat(self, times: int) -> PrefixCache:
+        """Each observation several times in a row; ``objects`` stays one per observation."""
+
+        def spread(x: Tensor) -> Tensor:
+            return x.repeat_interleave(times, 0)
+
+        layers = [(spread(keys), spread(values)) for keys, values in self.layers]
+        mask = None if self.mask is None else spread(self.mask)
+        return PrefixCache(layers, mask, spread(self.length), self.objects)
 
 
 @dataclass(frozen=True)
@@ -287,29 +292,38 @@ class AdaMoEPolicy(nn.Module):
         noise: Tensor,
         time: Tensor,
         objects: Tensor | None = None,
-        collect: bool = True,
     ) -> PolicyLoss:
         """Flow-matching loss of a batch; the mean covers all action dimensions, padding included.
 
+        Each observation is encoded once and may have several draws of noise and time: on a CPU the
+        images are most of a step, and further draws make the gradient quieter at little cost.
+
         Args:
-            images ... state: as in ``encode_prefix``.
-            actions, noise: (B, H, A) normalised actions, unit normal noise.
-            time: (B,) or (B, H). Rows with time exactly 0 are given clean and not counted.
+            images ... state: as in ``encode_prefix``, B observations.
+            actions, noise: (B * draws, H, A) normalised actions, unit normal noise; the draws of an
+                observation follow each other.
+            time: (B * draws,) or (B * draws, H). Rows with time exactly 0 are given clean and not
+                counted.
             objects: (B, 3 * aux_positions) normalised targets, where known.
-            collect: gather the statistics of the routers.
+
+        Returns: over B * draws chunks.
         """
         prefix = self.encode_prefix(images, image_mask, token_ids, token_mask, state)
+        draws = len(actions) // len(state)
+        if draws > 1:
+            prefix, state = prefix.repeat(draws), state.repeat_interleave(draws, 0)
         time = _per_row(time, actions)
         x_t, target = noisy_actions(actions.float(), noise.float(), time)
-        trace: list[Routing] | None = [] if collect else None
-        velocity = self.velocity_joint(prefix, state, x_t, time, trace)
+        trace = RoutingTrace()
+        into = cast("list[Routing]", trace)
+        velocity = self.velocity_joint(prefix, state, x_t, time, into)
         predicted = time > 0
         rows = (velocity - target).square().mean(-1) * predicted
         located = None
         if objects is not None and prefix.objects is not None:
             located = F.mse_loss(prefix.objects, objects.float())
         flow = rows.sum() / predicted.sum().clamp(min=1)
-        return PolicyLoss(flow, rows, located, moe_statistics(trace or []))
+        return PolicyLoss(flow, rows, located, moe_statistics(trace.layers))
 
     def forward(self, *args: Any, **kwargs: Any) -> PolicyLoss:
         """``loss``, for wrappers that only know ``forward``."""
@@ -324,45 +338,32 @@ class AdaMoEPolicy(nn.Module):
         token_mask: Tensor,
         state: Tensor,
         noise: Tensor,
-        steps: int | None = None,
-        known: KnownRows | None = None,
-        guidance: Guidance | None = None,
-        trace: bool = False,
+        options: SamplingOptions = FREE,
     ) -> Sample:
         """Sample a chunk.
 
         Args:
             images ... state: as in ``encode_prefix``.
-            noise: (B, H, A), unit normal. steps: Euler steps, None: ``config.flow_steps``.
-            known, guidance: see ``integrate_flow``.
-            trace: keep the routers' decisions.
+            noise: (B, H, A), unit normal.
         """
         cache = self.encode_prefix(images, image_mask, token_ids, token_mask, state)
-        return self.sample_from(
-            self.encode_state(cache, state), noise, steps, known, guidance, trace
-        )
+        return self.sample_from(self.encode_state(cache, state), noise, options)
 
     @torch.no_grad()
     def sample_from(
-        self,
-        cache: PrefixCache,
-        noise: Tensor,
-        steps: int | None = None,
-        known: KnownRows | None = None,
-        guidance: Guidance | None = None,
-        trace: bool = False,
+        self, cache: PrefixCache, noise: Tensor, options: SamplingOptions = FREE
     ) -> Sample:
         """``sample`` after ``encode_prefix`` and ``encode_state``."""
         routing: list[list[Routing]] = []
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            if trace:
+            if options.trace:
                 routing.append([])
-            return self.velocity(cache, x, t, routing[-1] if trace else None)
+            return self.velocity(cache, x, t, routing[-1] if options.trace else None)
 
-        count = self.config.flow_steps if steps is None else steps
-        actions = integrate_flow(velocity, noise, count, known, guidance)
-        return Sample(actions, cache.objects, routing)
+        steps = self.config.flow_steps if options.steps is None else options.steps
+        times = euler_times(steps, noise.device)
+        return Sample(integrate_flow(velocity, noise, times, options), cache.objects, routing)
 
     def _project(self, linear: nn.Linear, x: Tensor) -> Tensor:
         """A suffix projection in its own dtype, which may differ from the blocks'."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.model.config import ModelConfig, MoEConfig
-from adamoe_ros.model.initial import ROUTER_STD
+from adamoe_ros.model.layers import ROUTER_STD
 
 _DENSE_FFN = re.compile(r"expert\.layers\.(\d+)\.ffn\.(gate|up|down)\.weight")
 

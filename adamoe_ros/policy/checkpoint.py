@@ -7,10 +7,9 @@ config.json  manifest.json  model.safetensors  norm_stats.json  <tokenizer>
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,18 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.files import new_folder
 from adamoe_ros.contract.manifest import CheckpointManifest, load_manifest
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.model.weights import load_policy
-from adamoe_ros.policy.new_folder import new_folder
 from adamoe_ros.policy.normalise import NormStats, load_norm_stats
 from adamoe_ros.policy.prompt import PromptEncoder, load_tokenizer
-from adamoe_ros.policy.tensor_file import TensorFile
-from adamoe_ros.policy.tensor_writer import TensorSpec, write_tensors
+from adamoe_ros.policy.tensor_file import TensorFile, TensorSpec, write_tensors
 from adamoe_ros.policy.vectors import VectorSpace
 
-T = TypeVar("T")
 CONFIG, MANIFEST, WEIGHTS, STATISTICS = (
     "config.json",
     "manifest.json",
@@ -124,11 +121,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         do = "give the folder that 'adamoe train' or 'adamoe convert' made"
         raise ContractError(problem(f"checkpoint {folder}", "a folder", "none", do))
     problems = Problems()
-    config = _collect(problems, lambda: read_config(folder / CONFIG))
-    manifest = _collect(problems, lambda: load_manifest(folder / MANIFEST))
+    config = problems.collect(lambda: read_config(folder / CONFIG))
+    manifest = problems.collect(lambda: load_manifest(folder / MANIFEST))
     statistics = None
     if manifest is not None and not (manifest.raw_only and not (folder / STATISTICS).is_file()):
-        statistics = _collect(problems, lambda: load_norm_stats(folder / STATISTICS))
+        statistics = problems.collect(lambda: load_norm_stats(folder / STATISTICS))
     if not (folder / WEIGHTS).is_file():
         problems.add(str(folder / WEIGHTS), "the weights", "no file", "copy the whole checkpoint")
     if config is not None and manifest is not None:
@@ -155,15 +152,6 @@ def read_config(path: Path) -> ModelConfig:
         got = type(tree).__name__
         raise ContractError(problem(str(path), "an object", got, "copy it again"))
     return ModelConfig.from_dict(tree)
-
-
-def _collect(problems: Problems, read: Callable[[], T]) -> T | None:
-    """The value, or None with its problems noted."""
-    try:
-        return read()
-    except ContractError as error:
-        problems.extend(error.problems)
-        return None
 
 
 def _check_fit(
@@ -193,7 +181,7 @@ def _check_fit(
 def _check_tokenizer(
     path: Path, config: ModelConfig, manifest: CheckpointManifest, problems: Problems
 ) -> None:
-    tokenizer = _collect(problems, lambda: load_tokenizer(path))
+    tokenizer = problems.collect(lambda: load_tokenizer(path))
     if tokenizer is None:
         return
     rows, wanted = config.prefix.vocab, manifest.tokenizer_size
@@ -218,7 +206,7 @@ def write_checkpoint(
     """Write a folder that appears only when it is complete.
 
     Args:
-        specs, tensors: see ``tensor_writer.write_tensors``; ``specs_of`` makes the first.
+        specs, tensors: see ``tensor_file.write_tensors``; ``specs_of`` makes the first.
         files: further files by name, e.g. the tokenizer.
         overwrite: replace a folder of this name.
 

@@ -8,8 +8,6 @@ Shapes: V camera slots, L prompt tokens, D joints, S state width, H rows, A acti
 
 from __future__ import annotations
 
-import io
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -21,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.files import replace_file
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.engines.eager import EagerEngine
 from adamoe_ros.policy.processing import ModelInputs
@@ -79,7 +79,7 @@ def infer_file(folder: Path, inputs: Path, out: Path, settings: InferSettings) -
     made = _model_inputs(checkpoint, arrays, model_state)
     engine = EagerEngine(checkpoint.load_network(device, settings.dtype))
     noise = _noise(checkpoint, arrays, settings.seed)
-    result = engine.sample(made, noise, settings.steps, trace=True)
+    result = engine.sample(made, noise, SamplingOptions(settings.steps, trace=True))
     normalized = result.sample.actions[0].numpy()
     actions = normalized if vectors is None else vectors.decode_actions(normalized, state)
     experts = np.zeros((0, 0, 0, 0), np.int64)
@@ -196,15 +196,8 @@ def _noise(checkpoint: Checkpoint, arrays: dict[str, NDArray[Any]], seed: int) -
 
 def _write(path: Path, values: dict[str, Any]) -> None:
     """Appears whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **values)
-    beside = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(buffer.getvalue())
-        os.replace(beside, path)
+        replace_file(path, lambda stream: np.savez(stream, **values))
     except OSError as error:
         do = "choose another place"
         raise ContractError(problem(str(path), "room to write it", error, do)) from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ Training and inference use the same lines.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.validation import validation_lines
 
 Normalization = Literal["mean_std", "quantile"]
+_log = logging.getLogger(__name__)
 _LEROBOT_EPS = 1e-8  # LeRobot adds it on the way in and not on the way out
 
 
@@ -107,7 +109,7 @@ def _check_spread(values: Sequence[float], where: str, problems: Problems) -> No
 
 
 def load_norm_stats(path: Path) -> NormStats:
-    """Read ``norm_stats.json``; openpi's wrapping object is optional.
+    """Read ``norm_stats.json`` or LeRobot's ``stats.json``; what is not needed is left alone, named.
 
     Raises:
         ContractError: missing, not JSON, or keys that do not fit (all listed).
@@ -120,12 +122,44 @@ def load_norm_stats(path: Path) -> NormStats:
         ) from error
     except ValueError as error:
         raise ContractError(problem(str(path), "JSON", error, "copy it again")) from error
-    if isinstance(tree, dict) and set(tree) == {"norm_stats"}:
-        tree = tree["norm_stats"]
+    tree, ignored = _needed(tree)
     try:
-        return NormStats.model_validate(tree)
+        read = NormStats.model_validate(tree)
     except ValidationError as error:
-        raise ContractError(validation_lines(path.name, error)) from error
+        raise ContractError(validation_lines(path.name, error, NormStats)) from error
+    if ignored:
+        names = ", ".join(ignored[:10]) + (f" and {len(ignored) - 10} more" * (len(ignored) > 10))
+        _log.warning("%s: left alone: %s", path, names)
+    return read
+
+
+_SPELLINGS = {"state": ("state", "observation.state"), "actions": ("actions", "action")}
+
+
+def _needed(tree: Any) -> tuple[Any, list[str]]:
+    """State, actions and objects of a file that may hold more, and the names of what is left alone.
+
+    openpi wraps them in ``norm_stats`` and says ``actions``; LeRobot's stats.json says
+    ``observation.state`` and ``action``, with pictures and columns of the dataset beside them.
+    """
+    if isinstance(tree, dict) and isinstance(tree.get("norm_stats"), dict):
+        others = [name for name in tree if name != "norm_stats"]
+        found, ignored = _needed(tree["norm_stats"])
+        return found, [*others, *ignored]
+    if not isinstance(tree, dict):
+        return tree, []
+    chosen = {
+        ours: next((name for name in names if name in tree), None)
+        for ours, names in {**_SPELLINGS, "objects": ("objects",)}.items()
+    }
+    kept = {ours: tree[name] for ours, name in chosen.items() if name is not None}
+    ignored = [name for name in tree if name not in chosen.values()]
+    known = set(FeatureStats.model_fields)
+    for ours, vector in kept.items():
+        if isinstance(vector, dict):
+            ignored += [f"{ours}.{name}" for name in vector if name not in known]
+            kept[ours] = {name: value for name, value in vector.items() if name in known}
+    return kept, ignored
 
 
 @dataclass(frozen=True)

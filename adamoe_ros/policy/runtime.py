@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint ready to act: observation in, action chunk out, on one device.
+"""A checkpoint on a device: observation in, action chunk in the checkpoint's units out.
 
-The one path of nodes, replay, evaluation and ``adamoe infer``.
+What follows a robot's chunks over time is ``policy.actor``, which runs on this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.model.flow import Guidance, KnownRows
+from adamoe_ros.model.conditioning import FREE, SamplingOptions
 from adamoe_ros.model.policy_model import Sample
 from adamoe_ros.policy.checkpoint import Checkpoint
 from adamoe_ros.policy.engines import EngineSettings, make_engine
@@ -85,7 +85,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def noise_seed(seed: int, stamp_ns: int) -> int:
-    """Seed of one observation's noise: the same live and in replay, whatever was inferred before."""
+    """Seed of one observation's noise, everywhere: on the robot, in simulation, in replay.
+
+    A function of the run's seed and the observation's stamp alone, so an inference gives the same
+    chunk whatever was inferred before it.
+    """
     return (seed * 0x9E3779B97F4A7C15 + stamp_ns) % 2**63
 
 
@@ -137,35 +141,27 @@ class PolicyRuntime:
         self,
         observation: Observation,
         noise: torch.Tensor,
-        steps: int | None = None,
-        known: KnownRows | None = None,
-        guidance: Guidance | None = None,
-        trace: bool = False,
+        options: SamplingOptions = FREE,
     ) -> PolicyOutput:
         """One chunk.
 
         Args:
             noise: (1, H, A); see ``noise``.
-            steps: Euler steps; None: the checkpoint's.
-            known, guidance: see ``model.flow.integrate_flow``.
-            trace: keep the routers' decisions.
+            options: in host memory.
         """
-        return self.infer_batch([observation], noise, steps, known, guidance, trace)[0]
+        return self.infer_batch([observation], noise, options)[0]
 
     def infer_batch(
         self,
         observations: Sequence[Observation],
         noise: torch.Tensor,
-        steps: int | None = None,
-        known: KnownRows | None = None,
-        guidance: Guidance | None = None,
-        trace: bool = False,
+        options: SamplingOptions = FREE,
     ) -> list[PolicyOutput]:
         """One chunk for each observation; ``sample`` and ``stages`` are those of the batch."""
         begun = time.perf_counter()
         inputs = self.processor.inputs(observations)
         prepared = time.perf_counter()
-        result = self.engine.sample(inputs, noise, steps, known, guidance, trace)
+        result = self.engine.sample(inputs, noise, options)
         back = time.perf_counter()
         normalized = result.sample.actions.numpy()
         states = np.stack([observation.state for observation in observations])

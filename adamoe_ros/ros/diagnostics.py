@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -32,3 +32,12 @@ class Diagnostic:
     level: Level = Level.OK
     message: str = "ok"
     values: Mapping[str, object] = field(default_factory=dict)
+
+
+def others_diagnostic(conflict: str, clocks: Sequence[str]) -> Diagnostic:
+    """Other nodes that have a hand in the robot, and clocks that differ from this computer's."""
+    if conflict:
+        return Diagnostic("others", Level.ERROR, "; ".join([conflict, *clocks]))
+    if clocks:
+        return Diagnostic("others", Level.WARN, "; ".join(clocks))
+    return Diagnostic("others", Level.OK, "no other node commands this robot; clocks agree")

@@ -19,7 +19,7 @@ from adamoe_ros.ros import qos
 from adamoe_ros.ros.diagnostics import Diagnostic, Level
 
 __all__ = ["Diagnostic", "Level"]
-_SAY_EVERY = 5.0  # s between log lines about one part of the node
+_LOG_EVERY = 5.0  # s between log lines about one part of the node
 
 
 class DiagnosticsPublisher:
@@ -30,8 +30,8 @@ class DiagnosticsPublisher:
         source: makes the current diagnostics; called once a second and by ``refresh``.
         hardware_id: e.g. the robot's name.
         period: s between regular messages.
-        say: told a diagnostic that has become worse than OK or says something new then, each part
-            not more often than every 5 s; None: nobody is told.
+        log: called with a diagnostic that has become worse than OK or says something new then, each
+            part not more often than every 5 s; None: nothing is logged.
         callback_group: of the timer; None: the node's own.
     """
 
@@ -41,13 +41,13 @@ class DiagnosticsPublisher:
         source: Callable[[], Sequence[Diagnostic]],
         hardware_id: str = "",
         period: float = 1.0,
-        say: Callable[[Diagnostic], None] | None = None,
+        log: Callable[[Diagnostic], None] | None = None,
         callback_group: CallbackGroup | None = None,
     ) -> None:
         self._node = node
         self._source = source
-        self._say = say
-        self._said: dict[str, tuple[str, float]] = {}
+        self._log = log
+        self._logged: dict[str, tuple[str, float]] = {}
         self.hardware_id = hardware_id
         self._last: list[tuple[str, Level, str]] = []
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
@@ -79,18 +79,18 @@ class DiagnosticsPublisher:
         message = DiagnosticArray(status=[self._status(diagnostic) for diagnostic in diagnostics])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
-        self._tell(diagnostics)
+        self._log_changes(diagnostics)
 
-    def _tell(self, diagnostics: Sequence[Diagnostic]) -> None:
+    def _log_changes(self, diagnostics: Sequence[Diagnostic]) -> None:
         now = time.monotonic()
         for diagnostic in diagnostics:
             if diagnostic.level not in (Level.WARN, Level.ERROR):
-                self._said.pop(diagnostic.name, None)
+                self._logged.pop(diagnostic.name, None)
                 continue
-            said, at = self._said.get(diagnostic.name, ("", -_SAY_EVERY))
-            if self._say is not None and diagnostic.message != said and now - at >= _SAY_EVERY:
-                self._said[diagnostic.name] = (diagnostic.message, now)
-                self._say(diagnostic)
+            logged, at = self._logged.get(diagnostic.name, ("", -_LOG_EVERY))
+            if self._log is not None and diagnostic.message != logged and now - at >= _LOG_EVERY:
+                self._logged[diagnostic.name] = (diagnostic.message, now)
+                self._log(diagnostic)
 
     def _status(self, diagnostic: Diagnostic) -> DiagnosticStatus:
         prefix = self._node.get_fully_qualified_name().lstrip("/")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.sim.look import LookSettings, RandomLook
+from adamoe_ros.sim.randomisation import DomainRandomisation, RandomisationSettings
 from adamoe_ros.sim.robot import HOME, DualArm
 from adamoe_ros.sim.scene import base_spec
 from adamoe_ros.sim.tasks import make_task
@@ -28,11 +28,11 @@ class BimanualSim:
     Args:
         task: name in the registry.
         instruction: sentence of every episode; None: drawn from the episode's seed.
-        look: what about lights and cameras is random; None: nothing.
+        randomisation: of lights and cameras; None: none.
 
     Attributes:
         instruction: sentence of the present episode.
-        targets: (14,) what the actuators are told; written by ``set_targets``.
+        targets: (14,) the targets of the actuators; written by ``set_targets``.
         model, data: MuJoCo's own.
     """
 
@@ -40,7 +40,7 @@ class BimanualSim:
         self,
         task: str = "lift_bar",
         instruction: str | None = None,
-        look: LookSettings | None = None,
+        randomisation: RandomisationSettings | None = None,
     ) -> None:
         self.task = make_task(task)
         self._given = instruction or None
@@ -53,7 +53,9 @@ class BimanualSim:
         self.data = mujoco.MjData(self.model)
         self.robot = DualArm(self.model)
         self._limits = self.robot.limits()
-        self._look = RandomLook(self.model, look or LookSettings())
+        self._randomisation = DomainRandomisation(
+            self.model, randomisation or RandomisationSettings()
+        )
         self.targets = HOME.copy()
         self.seed = -1
 
@@ -72,7 +74,7 @@ class BimanualSim:
         mujoco.mj_resetData(self.model, self.data)
         self.robot.place(self.data, HOME)
         self.task.place(self.model, self.data, np.random.default_rng(seed))
-        self._look.draw(np.random.default_rng((seed, 3)))
+        self._randomisation.draw(np.random.default_rng((seed, 3)))
         self.set_targets(HOME)
         self.advance(SUBSTEPS)  # objects touch the table, forces settle
 

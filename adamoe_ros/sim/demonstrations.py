@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripted expert's episodes: clean targets, on half of them disturbed execution.
 
-An episode can begin in the middle of another wish: a policy has to know what to do when the sentence
+An episode can begin in the middle of another instruction: a policy has to know what to do when the sentence
 changes while the arms are on their way.
 """
 
@@ -18,7 +18,7 @@ from adamoe_ros.sim.bimanual import BimanualSim
 Vector = NDArray[np.float64]
 _MEMORY = 0.95  # of the disturbance from one tick to the next
 _GRIPPERS = (6, 13)
-_ON_THE_WAY = (15, 60)  # ticks that another wish was followed: the hands are not down yet
+_ON_THE_WAY = (15, 60)  # ticks that another instruction was followed: the hands are not down yet
 _REJOIN = 80  # ticks until the arms are on the new path
 
 
@@ -65,7 +65,7 @@ def rejoined(actions: Vector, now: Vector, ticks: int = _REJOIN) -> Vector:
 
 
 def phrasing(sim: BimanualSim, seed: int) -> str:
-    """One of the training's ways to say what the present episode asks for, drawn from a seed."""
+    """One of the training's phrasings of what the present episode asks for, drawn from a seed."""
     ways = sim.phrasings()
     return ways[int(np.random.default_rng((seed, 4)).integers(len(ways)))]
 
@@ -82,8 +82,8 @@ def follow_another(sim: BimanualSim, rng: np.random.Generator) -> None:
 
 
 @dataclass(frozen=True)
-class Showing:
-    """An episode that is about to be shown.
+class PlannedEpisode:
+    """An episode that is about to be played.
 
     Attributes:
         steps: (F,) kept ticks. actions: (T, 14) targets. offsets: (T, 14) what disturbs them.
@@ -101,7 +101,7 @@ def prepare(
     noise: float = 0.0,
     instruction: str | None = None,
     changed: bool = False,
-) -> Showing:
+) -> PlannedEpisode:
     """Set up the scene of a seed and plan; arguments as ``run_expert``.
 
     Args:
@@ -118,13 +118,13 @@ def prepare(
     actions = rejoined(sim.plan(), sim.targets)
     offsets = disturbance(len(actions), noise, rng)
     steps = np.arange(int(rng.integers(every)), len(actions), every)
-    return Showing(steps, actions, offsets)
+    return PlannedEpisode(steps, actions, offsets)
 
 
-def play(sim: BimanualSim, showing: Showing) -> Iterator[int]:
+def play(sim: BimanualSim, planned: PlannedEpisode) -> Iterator[int]:
     """Execute to the end; yields every kept tick, before its target is given."""
-    kept = set(showing.steps.tolist())
-    for tick, target in enumerate(showing.actions + showing.offsets):
+    kept = set(planned.steps.tolist())
+    for tick, target in enumerate(planned.actions + planned.offsets):
         if tick in kept:
             yield tick
         sim.set_targets(target)
@@ -135,7 +135,7 @@ def run_expert(
     sim: BimanualSim,
     seed: int,
     every: int,
-    look: Callable[[], dict[str, NDArray[np.uint8]]] | None,
+    capture: Callable[[], dict[str, NDArray[np.uint8]]] | None,
     noise: float = 0.0,
     changed: bool = False,
 ) -> DemonstrationEpisode:
@@ -143,17 +143,17 @@ def run_expert(
 
     Args:
         every: ticks between kept frames; the first is drawn from 0 ... every - 1.
-        look: takes the pictures of a kept frame; None: none are taken.
+        capture: takes the pictures of a kept frame; None: none are taken.
         noise: standard deviation of the disturbance, rad (0.01 is about 1 cm at the hand).
         changed: the arms followed another sentence before.
     """
-    showing = prepare(sim, seed, every, noise, changed=changed)
+    planned = prepare(sim, seed, every, noise, changed=changed)
     states, goals, views = [], [], []
-    for _ in play(sim, showing):
+    for _ in play(sim, planned):
         states.append(sim.measured()[0])
         goals.append(sim.goal_points())
-        views.append(look() if look else {})
+        views.append(capture() if capture else {})
     images = {slot: np.stack([view[slot] for view in views]) for slot in views[0]}
     return DemonstrationEpisode(
-        showing.steps, images, np.stack(states), showing.actions, np.stack(goals), sim.success()
+        planned.steps, images, np.stack(states), planned.actions, np.stack(goals), sim.success()
     )

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A robot that is where it was told to be: commands become states, no physics.
+"""A robot that is where it was commanded to be: commands become states, no physics.
 
 For trying a profile, a launch file or a network without the robot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.joint_map import state_to_command
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.contract.topics import CommandTopic, StateTopic
+from adamoe_ros.contract.topics import StateTopic
+from adamoe_ros.streams.commands import CommandDecoder
 
 
 class LoopbackRobot:
@@ -30,19 +31,22 @@ class LoopbackRobot:
         home = [value for _, arm in profile.ordered_arms for value in arm.home]
         self.state: NDArray[np.float64] = np.array(home, dtype=np.float64)
         self._to_command = state_to_command(profile)
+        self._decoder = CommandDecoder(profile)
 
-    def command(self, topic: CommandTopic, values: Sequence[float], names: Sequence[str]) -> None:
-        """Take over one command message.
+    def command(self, topic: str, message: Any, now_ns: int) -> None:
+        """Take a command message.
 
-        Args:
-            topic: where it came from.
-            values: rad or m, driver's command units; NaN leaves a joint where it is.
-            names: joint of each value; empty: in the topic's order.
+        Raises:
+            ContractError: it does not fit; the state stays.
         """
+        self._decoder.push(topic, message, now_ns)
+        self.advance(now_ns)
+
+    def advance(self, now_ns: int) -> None:
+        """Go where the commands say that the joints are at a moment."""
         command = self._to_command.apply(self.state)
-        for name, value in zip(names or topic.names, values, strict=True):
-            if name in topic.names and not np.isnan(value):
-                command[topic.columns[topic.names.index(name)]] = value
+        for motion in self._decoder.motions:
+            command[list(motion.columns)] = motion.at(now_ns)
         self.state = self._to_command.invert(command)
 
     def positions(self, topic: StateTopic) -> list[float]:

@@ -3,16 +3,35 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 
 import mujoco
 import numpy as np
 
-from adamoe_ros.sim.assets import SCENE_FILE, assets_dir
+from adamoe_ros.contract.errors import ContractError
 
+SCENE_FILE = "bimanual_viperx_transfer_cube.xml"
 SIDES = ("left", "right")
 CAMERAS = {"cam_high": "top", "cam_left_wrist": "wrist_left", "cam_right_wrist": "wrist_right"}
 _FINGER = {"condim": 4, "friction": [1, 0.005, 0.0001], "solref": [0.01, 1]}
+
+
+def assets_dir() -> Path:
+    """Folder with gym-aloha's MJCF and STL files (ViperX 300, Apache-2.0).
+
+    Raises:
+        ContractError: the wheel is not installed.
+    """
+    spec = importlib.util.find_spec("gym_aloha")
+    folder = Path(spec.origin).parent / "assets" if spec and spec.origin else None
+    if folder is None or not (folder / SCENE_FILE).is_file():
+        raise ContractError(
+            "gym_aloha: expected its assets for the simulated arms, found none; "
+            "run 'make setup' or: pip install --no-deps gym-aloha==0.1.5"
+        )
+    return folder
 
 
 def base_spec() -> mujoco.MjSpec:

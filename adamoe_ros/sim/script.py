@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from operator import itemgetter
 
 import mujoco
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.sim.kinematics import GripperPose, solve_arm
-from adamoe_ros.sim.motion import through
 from adamoe_ros.sim.robot import CLOSED, HOME, OPEN, DualArm
 
 Vector = NDArray[np.float64]
@@ -97,3 +97,20 @@ class Script:
     def rows(self) -> Vector:
         """(T, 14) targets, 50 Hz."""
         return through(self._points)
+
+
+def through(points: Sequence[tuple[int, Vector]]) -> Vector:
+    """Rows from the first tick to before the last one, at rest at every way point.
+
+    Args:
+        points: (tick, (J,) joints), ticks ascending.
+
+    Returns:
+        (last tick - first tick, J).
+    """
+    parts = []
+    for (start, before), (end, after) in pairwise(points):
+        share = (np.arange(end - start) / max(1, end - start))[:, None]
+        smooth = share * share * (3 - 2 * share)
+        parts.append(before + (after - before) * smooth)
+    return np.concatenate(parts)

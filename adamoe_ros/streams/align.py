@@ -12,8 +12,9 @@ joint states are complete, so that nothing that comes later would change it, and
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.streams.buffer import StreamBuffer, StreamHealth, Verdict
+from adamoe_ros.streams.joint_stream import JointStream
+from adamoe_ros.streams.messages import CLOCK_TOLERANCE_S
 
 Vector = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -45,7 +48,7 @@ class AlignSettings:
 
     state_tolerance_s: float = 0.05
     state_wait_s: float = 0.1
-    clock_tolerance_s: float = 2.0
+    clock_tolerance_s: float = CLOCK_TOLERANCE_S
     jump_s: float = 0.5
     frames: int = 8
     states: int = 256
@@ -81,8 +84,9 @@ class Aligner:
         self._cameras: dict[str, StreamBuffer[Array]] = {
             slot: self._buffer(slot, settings.frames, 2_000_000) for slot in self.slots
         }
-        self._states: dict[str, StreamBuffer[Array]] = {
-            name: self._buffer(name, settings.states, 100_000) for name in self._topics
+        self._states = {
+            name: JointStream(topic, partial(self._buffer, name, settings.states, 100_000))
+            for name, topic in self._topics.items()
         }
         self._latest_arrival_ns = -1
         # every value that reference_ns took and whose pictures are still there, oldest first
@@ -114,9 +118,22 @@ class Aligner:
         if stamp_ns in self._references:
             self._references.remove(stamp_ns)
 
-    def push_state(self, topic: str, stamp_ns: int, values: Vector, arrival_ns: int) -> Verdict:
-        """Take the positions of one state topic, as ``JointStateReader.decode`` gives them."""
-        return self._push(self._states[topic], stamp_ns, values, arrival_ns)
+    def push_state(
+        self,
+        topic: str,
+        stamp_ns: int,
+        values: Vector,
+        arrival_ns: int,
+        columns: tuple[int, ...] | None = None,
+    ) -> Verdict:
+        """Take positions of one state topic, as ``JointStateReader.decode`` gives them.
+
+        Args:
+            columns: the joints; None: all of the topic's.
+        """
+        stream = self._states[topic]
+        part = stream.part(stream.topic.columns if columns is None else columns)
+        return self._push(part, stamp_ns, values, arrival_ns)
 
     def _push(
         self,
@@ -135,8 +152,13 @@ class Aligner:
             self._jumped(buffer.name, newest - stamp_ns, keep=buffer)
         return verdict
 
+    def _buffers(self) -> Iterator[StreamBuffer[Array]]:
+        yield from self._cameras.values()
+        for stream in self._states.values():
+            yield from stream.parts.values()
+
     def _jumped(self, what: str, back_ns: int, keep: object = None) -> None:
-        for buffer in (*self._cameras.values(), *self._states.values()):
+        for buffer in self._buffers():
             if buffer is not keep:
                 buffer.clear()
         self._references.clear()
@@ -162,8 +184,8 @@ class Aligner:
     @property
     def oldest_ns(self) -> int | None:
         """Newest stamp of the stream that is furthest behind, cameras and states; None until all came."""
-        buffers = (*self._cameras.values(), *self._states.values())
-        newest = [buffer.newest_ns for buffer in buffers]
+        newest = [camera.newest_ns for camera in self._cameras.values()]
+        newest += [stream.newest_ns for stream in self._states.values()]
         known = [stamp for stamp in newest if stamp is not None]
         return min(known) if len(known) == len(newest) else None
 
@@ -242,11 +264,9 @@ class Aligner:
                 lines.append(f"{slot} (no image within {tolerance} s of the others)")
             elif nearest[0] - reference_ns > tolerance * 1e9:
                 lines.append(self._behind(reference_ns, nearest[0]))
-        for name, states in self._states.items():
-            if not states.items:
-                lines.append(name)
-            elif not self._bridged(states, reference_ns, self._topics[name].source.timeout):
-                lines.append(f"{name} (no joint state at the image's time)")
+        tolerance_ns = round(self._settings.state_tolerance_s * 1e9)
+        for name, stream in self._states.items():
+            lines += stream.lacking(name, reference_ns, tolerance_ns)
         return list(dict.fromkeys(lines))
 
     def _behind(self, reference_ns: int, other_ns: int) -> str:
@@ -255,46 +275,26 @@ class Aligner:
         gap_s = (other_ns - reference_ns) / 1e9
         return f"{', '.join(late) or 'a camera'} (behind the others by {gap_s:.2f} s)"
 
-    def _bridged(self, states: StreamBuffer[Array], reference_ns: int, longest_s: float) -> bool:
-        before, after = states.around(reference_ns)
-        if before is not None and after is not None:
-            return after[0] - before[0] <= longest_s * 1e9
-        alone = before or after
-        limit = self._settings.state_tolerance_s * 1e9
-        return alone is not None and abs(alone[0] - reference_ns) <= limit
-
     def _state_at(self, reference_ns: int) -> tuple[Vector, int]:
         """Joint state (J,), driver's units, at a time, and the furthest stamp used for it."""
         state = np.empty(len(self._profile.joint_ids))
         furthest = reference_ns
-        for name, buffer in self._states.items():
-            before, after = buffer.around(reference_ns)
-            before, after = before or after, after or before
-            assert before is not None and after is not None  # _inconsistent looked
-            span = after[0] - before[0]
-            share = (reference_ns - before[0]) / span if span else 0.0
-            values = before[1] + share * (after[1] - before[1])
-            state[list(self._topics[name].columns)] = values
-            buffer.mark_used(after[0], reference_ns)
-            if abs(after[0] - reference_ns) >= abs(furthest - reference_ns):
-                furthest = after[0]
+        tolerance_ns = round(self._settings.state_tolerance_s * 1e9)
+        for stream in self._states.values():
+            stamp = stream.interpolate(state, reference_ns, tolerance_ns)
+            if abs(stamp - reference_ns) >= abs(furthest - reference_ns):
+                furthest = stamp
         return state, furthest
 
     def missing(self, now_ns: int) -> list[str]:
         """Inputs that are not live or do not fit together; empty: an observation can be had."""
         lines = []
-        limits = {slot: self._profile.cameras[slot].timeout for slot in self._cameras}
-        limits |= {name: topic.source.timeout for name, topic in self._topics.items()}
-        for name, buffer in (*self._cameras.items(), *self._states.items()):
-            if abs(buffer.offset_s) > 0:
-                lines.append(
-                    f"{name} (stamps {buffer.offset_s:+.1f} s off this host's clock: synchronise "
-                    "the clocks, or set use_sim_time for a bag or simulator)"
-                )
-            elif buffer.newest_ns is None:
-                lines.append(name)
-            elif now_ns - buffer.newest_ns > limits[name] * 1e9:
-                lines.append(f"{name} (silent for {(now_ns - buffer.newest_ns) / 1e9:.1f} s)")
+        for slot, camera in self._cameras.items():
+            why = camera.not_live(now_ns, self._profile.cameras[slot].timeout)
+            if why is not None:
+                lines.append(f"{slot} ({why})" if why else slot)
+        for name, stream in self._states.items():
+            lines += stream.missing(name, now_ns)
         reference = self.reference_ns
         if not lines and reference is not None and self.ready_ns is None:
             lines = self._inconsistent(reference)
@@ -302,8 +302,17 @@ class Aligner:
 
     def health(self, now_ns: int) -> list[StreamHealth]:
         """Condition of every stream, cameras first."""
-        buffers = (*self._cameras.values(), *self._states.values())
-        return [buffer.health(now_ns) for buffer in buffers]
+        states = [item for stream in self._states.values() for item in stream.health(now_ns)]
+        return [*(buffer.health(now_ns) for buffer in self._cameras.values()), *states]
+
+    @property
+    def refused(self) -> int:
+        """Messages that were left out because their stamps are of another clock or stand still."""
+        return sum(buffer.refused for buffer in self._buffers())
+
+    def clock_notes(self) -> list[str]:
+        """Streams that left out messages because of their stamps, over the whole time."""
+        return [note for buffer in self._buffers() if (note := buffer.clock_note)]
 
     @property
     def unused_frames(self) -> int:

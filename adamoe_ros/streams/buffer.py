@@ -14,6 +14,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference, is_ahead
+from adamoe_ros.streams.messages import STANDING, clock_line, standing_line
+
 Value = TypeVar("Value")
 _RECENT = 64  # intervals and delays that the statistics cover
 
@@ -25,6 +28,7 @@ class Verdict(Enum):
     DUPLICATE = "duplicate"
     OUT_OF_ORDER = "out of order"
     OTHER_CLOCK = "other clock"
+    OTHER_JOINTS = "other joints"  # none of the profile's
     JUMPED_BACK = "jumped back"  # kept; everything before it is void
 
 
@@ -43,6 +47,7 @@ class StreamHealth:
         skew_s: stamp - observation stamp, when last used.
         stamps_at_receipt: stamps look as if set on arrival, so they hide the sensor's delay.
         clock_offset_s: arrival - stamp of the last message refused for its clock; 0: none.
+        clock_difference: of the driver's clock to this computer's, for people; empty: none seen.
     """
 
     name: str
@@ -59,6 +64,7 @@ class StreamHealth:
     skew_s: float
     stamps_at_receipt: bool
     clock_offset_s: float
+    clock_difference: str
 
 
 class StreamBuffer(Generic[Value]):
@@ -80,16 +86,17 @@ class StreamBuffer(Generic[Value]):
         self._jump_ns, self._clock_ns, self._receipt_ns = jump_ns, clock_ns, receipt_ns
         self._counts = dict.fromkeys(Verdict, 0)
         self._offset_ns = 0
+        self._last_stamp, self._repeats = -1, 0  # of all messages, refused ones too
+        self._clock_problem = self._last_problem = ""
         self._used_ns = -1
         self._spacing: deque[int] = deque(maxlen=_RECENT)
-        self._delays: deque[int] = deque(maxlen=_RECENT)
+        self.delays = Delays()
 
     def push(self, stamp_ns: int, value: Value, arrival_ns: int) -> Verdict:
         """Take a message if its stamp can be used."""
         verdict = self._judge(stamp_ns, arrival_ns)
         self._counts[verdict] += 1
-        if verdict is Verdict.OTHER_CLOCK:
-            self._offset_ns = arrival_ns - stamp_ns
+        self._note_clock(verdict, stamp_ns, arrival_ns)
         if verdict is Verdict.JUMPED_BACK:
             self.clear()
         if verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
@@ -97,10 +104,23 @@ class StreamBuffer(Generic[Value]):
                 self._spacing.append(stamp_ns - self.items[-1][0])
             if len(self.items) == self.items.maxlen and self.items[0][0] > self._used_ns:
                 self.unused += 1
-            self._delays.append(arrival_ns - stamp_ns)
+            self.delays.note(stamp_ns, arrival_ns)
             self._offset_ns = 0
             self.items.append((stamp_ns, value))
         return verdict
+
+    def _note_clock(self, verdict: Verdict, stamp_ns: int, arrival_ns: int) -> None:
+        self._repeats = self._repeats + 1 if stamp_ns == self._last_stamp else 0
+        self._last_stamp = stamp_ns
+        if self._repeats >= STANDING:
+            self._clock_problem = standing_line(stamp_ns)
+        elif verdict is Verdict.OTHER_CLOCK:
+            self._clock_problem = clock_line(stamp_ns, arrival_ns)
+        elif verdict is not Verdict.DUPLICATE:
+            self._clock_problem = ""
+        if verdict is Verdict.OTHER_CLOCK:
+            self._offset_ns = arrival_ns - stamp_ns
+        self._last_problem = self._clock_problem or self._last_problem
 
     def _judge(self, stamp_ns: int, arrival_ns: int) -> Verdict:
         if abs(arrival_ns - stamp_ns) > self._clock_ns:
@@ -117,7 +137,7 @@ class StreamBuffer(Generic[Value]):
         """Forget the values; counters stay."""
         self.items.clear()
         self._spacing.clear()
-        self._delays.clear()
+        self.delays.clear()
         self._used_ns = -1
 
     def drop(self, stamp_ns: int) -> None:
@@ -136,6 +156,43 @@ class StreamBuffer(Generic[Value]):
     def offset_s(self) -> float:
         """arrival - stamp, s, while messages are refused for their clock; 0 otherwise."""
         return self._offset_ns / 1e9
+
+    @property
+    def clock_difference(self) -> str:
+        """Whose clock differs, by how much, and what to do; empty: nothing to be seen."""
+        return clock_difference(self.delays, f"the driver of {self.name}")
+
+    @property
+    def clock_problem(self) -> str:
+        """Why the stamps of the last messages are no use; empty: they are."""
+        return self._clock_problem
+
+    @property
+    def refused(self) -> int:
+        """Messages left out because their stamps are of another clock, or stand still."""
+        repeated = self._counts[Verdict.DUPLICATE] if self._last_problem else 0
+        return self._counts[Verdict.OTHER_CLOCK] + repeated
+
+    @property
+    def clock_note(self) -> str:
+        """How many messages were left out for their stamps' clock, and why; empty: none."""
+        if not self._last_problem:
+            return ""
+        count = f"{self.refused} of {sum(self._counts.values())} messages left out"
+        return f"{self.name}: {count}: {self._last_problem}"
+
+    def not_live(self, now_ns: int, timeout_s: float) -> str | None:
+        """Why the stream is not live; empty: nothing has come; None: it is live."""
+        if self._clock_problem:
+            return self._clock_problem
+        if self.newest_ns is None:
+            return ""
+        age_s = (now_ns - self.newest_ns) / 1e9
+        if age_s > timeout_s:
+            silent_s = age_s - max(0.0, self.delays.least_s)  # NaN while that is unknown
+            other = self.clock_difference if silent_s <= timeout_s else ""
+            return other or f"silent for {age_s:.1f} s"
+        return self.clock_difference if is_ahead(self.delays, INTOLERABLE_S) else None
 
     def nearest(self, time_ns: int) -> tuple[int, Value] | None:
         """The value whose stamp is closest to a time."""
@@ -164,8 +221,8 @@ class StreamBuffer(Generic[Value]):
     def health(self, now_ns: int) -> StreamHealth:
         """Condition now."""
         spacing = float(np.median(self._spacing)) / 1e9 if self._spacing else 0.0
-        delay = float(np.median(self._delays)) / 1e9 if self._delays else 0.0
-        enough = len(self._delays) >= _RECENT // 2
+        delay = self.delays.median_s
+        enough = self.delays.count >= _RECENT // 2
         newest = self.newest_ns
         return StreamHealth(
             name=self.name,
@@ -182,4 +239,5 @@ class StreamBuffer(Generic[Value]):
             skew_s=self.skew_ns / 1e9,
             stamps_at_receipt=enough and delay * 1e9 < self._receipt_ns,
             clock_offset_s=self.offset_s,
+            clock_difference=self.clock_difference,
         )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import Camera
 from adamoe_ros.streams.compressed import check_compressed, decode_compressed, picture_size
-from adamoe_ros.streams.encodings import ENCODINGS
+from adamoe_ros.streams.encodings import ENCODINGS, encoding_name
 from adamoe_ros.streams.messages import ImageMessage
 
 Image = NDArray[np.uint8]
@@ -84,13 +84,8 @@ def image_checker(slot: str, camera: Camera) -> ImageChecker:
 
 
 def _where(slot: str, camera: Camera) -> str:
-    where = f"cameras.{slot}"
-    if camera.encoding not in ENCODINGS:
-        known = ", ".join(ENCODINGS)
-        raise ContractError(
-            problem(f"{where}.encoding", f"one of {known}", camera.encoding, "correct the profile")
-        )
-    return f"{where} ({camera.topic})"
+    encoding_name(camera.encoding, f"cameras.{slot}.encoding")
+    return f"cameras.{slot} ({camera.topic})"
 
 
 def _check_size(where: str, camera: Camera, width: int, height: int) -> None:
@@ -119,13 +114,14 @@ def decode_image(message: ImageMessage, where: str, expected: str | None = None)
     Raises:
         ContractError: encoding unknown or not the expected one, or data that does not fit.
     """
+    name = encoding_name(message.encoding, where, expected)
     rows = check_image(message, where, expected)
     try:
-        return ENCODINGS[message.encoding].to_rgb(rows, bool(message.is_bigendian))
+        return ENCODINGS[name].to_rgb(rows, bool(message.is_bigendian))
     except ImportError as error:
         do = "install python3-opencv"
         raise ContractError(
-            problem(where, f"opencv to read {message.encoding}", "no cv2 module", do)
+            problem(where, f"opencv to read {name}", "no cv2 module", do)
         ) from error
 
 
@@ -136,31 +132,38 @@ def check_image(message: ImageMessage, where: str, expected: str | None = None) 
         message, where, expected: as of ``decode_image``.
 
     Returns:
-        (H, W * bytes per pixel) uint8, a view without the padding.
+        (rows, W * bytes per pixel) uint8 without padding, a view where it can be one; planes follow
+        each other.
 
     Raises:
         ContractError: as ``decode_image``.
     """
-    name = message.encoding
-    if name not in ENCODINGS or name != (expected or name):
-        raise ContractError(
-            problem(
-                where,
-                expected or f"one of {', '.join(ENCODINGS)}",
-                name or "an empty encoding",
-                "set the driver's encoding, or the camera's encoding and topic in the profile",
-            )
-        )
+    name = encoding_name(message.encoding, where, expected)
+    encoding = ENCODINGS[name]
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, dtype=np.uint8)
-    used = width * ENCODINGS[name].bytes_per_pixel
-    if height < 1 or width < 1 or step < used or data.size < step * height:
+    used = width * encoding.bytes_per_pixel
+    lines = height * encoding.rows_of_two // 2
+    across, down = encoding.multiple
+    if width % across or height % down:
+        even = f"{name} of an even width" + (" and height" if down > 1 else "")
+        raise ContractError(problem(where, even, f"{width} x {height}", "check the driver"))
+    # the step says nothing where it is 0, too small, or counts all planes, and the data are whole
+    if data.size == used * lines and (step < used or encoding.rows_of_two > 2):
+        step = used
+    if height < 1 or width < 1 or step < used or data.size < step * lines:
         raise ContractError(
             problem(
                 where,
-                f"{name} of {width} x {height} in at least {max(step, used) * height} bytes",
+                f"{name} of {width} x {height} in at least {max(step, used) * lines} bytes",
                 f"step {step} and {data.size} bytes",
                 "the image is truncated: check the driver and the network",
             )
         )
-    return data[: step * height].reshape(height, step)[:, :used]
+    rows = data[: step * lines].reshape(lines, step)
+    if step > used and encoding.chroma_width != 1.0:
+        length = round(step * encoding.chroma_width)  # of a padded row of the further planes
+        chroma = rows[height:].reshape(-1)[: (lines - height) * step // length * length]
+        chroma = chroma.reshape(-1, length)[:, : round(used * encoding.chroma_width)]
+        return np.concatenate([rows[:height, :used], chroma.reshape(lines - height, used)])
+    return rows[:, :used]

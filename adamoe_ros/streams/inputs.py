@@ -23,7 +23,7 @@ from adamoe_ros.streams.align import Aligner, AlignSettings
 from adamoe_ros.streams.buffer import Verdict
 from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.images import ImageChecker, ImageDecoder, image_checker, image_decoder
-from adamoe_ros.streams.joint_states import JointStateReader
+from adamoe_ros.streams.joint_states import JointStateReader, listed
 from adamoe_ros.streams.messages import stamp_ns
 
 Vector = NDArray[np.float64]
@@ -49,7 +49,7 @@ class InputTopic:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a message says: joint values, image (H, W, 3) uint8 or ``Frame``; with its stamp in ns."""
+    """What a message says: ``JointPart``, image (H, W, 3) uint8 or ``Frame``; its stamp in ns."""
 
     stamp_ns: int
     value: Any
@@ -93,6 +93,7 @@ class ObservationInputs:
         to_model: Callable[[Vector], Vector] | None = None,
         settings: AlignSettings = _SETTINGS,
     ) -> None:
+        self._profile = profile
         self.from_commands = profile.state_source == "last_command"
         self.aligner = Aligner(profile, slots, to_model, settings)
         self._reader = JointStateReader(profile)
@@ -119,7 +120,7 @@ class ObservationInputs:
         camera = self._cameras.get(name)
         if camera is None:
             return Sample(*self._reader.decode(name, message, arrival_ns))
-        return Sample(stamp_ns(message.header.stamp) or arrival_ns, camera(message))
+        return Sample(self._stamp(name, message, arrival_ns), camera(message))
 
     def accept(self, name: str, message: Any, arrival_ns: int) -> Sample:
         """As ``decode``, but a picture is only checked now: a ``Frame``, decoded when it is used.
@@ -132,25 +133,53 @@ class ObservationInputs:
             return self.decode(name, message, arrival_ns)
         self._checkers[name](message)
         frame = Frame(lambda: decode(message))
-        return Sample(stamp_ns(message.header.stamp) or arrival_ns, frame)
+        return Sample(self._stamp(name, message, arrival_ns), frame)
+
+    def _stamp(self, slot: str, message: Any, arrival_ns: int) -> int:
+        by_header = self._profile.cameras[slot].stamp == "header"
+        return (by_header and stamp_ns(message.header.stamp)) or arrival_ns
 
     def push(self, name: str, sample: Sample, arrival_ns: int) -> Verdict:
         """Hand a decoded message to the aligner."""
         if name in self._cameras:
             return self.aligner.push_image(name, sample.stamp_ns, sample.value, arrival_ns)
-        return self.aligner.push_state(name, sample.stamp_ns, sample.value, arrival_ns)
+        part = sample.value
+        if not part.columns:
+            return Verdict.OTHER_JOINTS
+        return self.aligner.push_state(name, sample.stamp_ns, part.values, arrival_ns, part.columns)
 
-    def push_commanded(self, stamp_ns: int, commanded: Vector, arrival_ns: int) -> None:
-        """What the arms were last told, as their state where the profile says so.
+    def missing(self, now_ns: int) -> list[str]:
+        """As ``Aligner.missing``; where joints never came, with the names that came instead."""
+        return [self._with_names(line) for line in self.aligner.missing(now_ns)]
+
+    def _with_names(self, line: str) -> str:
+        found = {topic.name for topic in self.topics if topic.kind == "joint_state"}
+        if line not in found or not self._reader.others(line):
+            return line
+        return f"{line} (messages have {listed(self._reader.others(line))}: correct the names in the profile)"
+
+    def push_commanded(
+        self,
+        stamp_ns: int,
+        commanded: Vector,
+        arrival_ns: int,
+        columns: tuple[int, ...] | None = None,
+    ) -> None:
+        """What joints were last commanded, as their state where the profile says so.
 
         Args:
-            commanded: (J,) in ``joint_ids`` order, driver's command units; empty: none yet.
+            commanded: (len(columns),) driver's command units; empty: none yet.
+            columns: places in ``joint_ids``; None: all of them.
         """
         if not self.from_commands or not len(commanded):
             return
+        places = range(len(commanded)) if columns is None else columns
+        values = dict(zip(places, commanded, strict=True))
         for topic in self._reader.topics:
-            own = commanded[list(topic.columns)]
-            self.aligner.push_state(topic.source.topic, stamp_ns, own, arrival_ns)
+            own = tuple(column for column in topic.columns if column in values)
+            if own:
+                part = np.array([values[column] for column in own])
+                self.aligner.push_state(topic.source.topic, stamp_ns, part, arrival_ns, own)
 
     def observation(self, instruction: str) -> Observation | None:
         """The newest consistent observation with its pictures; None while there is none.

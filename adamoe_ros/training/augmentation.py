@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from adamoe_ros.training.config import AugmentConfig
+from adamoe_ros.training.training_config import AugmentConfig
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 

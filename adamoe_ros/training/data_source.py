@@ -17,15 +17,15 @@ from adamoe_ros.data.convert import ConvertSettings
 from adamoe_ros.data.convert_many import ConversionJob, convert_bags
 from adamoe_ros.data.observations import StreamOptions
 from adamoe_ros.data.units import units_for
-from adamoe_ros.model.config import ModelConfig as Sizes
-from adamoe_ros.training.config import BagsConfig, DataConfig
+from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.training.demonstration_folders import read_demonstrations
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.lerobot_source import Reading, load_episodes
+from adamoe_ros.training.training_config import BagsConfig, DataConfig
 
 
 def read_data(
-    config: DataConfig, sizes: Sizes, manifest: CheckpointManifest | None
+    config: DataConfig, sizes: ModelConfig, manifest: CheckpointManifest | None
 ) -> DemonstrationSet:
     """Read the data set; what is to be made of bags or in the simulator is made first.
 
@@ -73,7 +73,7 @@ def convert(config: BagsConfig, target: Path, manifest: CheckpointManifest | Non
     profile = load_profile(profile_path(config.robot, robots_dir()))
     units = units_for(profile, manifest, config.gripper)
     slots = tuple(manifest.camera_slots) if manifest else None
-    fps = config.fps or round(min(camera.rate for camera in profile.present_cameras.values()))
+    fps = config.fps or min(camera.rate for camera in profile.present_cameras.values())
     settings = ConvertSettings(
         fps=fps,
         action=config.action,

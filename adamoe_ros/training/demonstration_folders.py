@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.training.config import DataConfig, GenerateConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.generate_shards import generate_missing
 from adamoe_ros.training.shards import read_shards
+from adamoe_ros.training.training_config import DataConfig, GenerateConfig
 
 
 def task_folder(data: DataConfig, made: GenerateConfig) -> Path:

@@ -17,10 +17,9 @@ from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.demonstrations import phrasing, run_expert
 from adamoe_ros.sim.render import CameraRenderer
 from adamoe_ros.sim.scene import CAMERAS
-from adamoe_ros.training.config import GenerateConfig
-from adamoe_ros.training.demonstrations import Episode
-from adamoe_ros.training.export import make_manifest
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.data_manifest import make_manifest
+from adamoe_ros.training.demonstration_set import DataLayout, Demonstration
+from adamoe_ros.training.training_config import GenerateConfig
 
 
 def robot_layout(robot: str) -> tuple[DataLayout, JointMap]:
@@ -63,7 +62,7 @@ class Generator:
         pictures = self._camera.slots(self._sim.data)
         return {slot: resize_picture(picture, self._size) for slot, picture in pictures.items()}
 
-    def episode(self, number: int) -> Episode | None:
+    def episode(self, number: int) -> Demonstration | None:
         """The number-th demonstration; None if the expert failed."""
         settings = self._settings
         noise = settings.noise[number % len(settings.noise)]
@@ -71,14 +70,14 @@ class Generator:
         shown = run_expert(self._sim, seed, settings.every, self._look, noise, settings.changed)
         if not shown.success:
             return None
-        return Episode(
+        return Demonstration(
             images=np.stack([shown.images[slot] for slot in self.layout.camera_slots], 1),
             steps=shown.steps,
             state=self._map.model_from_state(shown.state).astype(np.float32),
             actions=self._map.model_from_command(shown.actions).astype(np.float32),
             objects=shown.goals.astype(np.float32),
-            instruction=phrasing(self._sim, seed),
-            task=settings.task,
+            instructions=(phrasing(self._sim, seed),) * len(shown.steps),
+            tasks=(settings.task,) * len(shown.steps),
             seed=seed,
         )
 

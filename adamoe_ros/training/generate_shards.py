@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.training.config import GenerateConfig
 from adamoe_ros.training.generate import Generator
-from adamoe_ros.training.progress import Counter
+from adamoe_ros.training.run_state import write_file
 from adamoe_ros.training.shards import write_shard
-from adamoe_ros.training.storage import write_atomic
+from adamoe_ros.training.training_config import GenerateConfig
+from adamoe_ros.training.training_log import Counter
 
 SETTINGS_FILE = "generated.json"
 SHARD = 10  # episodes a file: what a kill may cost
@@ -94,7 +94,7 @@ def _claim(settings: GenerateConfig, size: tuple[int, int], folder: Path) -> Non
     path = folder / SETTINGS_FILE
     if not path.is_file():
         text = json.dumps(wanted, indent=1).encode()
-        write_atomic(path, lambda stream: stream.write(text))
+        write_file(path, lambda stream: stream.write(text))
         return
     found = json.loads(path.read_text(encoding="utf-8"))
     different = {key: found.get(key) for key in wanted if found.get(key) != wanted[key]}

@@ -8,6 +8,7 @@ are cut at the dataset's rate.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.data.dataset_checks import unlisted_rows
 from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, IMAGES, STAMPS, STATE
-from adamoe_ros.training.config import MeaningConfig
-from adamoe_ros.training.demonstrations import Episode
+from adamoe_ros.training.demonstration_set import DataLayout, Demonstration
 from adamoe_ros.training.picture_cache import cached_pictures
-from adamoe_ros.training.progress import Counter
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.training_config import MeaningConfig
+from adamoe_ros.training.training_log import Counter
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def dataset_layout(
         embodiment=meaning.embodiment,
         camera_slots=tuple(dataset.cameras) if slots is None else slots,
         roles=meaning.roles,
-        control_rate_hz=float(dataset.fps),
+        control_rate_hz=dataset.fps,
         gripper_open=meaning.gripper_open,
         gripper_closed=meaning.gripper_closed,
         state_source=meaning.state_source,
@@ -89,7 +90,7 @@ def _check_columns(dataset: Dataset, roles: tuple[str, ...]) -> None:
             got = ", ".join(dataset.features)
             problems.add(where, "such a column", got, "record it: training needs it")
             continue
-        width = int(dataset.features[key]["shape"][0])
+        width = dataset.width(key)
         if width != len(roles):
             got, do = f"{width} columns", "correct data.meaning.roles, or convert it"
             problems.add(where, f"{len(roles)} columns, one a joint role", got, do)
@@ -108,12 +109,18 @@ def chosen_cameras(dataset: Dataset, wanted: Mapping[str, str] | None) -> dict[s
     """
     known = dataset.cameras
     if wanted is None:
+        for name in dataset.depth_cameras:
+            print(f"{dataset.folder}: {name} is a depth map and is left out", file=sys.stderr)
         return dict(known)
     problems, found = Problems(), {}
     for slot, name in wanted.items():
         short = name.removeprefix(IMAGES)
         if short in known:
             found[slot] = known[short]
+        elif short in dataset.depth_cameras:
+            where = f"{dataset.folder}: camera of {slot}"
+            do = f"name one of {', '.join(known) or 'none'} in data.cameras"
+            problems.add(where, "RGB pictures", f"{short!r}, a depth map", do)
         else:
             where, got = f"{dataset.folder}: camera of {slot}", f"{', '.join(known) or 'none'}"
             do = "say which one it is in data.cameras, or convert the bags with it"
@@ -122,7 +129,7 @@ def chosen_cameras(dataset: Dataset, wanted: Mapping[str, str] | None) -> dict[s
     return found
 
 
-def load_episodes(folder: Path, reading: Reading) -> tuple[list[Episode], DataLayout]:
+def load_episodes(folder: Path, reading: Reading) -> tuple[list[Demonstration], DataLayout]:
     """Every episode of a dataset; pictures that are not in the cache yet are decoded on all cores.
 
     Raises:
@@ -132,30 +139,50 @@ def load_episodes(folder: Path, reading: Reading) -> tuple[list[Episode], DataLa
     dataset = Dataset(folder)
     cameras = chosen_cameras(dataset, reading.cameras)
     layout = dataset_layout(dataset, tuple(cameras), reading.meaning)
+    _tell_left_out(dataset, reading.cameras)
     entries = dataset.episodes[: reading.most]
     counter = Counter("pictures of episodes", len(entries))
 
     episodes = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # decoders and resizing free the lock
         for episode in pool.map(lambda e: _load_episode(dataset, e, cameras, reading), entries):
-            episodes.append(episode)
+            if episode is not None:
+                episodes.append(episode)
             counter.add()
     return episodes, layout
 
 
+def _tell_left_out(dataset: Dataset, wanted: Mapping[str, str] | None) -> None:
+    for finding in unlisted_rows(dataset):
+        print(finding.line, file=sys.stderr)
+    if dataset.depth_cameras and wanted is None:
+        names = ", ".join(dataset.depth_cameras)
+        print(f"{dataset.folder}: depth maps are left out: {names}", file=sys.stderr)
+
+
 def _load_episode(
     dataset: Dataset, entry: EpisodeEntry, cameras: Mapping[str, str], reading: Reading
-) -> Episode:
-    steps = _own_frames(dataset, entry)
+) -> Demonstration | None:
+    """Rows with an observation and a sentence of their own; None: there are none, which is said."""
+    dataset.check(entry, list(cameras.values()))
     sentences = dataset.sentences(entry)
-    return Episode(
+    steps = _own_frames(dataset, entry) if entry.length else np.zeros(0, np.int64)
+    spoken = np.array([bool(sentences[step].strip()) for step in steps], bool)
+    if not spoken.all() or not len(steps):
+        without = f"{(~spoken).sum()} rows without an instruction" if len(steps) else "no rows"
+        print(f"{dataset.folder}: episode {entry.index}: left out: {without}", file=sys.stderr)
+    steps = steps[spoken]
+    if not len(steps):
+        return None
+    instructions = tuple(sentences[step] for step in steps)
+    return Demonstration(
         images=cached_pictures(dataset, entry, steps, cameras, reading.size, reading.cache),
         steps=steps,
         state=_numbers(dataset, entry, STATE)[steps],
         actions=_numbers(dataset, entry, ACTION),
         objects=None,
-        instruction=next((sentence for sentence in sentences if sentence.strip()), ""),
-        task=entry.tasks[0] if entry.tasks else "",
+        instructions=instructions,
+        tasks=instructions,
         seed=entry.index,
     )
 

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from adamoe_ros.model.flow import noisy_actions
-from adamoe_ros.model.moe import Routing
-from adamoe_ros.model.policy_model import AdaMoEPolicy, PolicyLoss, PrefixCache
-from adamoe_ros.model.router_losses import MoEStatistics, moe_statistics
+from adamoe_ros.model.policy_model import AdaMoEPolicy, PolicyLoss
+from adamoe_ros.model.router_losses import MoEStatistics
 from adamoe_ros.policy.normalise import Normalizer
 from adamoe_ros.policy.prompt import PromptEncoder
 from adamoe_ros.policy.resizing import to_unit
@@ -25,17 +21,17 @@ from adamoe_ros.training.augmentation import (
     jitter_colours,
     shift_images,
 )
-from adamoe_ros.training.config import TrainingConfig
+from adamoe_ros.training.demonstration_set import Batch
+from adamoe_ros.training.optimiser import balance_coefficient
 from adamoe_ros.training.processes import ALONE, Processes
-from adamoe_ros.training.samples import Batch
 from adamoe_ros.training.sampling import (
     augment_rng,
     flow_generator,
     flow_times,
     with_clean_prefix,
 )
-from adamoe_ros.training.schedules import balance_coefficient
 from adamoe_ros.training.trainer import StepLosses
+from adamoe_ros.training.training_config import TrainingConfig
 
 
 class FlowObjective:
@@ -75,10 +71,8 @@ class FlowObjective:
             if step < self._config.perception_steps:
                 return _perception(network, seen, objects)
             actions, noise, time = self._flow(batch, step)
-            ready = self._config.flow_draws == 1 or isinstance(network, MultipleDraws)
-            run = network if ready else MultipleDraws(network)
             on = self._device
-            losses: PolicyLoss = run(
+            losses: PolicyLoss = network(
                 **seen,
                 actions=actions.to(on),
                 noise=noise.to(on),
@@ -179,73 +173,9 @@ def _perception(
     network: nn.Module, seen: dict[str, torch.Tensor], objects: torch.Tensor | None
 ) -> StepLosses:
     """Loss of the object positions alone."""
-    plain = network.network if isinstance(network, MultipleDraws) else network
-    if not isinstance(plain, AdaMoEPolicy):
+    if not isinstance(network, AdaMoEPolicy):
         raise ValueError("perception steps need the plain network")
     if objects is None:
         raise ValueError("perception steps need object positions")
-    loss = functional.mse_loss(plain.locate(**seen), objects)
+    loss = functional.mse_loss(network.locate(**seen), objects)
     return StepLosses(loss, {"objects": loss.detach()})
-
-
-class Trace:
-    """Receives the layers' routing as a list would. Of a list with tensors, FSDP makes copies."""
-
-    def __init__(self) -> None:
-        self.items: list[Routing] = []
-
-    def append(self, item: Routing) -> None:
-        """Add a layer's."""
-        self.items.append(item)
-
-
-class MultipleDraws(nn.Module):
-    """``AdaMoEPolicy.loss`` with several flow times per observation, which is encoded only once.
-
-    On a CPU the images are most of a step; further draws of the flow cost little and make the
-    gradient quieter. Arguments as ``loss`` takes them, with B * draws actions, noises and times.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        if not isinstance(network, AdaMoEPolicy):
-            raise ValueError("several draws need the plain network")
-        super().__init__()
-        self.network = network
-
-    def forward(
-        self,
-        images: torch.Tensor,
-        image_mask: torch.Tensor,
-        token_ids: torch.Tensor,
-        token_mask: torch.Tensor,
-        state: torch.Tensor,
-        actions: torch.Tensor,
-        noise: torch.Tensor,
-        time: torch.Tensor,
-        objects: torch.Tensor | None,
-    ) -> PolicyLoss:
-        """Losses as ``AdaMoEPolicy.loss`` returns them, over B * draws chunks."""
-        draws = len(actions) // len(state)
-        once = self.network.encode_prefix(images, image_mask, token_ids, token_mask, state)
-
-        def spread(x: torch.Tensor) -> torch.Tensor:
-            return x.repeat_interleave(draws, 0)
-
-        prefix = PrefixCache(
-            layers=[(spread(keys), spread(values)) for keys, values in once.layers],
-            mask=None if once.mask is None else spread(once.mask),
-            length=spread(once.length),
-            objects=once.objects,
-        )
-        times = time if time.dim() == 2 else time.unsqueeze(1).expand(actions.shape[:2])
-        x_t, target = noisy_actions(actions, noise, times)
-        trace = Trace()
-        into = cast("list[Routing]", trace)
-        velocity = self.network.velocity_joint(prefix, spread(state), x_t, times, into)
-        predicted = times > 0
-        rows = (velocity - target).square().mean(-1) * predicted
-        located = None
-        if objects is not None and once.objects is not None:
-            located = functional.mse_loss(once.objects, objects)
-        flow = rows.sum() / predicted.sum().clamp(min=1)
-        return PolicyLoss(flow, rows, located, moe_statistics(trace.items))

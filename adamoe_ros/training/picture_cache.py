@@ -17,10 +17,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
 from adamoe_ros.policy.resizing import resize_picture
-from adamoe_ros.training.storage import write_atomic
+from adamoe_ros.training.run_state import write_file
 
 Pictures = NDArray[np.uint8]
 
@@ -44,7 +43,8 @@ def cached_pictures(
     """
     if cache is None:
         return np.stack(list(_frames(dataset, entry, steps, cameras, size)))
-    path = cache / f"{dataset.folder.name}-{entry.index:06d}-{_mark(entry, cameras, size)}.npy"
+    mark = _mark(dataset, entry, cameras, size)
+    path = cache / f"{dataset.folder.name}-{entry.index:06d}-{mark}.npy"
     if not path.is_file():
         shape = (len(steps), len(cameras), *size, 3)
 
@@ -54,16 +54,19 @@ def cached_pictures(
             for frame in _frames(dataset, entry, steps, cameras, size):
                 stream.write(frame.data)
 
-        write_atomic(path, write)
+        write_file(path, write)
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 
-def _mark(entry: EpisodeEntry, cameras: Mapping[str, str], size: tuple[int, int]) -> str:
+def _mark(
+    dataset: Dataset, entry: EpisodeEntry, cameras: Mapping[str, str], size: tuple[int, int]
+) -> str:
     """What decides a file's content, shortened."""
     files = [entry.data, *(path for path, _ in entry.videos.values())]
     made_of = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     starts = [start for _, start in entry.videos.values()]
-    what: list[Any] = [made_of, starts, entry.first, entry.length, list(cameras.items()), size]
+    rows = dataset.rows(entry).first, entry.length, dataset.fps
+    what: list[Any] = [made_of, starts, *rows, list(cameras.items()), size]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
 
 
@@ -75,25 +78,11 @@ def _frames(
     size: tuple[int, int],
 ) -> Iterator[Pictures]:
     """(C, H, W, 3) of every wanted frame."""
-    films = [_readable(dataset, entry, key) for key in cameras.values()]
-    wanted = set(steps.tolist())
-    for number, pictures in enumerate(zip(*films, strict=True)):
-        if number in wanted:
-            yield model_pictures(pictures, size)
+    views = [dataset.pictures(entry, key, steps) for key in cameras.values()]
+    for pictures in zip(*views, strict=True):
+        yield model_pictures(pictures, size)
 
 
 def model_pictures(pictures: Iterable[Pictures], size: tuple[int, int]) -> Pictures:
     """(C, H, W, 3) of one moment's pictures, resized as the policy sees them."""
     return np.stack([resize_picture(picture, size) for picture in pictures])
-
-
-def _readable(dataset: Dataset, entry: EpisodeEntry, key: str) -> Iterator[Pictures]:
-    """The pictures of one camera; what the decoders raise becomes one line."""
-    try:
-        yield from dataset.pictures(entry, key)
-    except ContractError:
-        raise
-    except Exception as error:  # PyAV, OpenCV and pyarrow raise many kinds
-        where = f"{dataset.folder}: episode {entry.index}: {key}"
-        line, do = " ".join(str(error).split())[:120], "make the dataset again"
-        raise ContractError(problem(where, "pictures that decode", line, do)) from error

@@ -8,11 +8,12 @@ stored whole, so that a run goes on with any number of processes.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, distributed, nn
@@ -52,14 +53,19 @@ class Processes:
         distributed.all_reduce(values)
         return values / self.count
 
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.count > 1:
+            distributed.barrier()
+
     @contextmanager
     def first_alone(self) -> Iterator[None]:
         """The first process does what follows; the others wait, then do it, too."""
-        if self.count > 1 and not self.first:
-            distributed.barrier()
+        if not self.first:
+            self.wait()
         yield
-        if self.count > 1 and self.first:
-            distributed.barrier()
+        if self.first:
+            self.wait()
 
 
 ALONE = Processes()
@@ -91,8 +97,20 @@ def start_processes(device: torch.device) -> tuple[Processes, torch.device]:
 
 def stop_processes() -> None:
     """Leave the group."""
-    if distributed.is_available() and distributed.is_initialized():
+    if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def end_process(code: int) -> NoReturn:
+    """End one of several processes at once, with everything written but without the interpreter's end.
+
+    Gloo's threads outlive ``destroy_process_group``, as DTensor's caches keep the group. One that is
+    late in releasing the tensors of the last operation needs the interpreter for it; if that is ending,
+    the thread is unwound inside a destructor: SIGABRT, and torchrun ends the other processes, too.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def shard(root: nn.Module) -> None:
@@ -111,7 +129,7 @@ def shard(root: nn.Module) -> None:
             fully_shard(module, mesh=mesh)
     for module in root.modules():
         if isinstance(module, AdaMoEPolicy):  # its last layer's keys and values are all it is for
-            register_fsdp_forward_method(module.prefix.layers[-1], "see")
+            register_fsdp_forward_method(module.prefix.layers[-1], "attention_inputs")
     fully_shard(root, mesh=mesh)
 
 

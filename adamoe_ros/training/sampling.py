@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which samples a step sees and which random numbers it draws: functions of (seed, step) alone.
 
-So a resumed run continues exactly, with nothing but the step stored.
-"""
+So a resumed run continues exactly, with nothing but the step stored."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from adamoe_ros.training.demonstration_set import Batch
 
 _ORDER, _AUGMENT, _FLOW = 1, 2, 3  # streams that never share numbers
 
@@ -98,3 +102,28 @@ def with_clean_prefix(
     """
     lengths = torch.randint(max_delay + 1, (len(time), 1), generator=generator)
     return time.unsqueeze(1).expand(-1, rows).masked_fill(torch.arange(rows) < lengths, 0.0)
+
+
+class Prefetcher:
+    """Batches by step, one step ahead in a thread.
+
+    Args:
+        fetch: step -> batch.
+        end: no step from here on is fetched ahead.
+    """
+
+    def __init__(self, fetch: Callable[[int], Batch], end: int) -> None:
+        self._fetch, self._end = fetch, end
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="samples")
+        self._ahead: dict[int, Future[Batch]] = {}
+
+    def get(self, step: int) -> Batch:
+        """The batch of a step."""
+        future = self._ahead.pop(step, None) or self._pool.submit(self._fetch, step)
+        if step + 1 < self._end:
+            self._ahead[step + 1] = self._pool.submit(self._fetch, step + 1)
+        return future.result()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._pool.shutdown(cancel_futures=True)

@@ -13,15 +13,14 @@ from zipfile import BadZipFile
 import numpy as np
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
-from adamoe_ros.training.samples import DataLayout
-from adamoe_ros.training.storage import write_atomic
+from adamoe_ros.training.demonstration_set import DataLayout, Demonstration, DemonstrationSet
+from adamoe_ros.training.run_state import write_file
 
-FORMAT = "adamoe_demonstrations/2"
+FORMAT = "adamoe_demonstrations/3"
 _ARRAYS = ("images", "steps", "state", "actions", "objects")
 
 
-def write_shard(path: Path, episodes: Sequence[Episode], layout: DataLayout) -> None:
+def write_shard(path: Path, episodes: Sequence[Demonstration], layout: DataLayout) -> None:
     """Write whole episodes; the file appears only when it is complete.
 
     Raises:
@@ -31,7 +30,7 @@ def write_shard(path: Path, episodes: Sequence[Episode], layout: DataLayout) -> 
         "format": FORMAT,
         "layout": asdict(layout),
         "episodes": [
-            {"instruction": e.instruction, "task": e.task, "seed": e.seed} for e in episodes
+            {"instructions": e.instructions, "tasks": e.tasks, "seed": e.seed} for e in episodes
         ],
     }
     arrays: dict[str, Any] = {"header": json.dumps(header)}
@@ -40,7 +39,7 @@ def write_shard(path: Path, episodes: Sequence[Episode], layout: DataLayout) -> 
             values = getattr(episode, name)
             if values is not None:
                 arrays[f"{number}/{name}"] = values
-    write_atomic(path, lambda stream: np.savez(stream, **arrays))
+    write_file(path, lambda stream: np.savez(stream, **arrays))
 
 
 def read_shards(folder: Path, rows: int, most: int | None = None) -> DemonstrationSet:
@@ -60,7 +59,7 @@ def read_shards(folder: Path, rows: int, most: int | None = None) -> Demonstrati
                 str(folder), "demonstration shards (*.npz)", "none", "set data.generate or the path"
             )
         )
-    episodes: list[Episode] = []
+    episodes: list[Demonstration] = []
     common: DataLayout | None = None
     for path in paths:
         try:
@@ -76,12 +75,17 @@ def read_shards(folder: Path, rows: int, most: int | None = None) -> Demonstrati
     return DemonstrationSet(episodes[:most], common, rows)
 
 
-def _read_shard(path: Path) -> tuple[DataLayout, list[Episode]]:
+def _read_shard(path: Path) -> tuple[DataLayout, list[Demonstration]]:
     with np.load(path, allow_pickle=False) as document:
         header = _header(path, document)
         episodes = [
-            Episode(**{name: document.get(f"{number}/{name}") for name in _ARRAYS}, **names)
-            for number, names in enumerate(header["episodes"])
+            Demonstration(
+                **{name: document.get(f"{number}/{name}") for name in _ARRAYS},
+                instructions=tuple(said["instructions"]),
+                tasks=tuple(said["tasks"]),
+                seed=said["seed"],
+            )
+            for number, said in enumerate(header["episodes"])
         ]
     return _layout(header["layout"]), episodes
 

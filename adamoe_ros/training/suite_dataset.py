@@ -31,8 +31,8 @@ from adamoe_ros.data.lerobot.dataset_writer import DatasetDetails, assemble
 from adamoe_ros.data.lerobot.episode_writer import FACTS, EpisodeWriter, FrameRow
 from adamoe_ros.data.units import Units, units_for
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
-from adamoe_ros.sim.demonstrations import Showing, phrasing, play, prepare
-from adamoe_ros.sim.look import LookSettings
+from adamoe_ros.sim.demonstrations import PlannedEpisode, phrasing, play, prepare
+from adamoe_ros.sim.randomisation import RandomisationSettings
 from adamoe_ros.sim.render import CameraRenderer
 from adamoe_ros.sim.scene import CAMERAS
 from adamoe_ros.sim.tasks import TASKS
@@ -52,7 +52,7 @@ class SuiteSettings:
         noise: rad, standard deviation of the disturbed execution, in turn over the seeds; less
             for a task of little tolerance.
         all_phrasings: draw among the training phrasings; else the usual one.
-        look: what about lights and cameras is random.
+        randomisation: what about lights and cameras is random.
         robot: profile with the simulator's units.
         gripper: units of the grippers, as ``adamoe dataset convert --gripper``.
         lossless: PNG instead of H.264. crf: quality of H.264.
@@ -62,7 +62,7 @@ class SuiteSettings:
     size: tuple[int, int] = (480, 640)
     noise: tuple[float, ...] = (0.0, 0.008)
     all_phrasings: bool = True
-    look: LookSettings = field(default_factory=LookSettings)
+    randomisation: RandomisationSettings = field(default_factory=RandomisationSettings)
     robot: str = "aloha_sim"
     gripper: str = "1_open"
     lossless: bool = False
@@ -190,7 +190,7 @@ def _show_batch(job: SuiteJob, task: str, seeds: list[int]) -> int:
     """Stage some episodes of one task; how many."""
     profile = load_profile(profile_path(job.settings.robot, robots_dir()))
     units = units_for(profile, None, job.settings.gripper)
-    sim = BimanualSim(task, look=job.settings.look)
+    sim = BimanualSim(task, randomisation=job.settings.randomisation)
     camera = CameraRenderer(sim.model, *job.settings.size[::-1])
     try:
         for seed in seeds:
@@ -209,7 +209,7 @@ def _show(job: SuiteJob, sim: BimanualSim, camera: CameraRenderer, units: Units,
         sentence = phrasing(sim, seed)
     every = round(CONTROL_RATE / settings.fps)
 
-    def begin() -> Showing:
+    def begin() -> PlannedEpisode:
         return prepare(sim, seed, every, noise, sentence)
 
     for _ in play(sim, begin()):

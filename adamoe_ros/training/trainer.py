@@ -19,18 +19,20 @@ import torch
 from torch import nn
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.training.average import WeightAverage
-from adamoe_ros.training.config import TrainingConfig
-from adamoe_ros.training.journal import LOG_FILE, Journal
-from adamoe_ros.training.memory import checkpoint_layers
-from adamoe_ros.training.optimiser import make_optimiser, set_learning_rates
-from adamoe_ros.training.prefetch import Prefetcher
+from adamoe_ros.training.demonstration_set import Batch, DemonstrationSet
+from adamoe_ros.training.finetuning import checkpoint_layers
+from adamoe_ros.training.optimiser import (
+    WeightAverage,
+    ema_decay,
+    make_optimiser,
+    set_learning_rates,
+    stage,
+)
 from adamoe_ros.training.processes import ALONE, Processes, shard
-from adamoe_ros.training.samples import Batch, SampleSource
-from adamoe_ros.training.sampling import BalancedOrder, ShuffledOrder
-from adamoe_ros.training.schedules import ema_decay, stage
-from adamoe_ros.training.states import restore, whole_state
-from adamoe_ros.training.storage import load_state, save_state
+from adamoe_ros.training.run_state import load_state, restore, save_state, whole_state
+from adamoe_ros.training.sampling import BalancedOrder, Prefetcher, ShuffledOrder
+from adamoe_ros.training.training_config import TrainingConfig
+from adamoe_ros.training.training_log import LOG_FILE, TrainingLog
 
 __all__ = ["LOG_FILE", "STATE_FILE", "Objective", "StepLosses", "Trainer"]
 STATE_FILE = "state.pt"
@@ -68,7 +70,6 @@ class Trainer:
         objective: loss of a batch, or of this process's share of it.
         source: the data set.
         folder: gets ``state.pt``, ``log.jsonl`` and ``tensorboard/``.
-        root: the module that the objective runs, if it is one around ``network``.
         processes: that share each batch.
 
     Attributes:
@@ -82,20 +83,19 @@ class Trainer:
         config: TrainingConfig,
         network: nn.Module,
         objective: Objective,
-        source: SampleSource,
+        source: DemonstrationSet,
         folder: Path,
-        root: nn.Module | None = None,
         processes: Processes = ALONE,
     ) -> None:
         self.config, self.network, self.objective = config, network, objective
         self.source, self.folder = source, folder
-        self.root, self.processes = root or network, processes
+        self.processes = processes
         self.evaluate: Evaluate | None = None
         self.average = WeightAverage(network)
         if config.gradient_checkpointing:
             checkpoint_layers(network)
         if processes.count > 1:
-            shard(self.root)
+            shard(network)
             shard(self.average.module)
         self.optimiser = make_optimiser(network, config.optimiser)
         self.step = 0
@@ -156,43 +156,43 @@ class Trainer:
         """
         config = self.config
         end = min(config.steps, until if until is not None else config.steps)
-        journal = None
+        log = None
         if self.processes.first:
-            journal = Journal(
+            log = TrainingLog(
                 self.folder, self.step, config.steps, config.batch_size, config.tensorboard
             )
         samples = Prefetcher(self._samples, end)
         try:
             while self.step < end:
-                losses = self._advance(samples, journal)
+                losses = self._advance(samples, log)
                 done = self.step
                 if done % config.log_every == 0 or done == end:
                     values = self._values(losses)
-                    if journal is not None:
-                        journal.losses(done, values, self._rates())
+                    if log is not None:
+                        log.losses(done, values, self._rates())
                 if self._evaluation_due(done, end):
-                    self._run_evaluation(journal)
+                    self._run_evaluation(log)
                 if done % config.save_every == 0 or done == end:
                     self.save()
         finally:
             samples.close()
-            if journal is not None:
-                journal.close()
+            if log is not None:
+                log.close()
 
     def _samples(self, step: int) -> Batch:
         """This process's share of a step's batch."""
         indices = self._order.indices(step)
         return self.source.batch(indices[self.processes.own(len(indices))])
 
-    def _advance(self, samples: Prefetcher, journal: Journal | None) -> StepLosses:
+    def _advance(self, samples: Prefetcher, log: TrainingLog | None) -> StepLosses:
         start = time.monotonic()
         batch = samples.get(self.step)
-        if journal is not None:
-            journal.waited(time.monotonic() - start)
+        if log is not None:
+            log.waited(time.monotonic() - start)
         place = stage(self.step, self.config.steps, self.config.perception_steps)
         set_learning_rates(self.optimiser, self.config.optimiser, *place)
         self.network.train()
-        losses = self.objective(self.root, batch, self.step)
+        losses = self.objective(self.network, batch, self.step)
         losses.total.backward()
         trained = [p for p in self.network.parameters() if p.requires_grad]
         norm = nn.utils.clip_grad_norm_(trained, self.config.optimiser.clip_norm)
@@ -227,14 +227,14 @@ class Trainer:
         every = self.config.evaluation.every_steps
         return self.evaluate is not None and every > 0 and (done % every == 0 or done == end)
 
-    def _run_evaluation(self, journal: Journal | None) -> None:
+    def _run_evaluation(self, log: TrainingLog | None) -> None:
         if self.evaluate is None:
             return
         start = time.monotonic()
         values = self.evaluate()
-        if journal is not None:
-            journal.waited(time.monotonic() - start)
-            journal.evaluation(self.step, values)
+        if log is not None:
+            log.waited(time.monotonic() - start)
+            log.evaluation(self.step, values)
 
 
 def _scalar(part: torch.Tensor) -> torch.Tensor:

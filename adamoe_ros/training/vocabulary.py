@@ -13,9 +13,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 SPECIAL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>")  # numbers 0 ... 3
 
-# Every word of the bimanual suite's sentences and of usual ways to say them, so that a policy
-# trained on one task can learn the others without a new embedding table.
-_SUITE_WORDS = """
+# Usual words of instructions, so that a policy can learn further tasks without a new embedding table.
+# What else a task needs comes with its own instructions.
+_COMMON_WORDS = """
 lift raise pick up grasp take hold hand over give pass push slide move put place stack insert
 the a an with from to on in into onto of and both one each other at
 red green blue yellow white black colour color coloured
@@ -27,10 +27,10 @@ stop wait open close turn rotate
 
 
 def build_tokenizer(sentences: Iterable[str] = ()) -> Tokenizer:
-    """The suite's words, then any further ones of the given sentences in sorted order."""
+    """Usual words, then any further ones of the given sentences in sorted order."""
     splitter = pre_tokenizers.BertPreTokenizer()
     lower = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    words = dict.fromkeys(_SUITE_WORDS.split())
+    words = dict.fromkeys(_COMMON_WORDS.split())
     found: set[str] = set()
     for sentence in sentences:
         pieces = splitter.pre_tokenize_str(lower.normalize_str(sentence))

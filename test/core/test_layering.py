@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Imports point down only. Read from the sources, so neither ROS nor torch is needed.
 
-cli -> ros | training | evaluation -> data | sim -> policy | control | streams -> model -> contract
+cli -> ros | training | evaluation -> data | sim -> policy -> control | streams -> model -> contract
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ LAYERS = (
     {"cli"},
     {"ros", "training", "evaluation"},
     {"data", "sim"},
-    {"policy", "control", "streams"},
+    {"policy"},
+    {"control", "streams"},
     {"model"},
     {"contract"},
 )
@@ -93,6 +95,36 @@ def sources() -> dict[str, Path]:
     }
 
 
+def runtime_imports(source: str, package: str) -> set[str]:
+    """Full names of the imports that are carried out, lazy ones included."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            node.body = [ast.Pass()]
+    return {name for _, name in imports(ast.unparse(tree), package)}
+
+
+def circles(modules: dict[str, str]) -> list[list[str]]:
+    """Groups of modules that import each other, directly or through others.
+
+    Args:
+        modules: dotted name -> source; a package is the name with ``.__init__``.
+    """
+    graph = TopologicalSorter[str]()
+    for module, source in modules.items():
+        for name in runtime_imports(source, module.rpartition(".")[0]):
+            for known in (name, f"{name}.__init__", name.rpartition(".")[0]):
+                owner = known if known in modules else f"{known}.__init__"
+                if owner in modules and owner != module:
+                    graph.add(module, owner)
+                    break
+    try:
+        graph.prepare()
+    except CycleError as error:
+        return [error.args[1]]
+    return []
+
+
 def test_every_folder_is_a_layer() -> None:
     folders = {path.parent.name for path in (ROOT / PACKAGE).glob("*/__init__.py")}
     assert folders - GENERATED == set(DEPTH)
@@ -107,6 +139,31 @@ def test_imports_point_down() -> None:
         for line in violations(path.read_text(), module, path.name == "__init__.py")
     ]
     assert found == []
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    files = {
+        f"{name}.__init__" if path.name == "__init__.py" else name: path.read_text()
+        for name, path in sources().items()
+    }
+    assert circles(files) == []
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"p.a": "from p import b", "p.b": "import p.a"},
+        {"p.a": "def f():\n    from p.b import x", "p.b": "from p.c import y", "p.c": "import p.a"},
+        {"p.q.__init__": "from p.q.a import x", "p.q.a": "from p.q import y"},
+    ],
+)
+def test_a_circle_is_found(others: dict[str, str]) -> None:
+    assert len(circles(others)) == 1
+
+
+def test_an_import_for_types_alone_is_no_circle() -> None:
+    lazy = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.b import B"
+    assert circles({"p.a": lazy, "p.b": "from p.a import x"}) == []
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,11 @@ import samples
 import torch
 
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.model.conditioning import ChunkGuidance, FrozenRows, SamplingOptions
 from adamoe_ros.model.config import adamoe_pi0, pi0
-from adamoe_ros.model.flow import KnownRows
 from adamoe_ros.policy.engines import EngineSettings, make_engine
 from adamoe_ros.policy.engines.eager import EagerEngine
 from adamoe_ros.policy.engines.weight_forms import WeightForms
-from adamoe_ros.policy.guidance import ChunkGuidance
 
 DEVICE = "cuda"
 FORMS = ("wide", "triton")
@@ -56,21 +55,17 @@ def test_compiled_layers_too():
     assert engine_cases.relative(engine.sample(given, noise).sample.actions, wanted) < 1e-4
 
 
-def test_steering_in_the_graph():
+def test_conditioning_in_the_graph():
     eager, captured = pair("k=1")
     config = eager.config
     given, noise = engine_cases.inputs(config, [[1, 1, 1]], [5]), samples.chunk(config, 1)
     target = samples.chunk(config, 1, seed=9)
     mask = torch.arange(config.horizon).unsqueeze(0) < 2
     weights = torch.rand(1, config.horizon, 1)
-    known = KnownRows(target, mask)
-    on_device = KnownRows(target.to(DEVICE), mask.to(DEVICE))
-    wanted = eager.sample(
-        given, noise, known=on_device,
-        guidance=ChunkGuidance(target.to(DEVICE), weights.to(DEVICE), 4.0),
-    ).sample.actions  # fmt: skip
     guidance = ChunkGuidance(target, weights, 4.0)
-    found = captured.sample(given, noise, known=known, guidance=guidance).sample.actions
+    options = SamplingOptions(frozen=FrozenRows(target, mask), guidance=guidance)
+    wanted = eager.sample(given, noise, options).sample.actions
+    found = captured.sample(given, noise, options).sample.actions
     assert engine_cases.relative(found, wanted) < 1e-4
 
 

@@ -37,7 +37,7 @@ from adamoe_ros.contract.topics import CommandTopic, command_topics
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos, transports
 from adamoe_ros.ros.control.command_outputs import message_type
-from adamoe_ros.ros.sim.loopback_node import READERS
+from adamoe_ros.streams.commands import topic_codec
 from adamoe_ros.streams.messages import stamp_ns
 
 START = 60.0  # s for a process to answer; generous, because the machine may be busy
@@ -103,7 +103,7 @@ class Process:
             command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment
         )
 
-    def stop(self, number: int = signal.SIGINT, timeout: float = 10.0) -> int:
+    def stop(self, number: int = signal.SIGINT, timeout: float = 30.0) -> int:
         """Signal and wait; kills what does not end. Returns the exit code."""
         if self.child.poll() is None:
             self.child.send_signal(number)
@@ -194,14 +194,14 @@ class Probe:
             self._listen(topic, f"control_node/shadow/{topic.target.topic}")
 
     def _listen(self, topic: CommandTopic, name: str) -> None:
-        kind, read = message_type(topic), READERS[topic.target.type]
+        kind, codec = message_type(topic), topic_codec(topic)
         samples = self.commands.setdefault(name, [])
 
         def note(message: Any) -> None:
-            values, joints = read(message)
+            command = codec.decode(message, topic.names)
             header = getattr(message, "header", None)
             stamp = stamp_ns(header.stamp) if header else 0
-            samples.append(Sample(time.monotonic(), stamp, np.array(values), tuple(joints)))
+            samples.append(Sample(time.monotonic(), stamp, command.positions[0], command.names))
             if isinstance(message, JointTrajectory):
                 self.trajectories.setdefault(name, []).append(message)
 
@@ -216,15 +216,34 @@ class Probe:
         if self.alive:
             self._alive.publish(PolicyStatus(state="active", phase="executing"))
 
-    def run(self) -> None:
-        """Let chunks of the next generation move the arms."""
+    def ask_run(self) -> None:
+        """Ask that chunks of the next generation may move the arms."""
         self.wait(self._chunks.get_subscription_count, "control to listen")
         self.generation += 1
         self.chunk_id = 0
         self._motion.publish(
             MotionCommand(command=MotionCommand.RUN, generation=self.generation, reason="test")
         )
-        self.wait(lambda: self.status.generation == self.generation, "RUN to be taken")
+
+    def run(self) -> None:
+        """As ``ask_run``, until it is taken: none counts while another node is in the way."""
+        asked = time.monotonic()
+        self.ask_run()
+
+        def taken() -> bool:
+            nonlocal asked
+            if time.monotonic() - asked > 1.0:
+                asked = time.monotonic()
+                self.ask_run()
+            return self.status.generation == self.generation
+
+        self.wait(taken, "RUN to be taken")
+
+    def leave_policy(self) -> None:
+        """Stop being the policy: a real one is there."""
+        self.alive = False
+        for publisher in (self._chunks, self._motion, self._alive):
+            self.node.destroy_publisher(publisher)
 
     def hold(self, reason: str = "cancelled") -> float:
         """Stop the arms; returns when it was sent (steady s)."""

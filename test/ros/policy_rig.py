@@ -30,7 +30,7 @@ from adamoe_ros.contract.topics import CommandTopic, command_topics
 from adamoe_ros.msg import ControlStatus, PolicyStatus
 from adamoe_ros.policy.checkpoint import write_checkpoint
 from adamoe_ros.policy.normalise import FeatureStats, NormStats
-from adamoe_ros.policy.tensor_writer import specs_of
+from adamoe_ros.policy.tensor_file import specs_of
 from adamoe_ros.ros import names, qos
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ class PolicyRig(Rig):
         super().__init__(folder, str(self.robot), {"cameras": True}, **(control or {}))
         shared = {"robot": self.robot, "checkpoint": self.checkpoint, "autostart": True}
         parameters = {**shared, "device": "cpu", "threads": 1, "seed": 1}
-        parameters |= {"max_observation_age": MAX_AGE, "input_timeout": 20.0, **policy}
+        parameters |= {"max_observation_age": MAX_AGE, "input_patience": 0.0, "input_timeout": 20.0}
+        parameters |= policy
         self.policy_command = node_command(
             "adamoe_ros.ros.policy.policy_node", "PolicyNode", parameters, threads=4
         )
@@ -151,7 +152,7 @@ class PolicyRig(Rig):
     def __enter__(self) -> Self:
         super().__enter__()
         node = self.probe.node
-        self.probe.alive = False  # the heartbeat is the policy's own
+        self.probe.leave_policy()
         self.client = self.probe.in_executor(
             lambda: ActionClient(node, ExecuteInstruction, names.EXECUTE)
         )
@@ -236,7 +237,8 @@ class PolicyRig(Rig):
             publisher.publish(message)
             probe.wait(partial(self._at, topic, message.position), "the way home")
             probe.node.destroy_publisher(publisher)
-        assert probe.transition("control_node", Transition.TRANSITION_ACTIVATE)
+        activate = partial(probe.transition, "control_node", Transition.TRANSITION_ACTIVATE)
+        probe.wait(activate, "control to take over")  # once our publishers have left the graph
         self.holding()
 
     def _at(self, topic: CommandTopic, values: Sequence[float]) -> bool:

@@ -45,6 +45,7 @@ def assert_still(rig: Rig) -> None:
 def test_policy_process_killed(rig: Rig, tmp_path: Path) -> None:
     rig.probe.alive = False
     command = [sys.executable, str(Path(__file__).with_name("chunk_sender.py")), "aloha_sim"]
+    command += ["--ros-args", "-r", "__node:=probe"]  # in its place: there is one policy at a time
     sender = rig.start("sender", command)
     rig.probe.wait_mode(ControlStatus.RUNNING)
     killed = time.monotonic()
@@ -86,7 +87,7 @@ def test_joint_states_that_do_not_fit_count_as_none(rig: Rig, fault: str) -> Non
     documented = rig.profile.arms["left"].state.timeout + period(rig)
     check_time(f"joint states with {fault}", took, documented)
     assert_still(rig)
-    said = {"missing_joint": "expected the joints gripper", "nan": "expected finite positions"}
+    said = {"missing_joint": "fresh stamps of left/gripper", "nan": "expected finite positions"}
     rig.probe.wait(lambda: said[fault] in rig.processes["control"].text, "the log line")
 
 

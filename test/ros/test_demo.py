@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from harness import SHARED_MEMORY, Child
 
-from adamoe_ros.cli.demo_scenes import TOUR
+from adamoe_ros.cli.demo import TOUR
 from adamoe_ros.data.recording import read_recording
 
 DEMO = [sys.executable, "-m", "adamoe_ros.cli.entry", "demo"]

@@ -12,7 +12,7 @@ import pytest
 from test_demo import left_behind
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = ["--ros", "--tasks", "lift_bar", "--episodes", "1", "--seed", "1000", "--films", "1"]
+WORDS = ["--ros", "--tasks", "lift_bar", "--episodes", "1", "--seed", "1000", "--videos", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def test_cases_over_the_nodes(out: Path) -> None:
     document = json.loads((out / "results.json").read_text())
     assert document["settings"]["path"] == "ros" and document["settings"]["latency_s"] == 0
     plain, wrong, changed = document["episodes"]
-    assert changed["told"] == changed["scene"] == plain["scene"] != changed["first"]
-    assert plain["told"] == plain["scene"] == wrong["scene"] != wrong["told"]
+    assert changed["instruction"] == changed["scene"] == plain["scene"] != changed["first"]
+    assert plain["instruction"] == plain["scene"] == wrong["scene"] != wrong["instruction"]
     assert plain["followed"] == plain["success"]
     assert wrong["followed"] is None or not (wrong["followed"] and wrong["success"])
     for episode in (plain, wrong, changed):
@@ -49,7 +49,7 @@ def test_states_phases_and_leftovers(out: Path) -> None:
     assert len(lines) == 4
     shown = [episode for line in lines[1:] for episode in json.loads(line)["episodes"]]
     failed = [e for e in shown if (e["success"] if e["followed"] is None else not e["followed"])]
-    films = sorted(path.name for path in (out / "films").glob("*.mp4"))
-    assert films == sorted(f"{e['control']}-{e['task']}-{e['seed']}.mp4" for e in failed)
+    videos = sorted(path.name for path in (out / "videos").glob("*.mp4"))
+    assert videos == sorted(f"{e['control']}-{e['task']}-{e['seed']}.mp4" for e in failed)
     assert not (out / "sim").exists()
     assert left_behind(out) == []

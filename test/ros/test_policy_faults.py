@@ -159,7 +159,7 @@ def test_diagnostics_have_levels_figures_and_what_to_do(rig: PolicyRig) -> None:
     failed = "the last goal failed: inputs: expected all live, got nothing from cam_high"
     rig.probe.wait(lambda: level("goal", DiagnosticStatus.WARN, failed), "the failed goal")
     found = newest_diagnostics(rig)
-    assert set(found) == {"goal", "inputs", "inference", "device"}
+    assert set(found) == {"goal", "inputs", "inference", "device", "others"}
     assert {status.hardware_id for status in found.values()} == {"rig"}
     figures = {item.key: item.value for item in found["inputs"].values}
     for stream in ("cam_high", "cam_right_wrist", "follower_left/joint_states"):
@@ -189,7 +189,7 @@ def test_joint_states_fail(rig: PolicyRig, fault: str) -> None:
     check_time(f"{event}: the goal ends", took, MAX_AGE + WATCH + period(rig))
     result = goal.result()
     assert result.code == Result.INPUT_LOST
-    wanted = {"silent": "follower_left/joint_states", "missing_joint": "the joints gripper"}
+    wanted = {"silent": "follower_left/joint_states", "missing_joint": "gripper"}
     assert wanted[fault] in result.message
 
 

@@ -24,7 +24,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rosgraph_msgs.msg import Clock
 
 from adamoe_ros.action import ExecuteInstruction
+from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.data.bag.reader import Bag
@@ -33,17 +35,16 @@ from adamoe_ros.data.convert_many import ConversionJob, convert_bags
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import STAMPS
 from adamoe_ros.data.units import units_for
-from adamoe_ros.evaluation.replay.predictor import PolicyPredictor, Prediction
 from adamoe_ros.evaluation.replay.run import BagReplay, Listeners, ReplaySettings
 from adamoe_ros.msg import ActionChunk
+from adamoe_ros.policy.actor import ActorSession, PolicyActor
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
 from adamoe_ros.ros import names, qos
 from adamoe_ros.streams.messages import stamp_ns
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import Batch, DemonstrationSet
 from adamoe_ros.training.lerobot_source import Reading, load_episodes
 from adamoe_ros.training.picture_cache import model_pictures
-from adamoe_ros.training.samples import Batch
 
 SECONDS = 12.0  # of the bag; it is played only as far as needed
 RATE = 0.15  # of real time: policy_node on a busy machine takes few messages per second
@@ -148,8 +149,8 @@ def live_chunks(
 
 
 def replayed_chunks(
-    bag_folder: Path, policy: PolicyPredictor, profile: RobotProfile, wanted: set[int]
-) -> dict[int, tuple[Observation, Prediction]]:
+    bag_folder: Path, actor: PolicyActor, profile: RobotProfile, wanted: set[int]
+) -> dict[int, tuple[Observation, Inference]]:
     """By stamp, what ``adamoe replay`` gives."""
     found: dict[int, Any] = {}
     listeners = Listeners(
@@ -157,7 +158,7 @@ def replayed_chunks(
     )
     with Bag(bag_folder) as bag:
         settings = ReplaySettings(stride_s=0.0)
-        BagReplay(bag, profile, [_Only(policy, wanted)], settings, listeners).run()
+        BagReplay(bag, profile, {"same": _Only(actor, wanted)}, settings, listeners).run()
     return found
 
 
@@ -184,10 +185,10 @@ def test_live_replay_and_training_agree(robot: Path, tmp_path: Path) -> None:
     assert clock == sorted(clock) and START <= clock[0] < clock[-1] <= START + SECONDS * SECOND
     torch.set_num_threads(1)  # as the node's parameter: sums are split alike
     checkpoint = read_checkpoint(folder_of_checkpoint)
-    policy = PolicyPredictor(folder_of_checkpoint, "same", profile, "cpu", seed=SEED)
+    actor = PolicyActor(profile, checkpoint, PolicySettings(seed=SEED, device="cpu"))
     runtime = PolicyRuntime(checkpoint, "cpu", engine="auto")
     wanted = {stamp_ns(chunk.header.stamp) for chunk in live}
-    replayed = replayed_chunks(folder, policy, profile, wanted)
+    replayed = replayed_chunks(folder, actor, profile, wanted)
     samples = trained_samples(folder, checkpoint, profile, tmp_path / "dataset")
     exact = 0
     for chunk in live:
@@ -217,16 +218,23 @@ def test_live_replay_and_training_agree(robot: Path, tmp_path: Path) -> None:
 
 
 class _Only:
-    """Predicts at the wanted stamps only, so that a long bag is quick."""
+    """Infers at the wanted stamps only, so that a long bag is quick."""
 
-    def __init__(self, policy: PolicyPredictor, wanted: set[int]) -> None:
-        self._policy, self._wanted = policy, wanted
+    def __init__(self, actor: PolicyActor, wanted: set[int]) -> None:
+        self._actor, self._wanted = actor, wanted
+        self._session: ActorSession = actor.session()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._policy, name)
+        return getattr(self._actor, name)
 
-    def predict(self, observation: Any) -> Any:
+    def session(self) -> Any:
+        return self
+
+    def restart(self) -> None:
+        self._session.restart()
+
+    def infer(self, observation: Any, plan: Any) -> Inference:
         if observation.stamp_ns in self._wanted:
-            return self._policy.predict(observation)
-        rows = np.zeros((self._policy.horizon, 14))
-        return Prediction(rows, rows)
+            return self._session.infer(observation, plan)
+        rows = np.zeros((self._actor.horizon, 14))
+        return Inference(rows, rows)

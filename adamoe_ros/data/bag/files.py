@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.data.bag.entry import full_type
 
 SUFFIXES = (".mcap", ".db3")
 COMPRESSED = ".zstd"
@@ -41,7 +42,8 @@ class BagFiles:
     @property
     def custom(self) -> dict[str, str]:
         """The recorder's own entries."""
-        return dict(self.metadata.get("custom_data") or {})
+        entries = self.metadata.get("custom_data")
+        return {str(k): str(v) for k, v in entries.items()} if isinstance(entries, dict) else {}
 
     @property
     def distro(self) -> str:
@@ -110,7 +112,9 @@ def find_files(path: Path) -> BagFiles:
         raise ContractError(problem(str(path), "a bag", "nothing there", "check the path"))
     present = sorted((item for item in path.iterdir() if is_storage(item)), key=_natural)
     metadata, problems = _read_metadata(path / METADATA)
-    named = [path / PurePath(str(name)).name for name in metadata.get("relative_file_paths") or []]
+    paths = metadata.get("relative_file_paths")
+    names = [PurePath(str(name)).name for name in paths] if isinstance(paths, list) else []
+    named = [path / name for name in dict.fromkeys(names) if name]
     files = [item for item in named if item.is_file()]
     problems += [
         f"{item.name}: named in {METADATA}, not there" for item in named if item not in files
@@ -131,7 +135,7 @@ def _read_metadata(path: Path) -> tuple[dict[str, Any], list[str]]:
         information = document["rosbag2_bagfile_information"]
         if isinstance(information, dict):
             return information, []
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
         return {}, [f"{METADATA}: not readable ({' '.join(str(error).split())[:120]})"]
     return {}, [f"{METADATA}: no information on the bag"]
 
@@ -144,3 +148,15 @@ def _natural(path: Path) -> list[Any]:
     """Sort key under which _2 comes before _10."""
     parts = re.split(r"(\d+)", str(path))
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def stated_types(metadata: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Topic -> type and type hash (empty: none) by ``rosbag2_bagfile_information``."""
+    found = {}
+    entries = metadata.get("topics_with_message_count")
+    for entry in entries if isinstance(entries, list) else ():
+        topic = entry.get("topic_metadata") if isinstance(entry, dict) else None
+        if isinstance(topic, dict) and topic.get("name"):
+            kind, digest = topic.get("type"), topic.get("type_description_hash")
+            found[str(topic["name"])] = full_type(str(kind or "")), str(digest or "")
+    return found

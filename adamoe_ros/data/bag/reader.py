@@ -3,24 +3,59 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.data.bag.entry import RawMessage, TopicEntry
-from adamoe_ros.data.bag.files import COMPRESSED, BagFiles, find_files
-from adamoe_ros.data.bag.hashes import stated_hashes
-from adamoe_ros.data.bag.mcap_scan import zstd
-from adamoe_ros.data.bag.sqlite_scan import folded, has_wal
-from adamoe_ros.data.bag.storage import Storage, open_storage
+from adamoe_ros.data.bag import mcap_records, sqlite_file
+from adamoe_ros.data.bag.entry import Placed, RawMessage, TopicEntry, add_topic
+from adamoe_ros.data.bag.files import COMPRESSED, BagFiles, find_files, stated_types
+from adamoe_ros.data.bag.mcap_file import McapFile
+from adamoe_ros.data.bag.mcap_records import zstd
+from adamoe_ros.data.bag.sqlite_file import SqliteFile, folded, has_wal
 from adamoe_ros.data.bag.types import TypeReader
 
 _ZSTD_START = b"\x28\xb5\x2f\xfd"  # never the start of CDR: messages were compressed one by one
+_ROS1_START = b"#ROSBAG V"
+
+
+class Storage(Protocol):
+    """A file that can be read; ``problems`` grows while it is.
+
+    ``distro``: that recorded it, where its messages have no definitions; empty: not known.
+    ``start_ns``: key of its first message; None: it has none.
+    """
+
+    path: Path
+    problems: list[str]
+    distro: str
+    topics: dict[str, TopicEntry]
+    start_ns: int | None
+
+    def messages(self, topics: set[str]) -> Iterator[Placed]:
+        """Messages of some topics in their order."""
+
+
+def open_storage(path: Path) -> Storage:
+    """A file of a bag; what it is, is seen from its content.
+
+    Raises:
+        ContractError: nothing in it can be read.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    if start.startswith(_ROS1_START):
+        do = "convert it with rosbags-convert"
+        raise ContractError(problem(str(path), "a bag of ROS 2", "one of ROS 1", do))
+    if start == sqlite_file.MAGIC or (path.suffix == ".db3" and start[:8] != mcap_records.MAGIC):
+        return SqliteFile(path)
+    return McapFile(path)
 
 
 class BagMessage(NamedTuple):
@@ -53,8 +88,9 @@ class Bag:
         self._notes = list(self.files.problems)
         self._folder: TemporaryDirectory[str] | None = None
         self.unreadable: Counter[str] = Counter()
+        self._left_out: dict[str, str] = {}  # topic -> what the first message was
         self._storages = self._open()
-        self.topics = self._with_hashes(_joined(self._storages))
+        self.topics = self._join()
         self._types: dict[str, TypeReader | None] = {}
 
     def __enter__(self) -> Bag:
@@ -77,20 +113,40 @@ class Bag:
     @property
     def problems(self) -> list[str]:
         """Damage that was met so far."""
-        return [*self._notes, *(line for item in self._storages for line in item.problems)]
+        lines = [*self._notes, *(line for item in self._storages for line in item.problems)]
+        for topic, first in self._left_out.items():
+            count, of = self.unreadable[topic], self.topics[topic].count
+            lines.append(
+                f"topic {topic}: {count} of {of} messages are left out; the first: {first}"
+            )
+        return lines
 
     @property
     def state(self) -> Literal["whole", "partial"]:
         """Whether everything was read so far."""
         return "partial" if self.problems or self.unreadable else "whole"
 
-    def _with_hashes(self, topics: dict[str, TopicEntry]) -> dict[str, TopicEntry]:
-        """Topics with the hashes that metadata.yaml states, where the files state none."""
-        stated = stated_hashes(self.files.metadata)
-        return {
-            name: entry if entry.digest else replace(entry, digest=stated.get(name, ""))
-            for name, entry in topics.items()
-        }
+    def _join(self) -> dict[str, TopicEntry]:
+        """Topics of all files, with what only metadata.yaml says of their types."""
+        topics: dict[str, TopicEntry] = {}
+        for storage in self._storages:
+            for entry in storage.topics.values():
+                add_topic(topics, entry)
+        stated = stated_types(self.files.metadata)
+        for name, entry in topics.items():
+            kind, digest = stated.get(name, ("", ""))
+            same = kind == (entry.type or kind)
+            topics[name] = replace(
+                entry, type=entry.type or kind, digest=entry.digest or (digest if same else "")
+            )
+        twice = [name for name, entry in topics.items() if name.endswith(f" ({entry.type})")]
+        for name in twice:
+            topic = name.rsplit(" (", 1)[0]
+            kinds = f"{topics[topic].type} and {topics[name].type}"
+            self._notes.append(
+                problem(f"topic {topic}", "messages of one type", kinds, "they are kept apart")
+            )
+        return topics
 
     @property
     def distro(self) -> str:
@@ -135,19 +191,23 @@ class Bag:
         with path.open("rb") as packed, target.open("wb") as plain:
             whole = _unpack(packed, plain)
         if not whole:
-            self._notes.append(f"{path.name}: the compressed data end early")
+            self._notes.append(f"{path.name}: the compressed data are damaged or end early")
         return target
 
     # --- messages -------------------------------------------------------------------------------
 
     def raw(self, topics: Iterable[str]) -> Iterator[RawMessage]:
-        """Messages of some topics as bytes, in order of time; files one after the other."""
+        """Messages of some topics as bytes, in order of time over all files."""
         wanted = set(topics)
-        for storage in self._storages:
-            for message in storage.messages(wanted):
-                if message.data[:4] == _ZSTD_START:
+        started = [item for item in self._storages if item.start_ns is not None]
+        for message in merged(started, wanted):
+            if message.data[:4] == _ZSTD_START:
+                try:
                     message = message._replace(data=zstd().decompress(message.data))
-                yield message
+                except (zstd().ZstdError, EOFError, ValueError) as error:
+                    self._leave_out(message.topic, f"a compressed message that is damaged: {error}")
+                    continue
+            yield message
 
     def type_reader(self, topic: str) -> TypeReader | None:
         """Reader of a topic's messages; None where its type is not known (told in ``problems``)."""
@@ -184,48 +244,60 @@ class Bag:
         try:
             return reader.read(raw.data)
         except ContractError as error:
-            self.unreadable[raw.topic] += 1
-            line = f"topic {raw.topic}: {error}"
-            if self.unreadable[raw.topic] == 1:
-                self._notes.append(line)
+            self._leave_out(raw.topic, str(error))
             return None
+
+    def _leave_out(self, topic: str, line: str) -> None:
+        self.unreadable[topic] += 1
+        self._left_out.setdefault(topic, line)
+
+    def note(self, line: str) -> None:
+        """Add damage that was met elsewhere to ``problems``."""
+        self._notes.append(line)
+
+    def assume(self, topic: str, kind: str) -> None:
+        """Read a topic, of which the recorder stored no type, as messages of one."""
+        entry = self.topics[topic]
+        self._notes.append(
+            problem(
+                f"topic {topic}",
+                "its message type in the bag",
+                "none: the recorder had no definition of it",
+                f"read as {kind}, as the profile has it",
+            )
+        )
+        self.topics[topic] = replace(entry, type=kind)
+        self._types.pop(topic, None)
+
+
+def merged(storages: Iterable[Storage], topics: set[str]) -> Iterator[RawMessage]:
+    """Messages of several files by time; a file is opened when its first message is due."""
+    files = list(storages)
+    if len(files) == 1:
+        yield from (message for _, _, message in files[0].messages(topics))
+        return
+
+    def of(number: int, storage: Storage) -> Iterator[tuple[int, int, int, RawMessage | None]]:
+        yield storage.start_ns or 0, number, -1, None
+        for key, place, message in storage.messages(topics):
+            yield key, number, place, message
+
+    for _, _, _, message in heapq.merge(*(of(*item) for item in enumerate(files))):
+        if message is not None:
+            yield message
 
 
 def _unpack(packed: BinaryIO, plain: BinaryIO) -> bool:
     """Decompress zstd frames as far as they go; False when the last one has no end."""
     decompressor = zstd().ZstdDecompressor()
+    begun = False
     while data := packed.read(1 << 20):
         while data:
+            if decompressor.eof:
+                decompressor = zstd().ZstdDecompressor()
             try:
                 plain.write(decompressor.decompress(data))
             except zstd().ZstdError:
                 return False
-            data = decompressor.unused_data if decompressor.eof else b""
-            if decompressor.eof and data:
-                decompressor = zstd().ZstdDecompressor()
-    return bool(decompressor.eof)
-
-
-def _joined(storages: list[Storage]) -> dict[str, TopicEntry]:
-    topics: dict[str, TopicEntry] = {}
-    for storage in storages:
-        for name, entry in storage.topics.items():
-            known = topics.get(name)
-            if known is None:
-                topics[name] = entry
-            else:
-                better = known if known.definition else entry
-                topics[name] = replace(better, count=known.count + entry.count)
-    return topics
-
-
-def each_bag(paths: Iterable[Path], tell: Callable[[str], None]) -> Iterator[Bag]:
-    """Open bags one after the other; one that cannot be read at all is told and passed over."""
-    for path in paths:
-        try:
-            bag = Bag(path)
-        except ContractError as error:
-            tell(problem(path.name, "a readable bag", "; ".join(error.problems), "it is skipped"))
-            continue
-        with bag:
-            yield bag
+            begun, data = True, decompressor.unused_data if decompressor.eof else b""
+    return begun and bool(decompressor.eof)

@@ -18,6 +18,8 @@ from adamoe_ros.data.bag.cdr_layout import LayoutMemory
 from adamoe_ros.data.bag.entry import TopicEntry
 
 _DEFAULT = "jazzy"
+_LINE = re.compile(r"^ ?={3,}$")
+_SPACES = re.compile(r"[^\S\n]+")
 _CHAR = re.compile(r"\bchar\b")
 _NAME = re.compile(r"^[a-zA-Z]\w*(/[a-zA-Z]\w*){0,2}$")
 
@@ -93,17 +95,18 @@ def _store(entry: TopicEntry, distro: str, where: str) -> Any:
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
     base = distro_store(distro)
-    if not entry.definition:
+    definition = _clean(entry.definition)
+    if not definition:
         if entry.type in base.fielddefs:
             return base
         return _with_found(base, entry, where)
     try:
         if entry.idl:
             types = {}
-            for text in _idl_parts(entry.definition):
+            for text in _idl_parts(definition):
                 types.update(get_types_from_idl(text))
         else:
-            types = get_types_from_msg(entry.definition, entry.type)
+            types = get_types_from_msg(definition, entry.type)
     except Exception as error:
         line = " ".join(str(error).split())[:120]
         raise ContractError(
@@ -112,6 +115,13 @@ def _store(entry: TopicEntry, distro: str, where: str) -> Any:
     store = get_typestore(Stores.EMPTY)
     store.register({**_missing(types, base), **types})
     return store
+
+
+def _clean(definition: str) -> str:
+    """A definition with plain line ends and spaces, whatever the editor of its files left there."""
+    text = definition.removeprefix("\ufeff").replace("\0", "")
+    lines = [_SPACES.sub(" ", line).rstrip() for line in text.splitlines()]
+    return "\n".join("=" * 80 if _LINE.match(line) else line for line in lines if line)
 
 
 def _idl_parts(text: str) -> list[str]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes bags that a crash leaves readable: MCAP whose chunks are closed and flushed regularly.
 
-A chunk that is on disk is read by ``mcap_scan`` (and by ``mcap recover``) without the index that a
+A chunk that is on disk is read by ``mcap_file`` (and by ``mcap recover``) without the index that a
 regular end writes. Imports: rosbags, contract.
 """
 

@@ -3,40 +3,33 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.data.lerobot import dataset_metadata as metadata
 from adamoe_ros.data.lerobot import dataset_schema
+from adamoe_ros.data.lerobot.dataset_metadata import Feature
+from adamoe_ros.data.lerobot.dataset_rows import (
+    RowFinder,
+    Span,
+    read_rows,
+    row_batches,
+    scalars,
+)
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE
-from adamoe_ros.data.lerobot.video_frames import frames_from
+from adamoe_ros.data.lerobot.episode_entries import AGAIN, EpisodeEntry, EpisodeLists
+from adamoe_ros.data.lerobot.row_frames import RowFrames
 
 Picture = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class EpisodeEntry:
-    """One episode as the dataset lists it.
-
-    Attributes:
-        data: its parquet file. first: its first row there.
-        videos: feature -> (file, s at which it begins there).
-    """
-
-    index: int
-    length: int
-    tasks: tuple[str, ...]
-    data: Path
-    first: int
-    videos: Mapping[str, tuple[Path, float]]
+__all__ = ["Dataset", "EpisodeEntry"]
 
 
 class Dataset:
@@ -47,160 +40,294 @@ class Dataset:
 
     Attributes:
         info: content of info.json.
+        fps: rows per second.
+        features: columns.
         ours: content of meta/adamoe.json; empty for datasets of others.
         tasks: sentence of every task number.
         episodes: in order.
 
     Raises:
-        ContractError: not a dataset, another version, or files are missing; every problem.
+        ContractError: not a dataset, another version, files that are missing, or a list that
+            contradicts itself; every problem.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.info: dict[str, Any] = _json(folder / dataset_schema.INFO, "a LeRobot dataset")
-        self.version = str(self.info.get("codebase_version"))
-        if self.version not in dataset_schema.VERSIONS:
-            known = " or ".join(dataset_schema.VERSIONS)
-            raise ContractError(problem(str(folder), known, self.version, "convert it first"))
-        path = folder / dataset_schema.OURS
-        self.ours: dict[str, Any] = _json(path, "") if path.is_file() else {}
-        self.tasks = self._read_tasks()
-        self.episodes = self._read_episodes()
-        self._check_files()
+        path = folder / dataset_schema.INFO
+        self.info = metadata.read_json(path)
+        self.version = metadata.version_of(self.info, path)
+        self.fps = metadata.rate_of(self.info, path)
+        self.features = metadata.features_of(self.info, path)
+        ours = folder / dataset_schema.OURS
+        self.ours: dict[str, Any] = metadata.read_json(ours) if ours.is_file() else {}
+        self.tasks = metadata.read_tasks(folder)
+        records = metadata.read_episode_records(folder, self.version)
+        lists = EpisodeLists(folder, self.info, self.version, self.fps)
+        if records:
+            self._complete_features(lists.data_file(records[0]))
+        self.episodes = lists.entries(records, self.features)
+        self._by_data: dict[Path, list[tuple[int, int]]] = {}
+        for entry in self.episodes:
+            self._by_data.setdefault(entry.data, []).append((entry.index, entry.length))
+        self._rows = RowFinder()
+        self._frames = RowFrames(self.episodes, self.fps)
+
+    # --- columns --------------------------------------------------------------------------------
 
     @property
-    def fps(self) -> int:
-        """Frames per second."""
-        return int(self.info["fps"])
-
-    @property
-    def features(self) -> dict[str, dict[str, Any]]:
-        """Columns."""
-        return dict(self.info["features"])
+    def robot(self) -> str:
+        """Name of the robot; empty: not named."""
+        return str(self.info.get("robot_type") or "")
 
     @property
     def cameras(self) -> dict[str, str]:
-        """Slot -> feature."""
-        found = {}
-        for key, feature in self.features.items():
-            if feature["dtype"] in ("video", "image"):
-                found[key.removeprefix(dataset_schema.IMAGES)] = key
-        return found
+        """Slot -> feature of every RGB camera."""
+        return self._cameras(depth=False)
+
+    @property
+    def depth_cameras(self) -> dict[str, str]:
+        """Slot -> feature of pictures that are no RGB pictures."""
+        return self._cameras(depth=True)
+
+    def _cameras(self, depth: bool) -> dict[str, str]:
+        return {
+            key.removeprefix(dataset_schema.IMAGES): key
+            for key, feature in self.features.items()
+            if feature.camera and feature.depth == depth
+        }
 
     def names(self, key: str) -> list[str]:
-        """Names of a vector's columns; LeRobot allows a list or a mapping with one list."""
-        names = self.features[key].get("names") or []
-        if isinstance(names, dict):
-            names = next(iter(names.values()), [])
-        if names and isinstance(names[0], list):
-            names = names[0]
-        return [str(name) for name in names]
+        """Names of a vector's values; [] where the dataset names none."""
+        return list(self.features[key].names)
 
-    # --- lists ----------------------------------------------------------------------------------
+    def width(self, key: str) -> int:
+        """Values of a vector."""
+        feature = self.features[key]
+        return int(np.prod(feature.shape)) if feature.shape else len(feature.names)
 
-    def _read_tasks(self) -> dict[int, str]:
-        path = self.folder / dataset_schema.TASKS[self.version]
-        if self.version == "v2.1":
-            return {row["task_index"]: row["task"] for row in _lines(path)}
-        table = _table(path)
-        name = next(item for item in table.column_names if item != "task_index")
-        numbers = table.column("task_index").to_pylist()
-        return dict(zip(numbers, table.column(name).to_pylist(), strict=True))
-
-    def _read_episodes(self) -> list[EpisodeEntry]:
-        if self.version == "v2.1":
-            rows = _lines(self.folder / dataset_schema.EPISODES["v2.1"])
-        else:
-            rows = []
-            for path in sorted((self.folder / "meta/episodes").glob("*/*.parquet")):
-                table = _table(path)
-                plain = [name for name in table.column_names if not name.startswith("stats/")]
-                rows += table.select(plain).to_pylist()
-        starts: dict[Path, int] = {}
-        entries = []
-        for row in sorted(rows, key=lambda item: int(item["episode_index"])):
-            data = self.folder / self._path("data_path", row, "data")
-            first = starts.get(data, 0)
-            starts[data] = first + int(row["length"])
-            entries.append(
-                EpisodeEntry(
-                    int(row["episode_index"]),
-                    int(row["length"]),
-                    tuple(row["tasks"]),
-                    data,
-                    first,
-                    self._videos(row),
+    def _complete_features(self, path: Path) -> None:
+        """What info.json does not say of a column, by the data files."""
+        unsaid = {
+            key: feature
+            for key, feature in self.features.items()
+            if not feature.dtype or not (feature.shape or feature.names or feature.camera)
+        }
+        if not unsaid:
+            return
+        schema = metadata.open_table(path).schema_arrow if path.is_file() else pa.schema([])
+        for key, feature in unsaid.items():
+            kind = schema.field(key).type if key in schema.names else None
+            dtype = feature.dtype or _dtype(kind, feature)
+            shape = feature.shape
+            if not shape and kind is not None and pa.types.is_fixed_size_list(kind):
+                shape = (kind.list_size,)
+            elif not shape and kind is not None and pa.types.is_list(kind):
+                head = read_rows(path, key, 0, 1)
+                shape = (len(head[0].as_py() or []),) if len(head) else ()
+            if not dtype:
+                where, do = (
+                    f"{self.folder / dataset_schema.INFO}: features: {key}",
+                    "write it there",
                 )
-            )
-        return entries
+                raise ContractError(problem(where, "a dtype", "none", do))
+            self.features[key] = replace(feature, dtype=dtype, shape=shape)
 
-    def _videos(self, row: Mapping[str, Any]) -> dict[str, tuple[Path, float]]:
-        found = {}
-        for key, feature in self.features.items():
-            if feature["dtype"] == "video":
-                path = self.folder / self._path("video_path", row, f"videos/{key}", key)
-                found[key] = path, float(row.get(f"videos/{key}/from_timestamp") or 0.0)
-        return found
+    # --- rows -----------------------------------------------------------------------------------
 
-    def _path(self, template: str, row: Mapping[str, Any], before: str, key: str = "") -> str:
-        number = int(row["episode_index"])
-        return str(self.info[template]).format(
-            episode_chunk=number // int(self.info.get("chunks_size", dataset_schema.CHUNK)),
-            episode_index=number,
-            chunk_index=row.get(f"{before}/chunk_index"),
-            file_index=row.get(f"{before}/file_index"),
-            video_key=key,
-        )
+    def rows(self, entry: EpisodeEntry) -> Span:
+        """The rows of an episode in its data file.
 
-    def _check_files(self) -> None:
+        Raises:
+            ContractError: they contradict the list of episodes.
+        """
+        if not entry.length:
+            return Span(0, 0, entry.index_from)
+        span = self.spans(entry.data).get(entry.index, Span(0, 0, None))
+        where = f"{entry.data}: episode {entry.index}"
+        if span.wrong:
+            raise ContractError(span.wrong)
+        if span.count != entry.length:
+            expected, got = f"{entry.length} rows, as the list of episodes has it", span.count
+            raise ContractError(problem(where, expected, got, AGAIN))
+        if None not in (entry.index_from, span.index) and entry.index_from != span.index:
+            expected = f"{entry.index_from}, the list's dataset_from_index"
+            raise ContractError(problem(f"{where}: index", expected, span.index, AGAIN))
+        return span
+
+    def spans(self, path: Path) -> dict[int, Span]:
+        """Episode -> its rows in a data file, listed or not."""
+        return self._rows.spans(path, self._by_data.get(path, []))
+
+    def times(self, entry: EpisodeEntry) -> NDArray[np.float64]:
+        """(N,) s of every row since the episode's begin.
+
+        Raises:
+            ContractError: they are not those of the dataset's rate.
+        """
+        grid = np.arange(entry.length) / self.fps
+        where = f"{entry.data}: episode {entry.index}: timestamp"
+        if not entry.length or "timestamp" not in self._columns_of(entry.data):
+            return grid
+        span = self.rows(entry)
+        column = read_rows(entry.data, "timestamp", span.first, span.count)
+        if column.null_count == len(column):
+            return grid
+        try:
+            times = np.asarray(scalars(column), np.float64)
+        except (ValueError, TypeError) as error:
+            raise ContractError(problem(where, "numbers", column.type, AGAIN)) from error
+        wrong = ~(np.abs(times - grid) <= 0.5 / self.fps)  # NaN, too
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            expected = f"{grid[row]:.3f} s in row {row}, at {self.fps:g} Hz"
+            got = f"{times[row]:.3f} s"
+            do = "correct fps in meta/info.json, or cut the episode there"
+            raise ContractError(problem(where, expected, got, do))
+        return times
+
+    def _columns_of(self, path: Path) -> list[str]:
+        return list(metadata.open_table(path).schema_arrow.names)
+
+    def check(self, entry: EpisodeEntry, cameras: Sequence[str] | None = None) -> None:
+        """Whether rows, times, sentences and frames of an episode agree; nothing is decoded.
+
+        Args:
+            cameras: features; None: all, depth maps too.
+
+        Raises:
+            ContractError: they do not; every problem.
+        """
+        self.rows(entry)
+        times = self.times(entry)
+        self.sentences(entry)
         problems = Problems()
-        for entry in self.episodes:
-            for path in (entry.data, *(path for path, _ in entry.videos.values())):
-                if not path.is_file():
-                    where = f"{self.folder.name}: episode {entry.index}"
-                    name = str(path.relative_to(self.folder))
-                    problems.add(where, name, "no such file", "make the dataset again")
+        for key in entry.videos if cameras is None else cameras:
+            if key in entry.videos:
+                try:
+                    self._frames.numbers(entry, key, times)
+                except ContractError as error:
+                    problems.extend(error.problems)
         problems.raise_if_any()
 
     # --- content --------------------------------------------------------------------------------
 
     def column(self, entry: EpisodeEntry, key: str) -> NDArray[Any]:
-        """One column of an episode: (N,) or (N, D)."""
-        table = _table(entry.data, [key]).slice(entry.first, entry.length)
-        return np.array(table.column(key).to_pylist())
+        """One column of an episode: (N,) or (N, D); NaN where a number is missing.
+
+        Raises:
+            ContractError: no such column, or rows that are not of one width.
+        """
+        span = self.rows(entry)
+        array = read_rows(entry.data, key, span.first, span.count)
+        where = f"{entry.data}: episode {entry.index}: {key}"
+        kind = array.type
+        if not len(array):
+            return np.zeros((0, self.width(key)) if key in (STATE, ACTION, STAMPS) else 0)
+        if not _is_list(kind):
+            plain = np.asarray(array.to_numpy(zero_copy_only=False))
+            if plain.dtype == object:
+                raise ContractError(problem(where, "rows of numbers", str(kind), AGAIN))
+            return plain[:, None] if key in (STATE, ACTION) else plain
+        widths = array.value_lengths().to_numpy(zero_copy_only=False)
+        usual = np.nanmax(widths) if array.null_count < len(array) else -1
+        odd = np.flatnonzero(~(widths == usual))
+        if len(odd):
+            row = int(odd[0])
+            got = f"{array[row].as_py()} in row {row}"[:120]
+            raise ContractError(problem(where, "rows of one width", got, AGAIN))
+        values = array.flatten()
+        if _is_list(values.type):  # a matrix in each row
+            rows = np.array(array.to_pylist(), np.float64).reshape(len(array), -1)
+        else:
+            rows = values.to_numpy(zero_copy_only=False).reshape(len(array), -1)
+        if rows.dtype == object:
+            got = str(values.type)
+            raise ContractError(problem(where, "rows of numbers", got, AGAIN))
+        if key in dataset_schema.DEFAULT_COLUMNS and rows.shape[1] == 1:
+            return np.asarray(rows[:, 0])
+        return np.asarray(rows)
 
     def sentences(self, entry: EpisodeEntry) -> list[str]:
-        """The instruction of every frame."""
-        return [self.tasks[int(number)] for number in self.column(entry, "task_index")]
+        """The instruction of every row; empty where its task has none.
 
-    def pictures(self, entry: EpisodeEntry, key: str) -> Iterator[Picture]:
-        """One camera of an episode, (H, W, 3) uint8 RGB each."""
+        Raises:
+            ContractError: a row's task is not in the list of tasks.
+        """
+        if not entry.length:
+            return []
+        where = f"{entry.data}: episode {entry.index}"
+        if "task_index" not in self._columns_of(entry.data):
+            numbers: NDArray[Any] = np.full(entry.length, np.nan)
+        else:
+            numbers = self.column(entry, "task_index").astype(np.float64)
+        alone = entry.tasks[0] if len(set(entry.tasks)) == 1 else None
+        if alone is None and not self.tasks and not entry.tasks:
+            expected, do = "a list of tasks", f"write meta/{dataset_schema.TASKS[self.version]}"
+            raise ContractError(problem(where, expected, "none", do))
+        found = []
+        for row, number in enumerate(numbers.tolist()):
+            sentence = alone if number != number or not self.tasks else self.tasks.get(int(number))
+            if sentence is None:
+                got = "none" if number != number else int(number)
+                known = ", ".join(map(str, sorted(self.tasks))) or "one"
+                expected = f"a task_index of {known}"
+                raise ContractError(problem(f"{where}: row {row}", expected, got, AGAIN))
+            found.append(sentence)
+        return found
+
+    # --- pictures -------------------------------------------------------------------------------
+
+    def pictures(
+        self, entry: EpisodeEntry, key: str, rows: NDArray[np.int64] | None = None
+    ) -> Iterator[Picture]:
+        """One camera of an episode, (H, W, 3) uint8 RGB each.
+
+        Args:
+            rows: of the episode, in ascending order; None: all.
+
+        Raises:
+            ContractError: a row without a picture of its own, or one that cannot be decoded.
+        """
+        wanted = np.arange(entry.length) if rows is None else rows
         if key in entry.videos:
-            yield from self._from_video(entry, key)
-            return
+            yield from self._frames.pictures(entry, key, self.times(entry), wanted)
+        else:
+            yield from self._from_cells(entry, key, wanted)
+
+    def _from_cells(
+        self, entry: EpisodeEntry, key: str, wanted: NDArray[np.int64]
+    ) -> Iterator[Picture]:
         from adamoe_ros.streams.encodings import opencv
 
-        cv2 = opencv()
-        table = _table(entry.data, [key]).slice(entry.first, entry.length)
-        for cell in table.column(key):
-            data = np.frombuffer(cell.as_py()["bytes"], np.uint8)
-            yield np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
+        cv2, span = opencv(), self.rows(entry)
+        chosen, row = set(wanted.tolist()), -1
+        for part in row_batches(entry.data, key, span.first, span.count):
+            for cell in part:
+                row += 1
+                if row not in chosen:
+                    continue
+                data = self._cell(cell.as_py())
+                picture = None
+                if data and not _is_depth_png(data):
+                    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                if picture is None:
+                    where = f"{entry.data}: episode {entry.index}: {key}: row {row}"
+                    got = "none" if not data else f"{len(data)} bytes that are none"
+                    if data and _is_depth_png(data):
+                        got = "a depth map of 16 bits"
+                    raise ContractError(problem(where, "an RGB picture", got, AGAIN))
+                yield np.ascontiguousarray(picture[:, :, ::-1])
 
-    def _from_video(self, entry: EpisodeEntry, key: str) -> Iterator[Picture]:
-        import av
+    def _cell(self, cell: Any) -> bytes | None:
+        """Bytes of a stored picture: in the table, or in a file that it names."""
+        if isinstance(cell, dict):
+            data, name = cell.get("bytes"), cell.get("path")
+            if data is None and name and (self.folder / str(name)).is_file():
+                data = (self.folder / str(name)).read_bytes()
+            return data
+        return cell if isinstance(cell, bytes) else None
 
-        path, start = entry.videos[key]
-        first, count = round(start * self.fps), 0
-        with av.open(str(path)) as container:
-            for frame in frames_from(container, first, self.fps):
-                if count == entry.length:
-                    return
-                count += 1
-                yield np.asarray(frame.to_ndarray(format="rgb24"))
-        if count < entry.length:
-            raise ContractError(
-                problem(path.name, f"{entry.length} pictures", count, "make the dataset again")
-            )
+    # --- everything -----------------------------------------------------------------------------
 
     def observations(self, entry: EpisodeEntry) -> Iterator[tuple[Observation, NDArray[Any]]]:
         """Every frame as observation and action, in the dataset's units."""
@@ -209,9 +336,9 @@ class Dataset:
         ours = STAMPS in self.features
         stamps = self.column(entry, STAMPS) if ours else None
         names = self.names(STAMPS)[2:] if ours else []
-        films = [self.pictures(entry, key) for key in self.cameras.values()]
+        videos = [self.pictures(entry, key) for key in self.cameras.values()]
         sentences = self.sentences(entry)
-        for number, pictures in enumerate(zip(*films, strict=True)):
+        for number, pictures in enumerate(zip(*videos, strict=True)):
             row = None if stamps is None else [int(value) for value in stamps[number]]
             yield (
                 Observation(
@@ -226,27 +353,23 @@ class Dataset:
             )
 
 
-def _json(path: Path, what: str) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ContractError(problem(str(path), what, "no file", "check the folder")) from error
-    except json.JSONDecodeError as error:
-        raise ContractError(problem(str(path), "JSON", str(error), "make it again")) from error
-    return dict(document)
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ContractError(problem(str(path), "a file", "none", "make it again")) from error
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+def _dtype(kind: pa.DataType | None, feature: Feature) -> str:
+    """Of a feature that does not say, by its column; without one it can only be a video."""
+    if kind is None:
+        return "video" if len(feature.shape) == 3 else ""
+    if pa.types.is_struct(kind) or pa.types.is_binary(kind):
+        return "image"
+    while _is_list(kind):
+        kind = kind.value_type
+    return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
 
 
-def _table(path: Path, columns: list[str] | None = None) -> Any:
-    try:
-        return pq.ParquetFile(path).read(columns)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        line = " ".join(str(error).split())[:120]
-        raise ContractError(problem(str(path), "a parquet file", line, "make it again")) from error
+def _is_depth_png(data: bytes) -> bool:
+    """A PNG of one channel of 16 bits (IHDR: depth, colour type)."""
+    return data[:4] == b"\x89PNG" and data[24:26] == b"\x10\x00"

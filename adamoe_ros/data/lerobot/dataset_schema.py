@@ -62,14 +62,14 @@ class Schema:
     Attributes:
         names: of the columns of state and action.
         cameras: in the model's order.
-        fps: frames per second, a whole number as the format wants it.
+        fps: frames per second.
         precision: of state and action.
         lossless: pictures as PNG in the data files, else as H.264 video.
     """
 
     names: tuple[str, ...]
     cameras: tuple[DatasetCamera, ...]
-    fps: int
+    fps: float
     precision: Literal["float32", "float64"] = "float32"
     lossless: bool = False
 
@@ -77,6 +77,11 @@ class Schema:
     def stamp_names(self) -> tuple[str, ...]:
         """Columns of ``stamps_ns``: the observation, its joint state, its pictures."""
         return ("observation", "state", *(camera.slot for camera in self.cameras))
+
+    @property
+    def written_fps(self) -> float | int:
+        """As info.json has it: a whole number where it is one, as other readers expect it."""
+        return int(self.fps) if float(self.fps).is_integer() else self.fps
 
     def features(self) -> dict[str, dict[str, Any]]:
         """``features`` of info.json."""
@@ -102,7 +107,7 @@ class Schema:
                 "video.codec": "h264",
                 "video.pix_fmt": "yuv420p",
                 "video.is_depth_map": False,
-                "video.fps": self.fps,
+                "video.fps": self.written_fps,
                 "video.channels": 3,
                 "has_audio": False,
             }
@@ -127,7 +132,7 @@ def info(schema: Schema, version: Version, robot: str, totals: Totals) -> dict[s
         "total_frames": totals.frames,
         "total_tasks": totals.tasks,
         "chunks_size": CHUNK,
-        "fps": schema.fps,
+        "fps": schema.written_fps,
         "splits": {"train": f"0:{totals.episodes}"},
         "data_path": DATA[version],
         "video_path": None if schema.lossless else VIDEO[version],

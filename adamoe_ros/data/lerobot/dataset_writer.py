@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from adamoe_ros.contract.files import new_folder
 from adamoe_ros.data.lerobot import dataset_schema
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE, Schema, Totals, Version
 from adamoe_ros.data.lerobot.episode_writer import FACTS, NUMBERS, read_statistics
@@ -199,17 +200,14 @@ def assemble(
         target: does not exist yet.
 
     Raises:
-        OSError: the disk refuses it; the target is not there then.
+        ContractError: the disk refuses it; the target is not there then.
     """
-    beside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    assembly = _Assembly(beside, schema, version)
-    for folder in staged:
-        assembly.add(folder)
-    totals = Totals(len(assembly.episodes), assembly.frames, len(assembly.tasks))
-    _write_meta(assembly, totals, facts)
-    os.replace(beside, target)
+    with new_folder(target) as beside:
+        assembly = _Assembly(beside, schema, version)
+        for folder in staged:
+            assembly.add(folder)
+        totals = Totals(len(assembly.episodes), assembly.frames, len(assembly.tasks))
+        _write_meta(assembly, totals, facts)
     return totals
 
 

@@ -114,8 +114,9 @@ class EpisodeWriter:
         state, action = (
             np.stack([getattr(row, name) for row in rows]) for name in ("state", "action")
         )
-        self._statistics[STATE].add(state)
-        self._statistics[ACTION].add(action)
+        stored = np.dtype(self._schema.precision)  # statistics are of what readers will find
+        self._statistics[STATE].add(state.astype(stored))
+        self._statistics[ACTION].add(action.astype(stored))
         columns = [
             _lists(state, pa.float64()),
             _lists(action, pa.float64()),

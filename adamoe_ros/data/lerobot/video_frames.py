@@ -1,43 +1,130 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames out of the middle of a film that many episodes share, without decoding what is before."""
+"""Frames of a video by their times, also out of the middle of a file that many episodes share.
+
+The times of all frames are read once a file, without decoding; a row's frame is the nearest one, within
+half a period of the video's own rate. Then nothing is decoded but what lies between the key frame
+before the first wanted frame and the last one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 
-def frames_from(container: Any, first: int, fps: float) -> Iterator[Any]:
-    """The frames of the first video stream from number ``first`` on, in the order they are shown.
+_SLACK = 0.02  # of a period: times are rounded to the video's ticks and to float32
 
-    Begins at the key frame before it. Where a film does not tell the times of its frames, or its
-    index leads past the frame, everything before is decoded and thrown away.
+
+@dataclass(frozen=True)
+class VideoTimes:
+    """When the frames of a video are shown.
+
+    Attributes:
+        pts: (N,) ticks, in order; of videos whose frames tell no time, their numbers.
+        seconds: (N,) the same in s.
+        period: s, between the frames of the video's own rate.
+        timeless: the frames tell no time.
+        pixels: pixel format, e.g. ``yuv420p``.
+    """
+
+    pts: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    period: float
+    timeless: bool
+    pixels: str
+
+    @property
+    def begin(self) -> float:
+        """s at which the first frame is shown."""
+        return float(self.seconds[0]) if len(self.seconds) else 0.0
+
+    def nearest(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(R,) number of the frame nearest to each time, s; -1 beyond half a period of any."""
+        if not len(self.seconds):
+            return np.full(len(times), -1)
+        after = np.searchsorted(self.seconds, times).clip(1, max(len(self.seconds) - 1, 1))
+        before, after = after - 1, np.minimum(after, len(self.seconds) - 1)
+        earlier = times - self.seconds[before] <= self.seconds[after] - times
+        chosen = np.where(earlier, before, after)
+        near = np.abs(self.seconds[chosen] - times) <= (0.5 + _SLACK) * self.period
+        return np.where(near, chosen, -1)
+
+
+def read_times(path: Path, fps: float) -> VideoTimes:
+    """Times of all frames of the first video stream; nothing is decoded.
+
+    Args:
+        fps: rate that is taken where neither the frames nor the file tell one, Hz.
+
+    Raises:
+        av.FFmpegError, IndexError: no video.
+    """
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        shown = [p.pts for p in container.demux(stream) if p.size and not p.is_discard]
+        tick, rate = stream.time_base, float(stream.average_rate or fps)
+        pixels = str(stream.pix_fmt or "")
+    timeless = any(pts is None for pts in shown)
+    if timeless:
+        pts = np.arange(len(shown), dtype=np.int64)
+        return VideoTimes(pts, np.asarray(pts / rate, np.float64), 1.0 / rate, timeless, pixels)
+    pts = np.sort(np.array(shown, np.int64))
+    times = np.asarray(pts * float(tick or 1 / rate), np.float64)
+    steps = np.diff(times)
+    period = float(np.median(steps)) if len(steps) and np.median(steps) > 0 else 1.0 / rate
+    return VideoTimes(pts, times, period, timeless, pixels)
+
+
+def frames_at(container: Any, times: VideoTimes, numbers: Sequence[int]) -> Iterator[Any]:
+    """The decoded frames with these numbers; ends early where the video cannot be decoded that far.
 
     Args:
         container: an open ``av`` container.
-        first: counted from 0.
-        fps: frames per second of the film.
+        times: of this video.
+        numbers: in ascending order; one may be there several times.
     """
+    if not len(numbers):
+        return
     stream = container.streams.video[0]
-    if first > 0:
-        container.seek(_begin(stream) + round(first / fps / stream.time_base), stream=stream)
-        frames = container.decode(stream)
-        head = next(frames, None)
-        place = None if head is None else _place(head, stream, fps)
-        if place is not None and place <= first:
-            yield from islice(chain([head], frames), first - place, None)
+    if times.timeless:
+        yield from _counted(container.decode(stream), numbers)
+        return
+    wanted = [int(times.pts[number]) for number in numbers]
+    frames = _from_key_frame(container, stream, wanted[0]) if numbers[0] > 0 else None
+    frames = container.decode(stream) if frames is None else frames
+    frame = next(frames, None)
+    for pts in wanted:
+        while frame is not None and frame.pts < pts:
+            frame = next(frames, None)
+        if frame is None or frame.pts != pts:
             return
-        container.seek(_begin(stream), stream=stream)
-    yield from islice(container.decode(stream), first, None)
+        yield frame
 
 
-def _begin(stream: Any) -> int:
-    return int(stream.start_time or 0)
+def _counted(frames: Iterator[Any], numbers: Sequence[int]) -> Iterator[Any]:
+    at, frame = -1, None
+    for number in numbers:
+        if number > at:
+            frame = next(islice(frames, number - at - 1, None), None)
+            at = number
+        if frame is None:
+            return
+        yield frame
 
 
-def _place(frame: Any, stream: Any, fps: float) -> int | None:
-    """Number of a frame by its time; None: it tells none."""
-    if frame.pts is None:
+def _from_key_frame(container: Any, stream: Any, pts: int) -> Iterator[Any] | None:
+    """Frames from the key frame before a time on; None: the file's index leads past it."""
+    container.seek(pts, stream=stream)
+    frames = container.decode(stream)
+    head = next(frames, None)
+    if head is None or head.pts is None or head.pts > pts:
+        container.seek(int(stream.start_time or 0), stream=stream)
         return None
-    return round(float((frame.pts - _begin(stream)) * stream.time_base) * fps)
+    return chain([head], frames)

@@ -82,7 +82,7 @@ class VideoWriter:
     def __init__(
         self,
         path: Path,
-        fps: int,
+        fps: float,
         size: tuple[int, int],
         crf: int,
         lost: Callable[[str], None],
@@ -153,15 +153,16 @@ class VideoWriter:
         import av
 
         cv2 = opencv()
-        fps, (height, width), crf = self._settings
+        rate, (height, width), crf = self._settings
+        fps = exact_rate(rate)
         with av.open(str(self.path), "w", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps))
+            stream = container.add_stream("libx264", rate=fps)
             stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
             stream.options = {"crf": str(crf), "preset": PRESET, "g": str(GOP), "threads": "1"}
             for picture in self._frames():
                 planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
                 frame = av.VideoFrame.from_numpy_buffer(planes, format="yuv420p")  # no copy
-                frame.pts, frame.time_base = self._count, Fraction(1, fps)
+                frame.pts, frame.time_base = self._count, 1 / fps
                 container.mux(stream.encode(frame))
                 self._sample(picture)
                 self._count += 1
@@ -198,7 +199,12 @@ def _probed(picture: Picture) -> Picture:
     return picture[::_PROBE_STRIDE, ::_PROBE_STRIDE]
 
 
-def measured_loss(path: Path, fps: int, originals: Mapping[int, Picture]) -> CodecLoss:
+def exact_rate(fps: float) -> Fraction:
+    """A rate as codecs take it: 29.97 is 2997/100, 30000/1001 stays itself."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+def measured_loss(path: Path, fps: float, originals: Mapping[int, Picture]) -> CodecLoss:
     """Difference of some of a file's pictures to what ``Probes`` kept of their originals."""
     differences: list[NDArray[Any]] = []
     for number, picture in _single_pictures(path, fps, sorted(originals)):
@@ -210,15 +216,18 @@ def measured_loss(path: Path, fps: int, originals: Mapping[int, Picture]) -> Cod
     return CodecLoss(float(values.mean()), float(np.quantile(values, 0.99)))
 
 
-def _single_pictures(path: Path, fps: int, numbers: Sequence[int]) -> Iterator[tuple[int, Picture]]:
+def _single_pictures(
+    path: Path, rate: float, numbers: Sequence[int]
+) -> Iterator[tuple[int, Picture]]:
     """Some pictures of a file; decodes from the key frame before each only."""
     import av
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        tick = stream.time_base or Fraction(1, fps)
+        fps = exact_rate(rate)
+        tick = stream.time_base or 1 / fps
         for number in numbers:
-            container.seek(round(Fraction(number, fps) / tick), stream=stream)
+            container.seek(round(number / fps / tick), stream=stream)
             for frame in container.decode(stream):
                 if round((frame.pts or 0) * tick * fps) == number:
                     yield number, np.asarray(frame.to_ndarray(format="rgb24"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One made-up policy and observation, and the stages of everything that can run them.
+"""One made-up policy and observation, and the stages of an engine that runs them.
 
 vision   pictures to tokens
 encode   vision, prompt and prefix, up to the keys and values that the flow reads
@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adamoe_ros.evaluation.bench.measure import Work
-from adamoe_ros.evaluation.bench.peer import Peer
+from adamoe_ros.evaluation.bench.timing import Work
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.model.initial import ROUTER_STD
+from adamoe_ros.model.layers import ROUTER_STD
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.eager import EagerEngine, Engine
-from adamoe_ros.policy.engines.ingest import host_pixels
 from adamoe_ros.policy.engines.packed import PackedEngine
 from adamoe_ros.policy.engines.shapes import exact_shape, frames_in_order, small_inputs
 from adamoe_ros.policy.processing import ModelInputs
+from adamoe_ros.policy.resizing import host_pixels
 
 
 def made_up_network(config: ModelConfig, dtype: torch.dtype, device: torch.device) -> AdaMoEPolicy:
@@ -93,7 +93,7 @@ def engine_stages(engine: Engine, problem: Problem) -> dict[str, Work]:
     """Stages of an engine that can be called one by one; of others, the whole."""
 
     def whole() -> object:
-        return engine.sample(problem.inputs, problem.noise, problem.steps)
+        return engine.sample(problem.inputs, problem.noise, SamplingOptions(problem.steps))
 
     if isinstance(engine, PackedEngine):
         return {**_packed_stages(engine, problem), "whole": whole}
@@ -127,13 +127,13 @@ def _eager_stages(engine: EagerEngine, problem: Problem) -> dict[str, Work]:
     mask = torch.from_numpy(inputs.image_mask)
     places = mask.flatten().nonzero().squeeze(1).to(device)
     ids = torch.from_numpy(inputs.token_ids).to(device)
-    said = torch.from_numpy(inputs.token_mask).to(device)
+    valid = torch.from_numpy(inputs.token_mask).to(device)
 
     def encode() -> object:
-        cache = network.encode_prefix(images, mask, ids, said, state)
+        cache = network.encode_prefix(images, mask, ids, valid, state)
         return network.encode_state(cache, state)
 
-    cache = network.encode_state(network.encode_prefix(images, mask, ids, said, state), state)
+    cache = network.encode_state(network.encode_prefix(images, mask, ids, valid, state), state)
     noise = problem.noise.to(device)
     time = torch.full((len(noise),), 0.9, device=device)
     slots = places % engine.config.num_views
@@ -142,26 +142,4 @@ def _eager_stages(engine: EagerEngine, problem: Problem) -> dict[str, Work]:
         "vision": lambda: network.vision(images.flatten(0, 1)[places], slots),
         "encode": encode,
         "step": lambda: network.velocity(cache, noise, time),
-    }
-
-
-def peer_stages(peer: Peer, problem: Problem, device: torch.device) -> dict[str, Work]:
-    """Stages of another implementation, fed with pixels that are on the device already."""
-    inputs = problem.inputs
-    frames = [[f for f in row if f is not None] for row in inputs.frames]
-    pixels = host_pixels(frames, peer.config.vision.image_size).to(device)
-    mask = torch.ones(pixels.shape[:2], dtype=torch.bool, device=device)
-    given = peer.arguments(
-        pixels,
-        mask,
-        torch.from_numpy(inputs.token_ids).to(device),
-        torch.from_numpy(inputs.token_mask).to(device),
-        torch.from_numpy(inputs.state).to(device),
-    )
-    seen, noise = peer.prefix(given, peer.vision(given)), problem.noise.to(device)
-    return {
-        "vision": lambda: peer.vision(given),
-        "encode": lambda: peer.prefix(given, peer.vision(given)),
-        "step": lambda: peer.step(given, seen, noise, 0.9),
-        "whole": lambda: peer.sample(given, noise, problem.steps),
     }

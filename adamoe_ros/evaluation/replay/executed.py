@@ -21,9 +21,11 @@ from adamoe_ros.contract.joint_map import state_to_command
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.settings import ControlSettings
+from adamoe_ros.streams.align import AlignSettings
 
 Vector = NDArray[np.float64]
-_JUMP_NS = 500_000_000  # of time going back: the recording begins anew
+_PAUSE_NS = 2_000_000_000  # of a recording that control does not live through
+_JUMP_NS = round(AlignSettings.jump_s * 1e9)  # of time going back: the recording begins anew
 _GENERATION = 1
 
 
@@ -47,7 +49,10 @@ class Execution:
         latency_s: float,
         keep: Callable[[int, Vector], None] | None = None,
     ) -> None:
-        self._core = ControlCore(profile, ControlSettings(strategy=strategy, start_ramp=True))
+        self._make_core = lambda: ControlCore(
+            profile, ControlSettings(strategy=strategy, start_ramp=True)
+        )
+        self._core = self._make_core()
         self._latency = round(latency_s * 1e9)
         self._keep = keep
         self._period = round(self._core.period_s * 1e9)
@@ -64,6 +69,10 @@ class Execution:
         """The whole recorded pose, driver's state units: time goes on, or begins here."""
         if self._next is not None and now_ns < self._next - _JUMP_NS:
             self._next = now_ns
+        if self._next is not None and now_ns > self._next + _PAUSE_NS:
+            self.advance(self._next + _PAUSE_NS)
+            self._waiting.clear()
+            self._core, self._next = self._make_core(), None  # as after a break
         if self._next is None:
             self._begin(now_ns, measured)
         self.advance(now_ns)

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.joint_map import command_names
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag.types import distro_store
 from adamoe_ros.data.bag.writer import BagWriter, type_store
-from adamoe_ros.evaluation.replay.predictor import Prediction, Predictor
+from adamoe_ros.evaluation.replay.schedule import Actor
 
 CHUNK, TRAJECTORY, JOINTS = (
     "adamoe_ros/msg/ActionChunk",
@@ -43,7 +44,7 @@ class PredictionBag:
 
     Args:
         profile: of the robot.
-        predictors: as in the replay.
+        policies: as in the replay.
         latency_s: after an observation's stamp at which its chunk stands in the bag.
         command_rate: Hz at which the commands are kept.
     """
@@ -51,29 +52,29 @@ class PredictionBag:
     def __init__(
         self,
         profile: RobotProfile,
-        predictors: list[Predictor],
+        policies: Mapping[str, Actor],
         latency_s: float,
         command_rate: float = 50.0,
     ) -> None:
         self._names = command_names(profile)
         self._ids = profile.joint_ids
-        self._predictors = predictors
+        self._dt_s = [actor.dt_s for actor in policies.values()]
         self._latency = round(latency_s * 1e9)
         self._period = round(1e9 / command_rate)
         self._entries: list[_Entry] = []
         self._last: dict[int, int] = {}
         self._ids_given: dict[int, int] = {}
         self._store, self._chunk_store = distro_store(""), type_store(CHUNK)
-        self._roots = [f"/prediction/{_plain(item.name)}" for item in predictors]
+        self._roots = [f"/prediction/{_plain(name)}" for name in policies]
 
-    def predicted(self, number: int, observation: Observation, prediction: Prediction) -> None:
+    def predicted(self, number: int, observation: Observation, made: Inference) -> None:
         """A chunk."""
-        root, dt_s = self._roots[number], self._predictors[number].dt_s
+        root, dt_s = self._roots[number], self._dt_s[number]
         self._ids_given[number] = self._ids_given.get(number, 0) + 1
         when = observation.stamp_ns + self._latency
-        chunk = self._chunk(observation, prediction, dt_s, self._ids_given[number])
+        chunk = self._chunk(observation, made, dt_s, self._ids_given[number])
         self._entries.append(_Entry(when, f"{root}/action_chunk", chunk))
-        path = self._trajectory(observation.stamp_ns, prediction.positions, dt_s)
+        path = self._trajectory(observation.stamp_ns, made.positions, dt_s)
         self._entries.append(_Entry(when, f"{root}/joint_trajectory", path))
 
     def commanded(self, number: int, time_ns: int, command: NDArray[np.float64]) -> None:
@@ -127,9 +128,7 @@ class PredictionBag:
         store = store or self._store
         return store.types["std_msgs/msg/Header"](self._time(stamp_ns, store), "")
 
-    def _chunk(
-        self, observation: Observation, prediction: Prediction, dt_s: float, number: int
-    ) -> bytes:
+    def _chunk(self, observation: Observation, made: Inference, dt_s: float, number: int) -> bytes:
         store = self._chunk_store
         stamps = observation.image_stamps_ns
         message = store.types[CHUNK](
@@ -139,14 +138,14 @@ class PredictionBag:
             instruction=observation.instruction,
             joint_names=list(self._ids),
             dt=dt_s,
-            rows=len(prediction.positions),
-            positions=np.ascontiguousarray(prediction.positions).ravel(),
-            committed_rows=0,
+            rows=len(made.positions),
+            positions=np.ascontiguousarray(made.positions).ravel(),
+            committed_rows=made.committed_rows,
             camera_slots=list(stamps),
             camera_stamps=[self._time(stamp, store) for stamp in stamps.values()],
             state_stamp=self._time(observation.state_stamp_ns, store),
             skew=observation.skew_s,
-            inference=float(prediction.stages.get("total", 0.0)),
+            inference=float(made.stages.get("total", 0.0)),
         )
         return bytes(store.serialize_cdr(message, CHUNK))
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.evaluation.report import svg
-from adamoe_ros.evaluation.report.html import card, figure, legend
+from adamoe_ros.data import svg
 
 Vector = NDArray[np.float64]
 _CHUNKS = 24  # of a bag
@@ -56,10 +56,12 @@ class ShownChunks:
         self.recorded += [*recorded[places], gap]
 
 
-def trajectories(shown: Sequence[tuple[str, ShownChunks]], names: Sequence[str]) -> str:
-    """A chart per joint; ``shown``: (policy, its chunks). Empty where no chunk was compared."""
+def trajectories(
+    shown: Sequence[tuple[str, ShownChunks]], names: Sequence[str]
+) -> dict[str, Any] | None:
+    """A chart per joint for the page; ``shown``: (policy, its chunks). None: no chunk was compared."""
     if not any(chunks.times for _, chunks in shown):
-        return ""
+        return None
     charts = []
     for joint, name in enumerate(names):
         first = shown[0][1]
@@ -68,14 +70,11 @@ def trajectories(shown: Sequence[tuple[str, ShownChunks]], names: Sequence[str])
         for tone, (policy, chunks) in enumerate(shown):
             rows = [row[joint] for row in chunks.predicted]
             lines.append(svg.Series(policy, chunks.times, rows, tone))
-        charts.append(
-            figure(name, svg.line_chart(lines, name=f"{name} over time", frame=_FRAME, least=0.02))
-        )
-    key = legend([(_RECORDED, "recorded"), *enumerate(policy for policy, _ in shown)])
+        chart = svg.line_chart(lines, name=f"{name} over time", frame=_FRAME, least=0.02)
+        charts.append((name, chart))
     last = np.nanmax([time for _, chunks in shown for time in chunks.times])
-    some = f" The first {last:.0f} s." if any(chunks.full for _, chunks in shown) else ""
-    note = (
-        '<p class="soft small">Chunks one after the other, each from where it was predicted, beside '
-        f"what was recorded: rad, grippers in the driver's unit, over s.{some}</p>"
-    )
-    return card(f'{note}{key}<div class="grid3">{"".join(charts)}</div>')
+    return {
+        "charts": charts,
+        "legend": [(_RECORDED, "recorded"), *enumerate(policy for policy, _ in shown)],
+        "some": f" The first {last:.0f} s." if any(chunks.full for _, chunks in shown) else "",
+    }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's report: recording -> figures -> one self-contained HTML page.
+"""Reports: figures -> charts and values -> one self-contained HTML page by a jinja2 template.
 
-``data.recording`` holds what was seen on the topics, ``summary`` the numbers, ``svg`` and ``html`` the
-drawing, ``sections_*`` one part of the page each, ``page`` puts them together. No ROS, no torch.
+``summary`` has a demo's figures (``results.json``), ``svg`` draws charts, ``rendering`` fills the
+templates; ``demo_page`` and ``evaluation_page`` say what is on their pages, ``usage_page`` the part
+about experts. ``sim_video`` renders episodes again from the simulator's states, ``video`` composes and
+encodes frames. Called by ``cli/`` and ``evaluation.results``; ``evaluation.replay`` has its own page.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's film: the scene, what the policy sees beside it, and a caption."""
+"""A simulated episode's frame: the scene, what the policy sees beside it, and a caption."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def compose(scene: Picture, views: Mapping[str, Picture], caption: Caption) -> Picture:
-    """One frame of the film.
+    """One frame of the video.
 
     Args:
         scene: (720, 960, 3) uint8 RGB.

@@ -83,11 +83,11 @@ def _information(record: RoutingRecord, exchanges: int) -> dict[str, list[Inform
             information(whole[:, layer], record.task[first], exchanges=exchanges)
             for layer in range(layers)
         ]
-    told = record.phase != UNKNOWN
-    if len(set(record.phase[told].tolist())) > 1:  # an inference is one, within its episode
-        rows = record.counts[told].sum(1)
+    known = record.phase != UNKNOWN
+    if len(set(record.phase[known].tolist())) > 1:  # an inference is one, within its episode
+        rows = record.counts[known].sum(1)
         out["phase"] = [
-            information(rows[:, layer], record.phase[told], episodes[told], exchanges)
+            information(rows[:, layer], record.phase[known], episodes[known], exchanges)
             for layer in range(layers)
         ]
     steps = record.counts.shape[1]

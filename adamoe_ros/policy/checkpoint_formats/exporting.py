@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from adamoe_ros.contract.errors import Problems
+from adamoe_ros.contract.files import new_folder
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.weights import is_finite, parameter_shapes
 from adamoe_ros.policy.checkpoint import WEIGHTS, Checkpoint, read_checkpoint
@@ -24,6 +25,12 @@ from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
     unwatched,
 )
 from adamoe_ros.policy.checkpoint_formats.importing import narrowed
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import (
+    EMBED,
+    EXPERT_HEAD,
+    LM_HEAD,
+    torch_rules,
+)
 from adamoe_ros.policy.checkpoint_formats.rules import (
     Rule,
     Sizes,
@@ -31,16 +38,8 @@ from adamoe_ros.policy.checkpoint_formats.rules import (
     expanded,
     wanted_shape,
 )
-from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
-from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor
-from adamoe_ros.policy.checkpoint_formats.torch_names import (
-    EMBED,
-    EXPERT_HEAD,
-    LM_HEAD,
-    torch_rules,
-)
-from adamoe_ros.policy.new_folder import new_folder
-from adamoe_ros.policy.tensor_writer import TensorSpec, write_tensors
+from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor, open_safetensors
+from adamoe_ros.policy.tensor_file import TensorSpec, write_tensors
 
 Files = Callable[[Checkpoint, torch.dtype], Mapping[str, bytes]]
 
@@ -70,6 +69,10 @@ def export_checkpoint(
     for name in sorted(wanted.keys() ^ tensors.keys()):
         expected, got = ("a tensor", "none") if name in wanted else ("no such tensor", "one")
         problems.add(f"{folder / WEIGHTS}: {name}", expected, got, "take a whole checkpoint")
+    shapes = {name: tuple(tensors[name].shape) for name in wanted.keys() & tensors.keys()}
+    for name in sorted(n for n in shapes if shapes[n] != tuple(wanted[n]))[:10]:
+        expected = f"{tuple(wanted[name])} as in config.json"
+        problems.add(f"{folder / WEIGHTS}: {name}", expected, shapes[name], "copy it again")
     if format == "lerobot":
         lerobot_files.check(checkpoint, problems)
     problems.raise_if_any()

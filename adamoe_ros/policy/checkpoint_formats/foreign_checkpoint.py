@@ -50,6 +50,7 @@ class ForeignCheckpoint:
         variant: of the mixture, ``dense`` without one.
         metadata: what the source says.
         spelled: rule's name -> name in the file, where they differ.
+        notes: lines for a person on how it was read.
     """
 
     where: str
@@ -60,6 +61,7 @@ class ForeignCheckpoint:
     variant: Variant
     metadata: CheckpointMetadata
     spelled: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     def place(self, name: str) -> str:
         """A tensor, for a person."""
@@ -69,17 +71,14 @@ class ForeignCheckpoint:
         """Unexpected, missing, misshaped tensors and those that are no floating-point numbers."""
         rules = expanded(self.rules, self.sizes)
         known = {rule.source for rule in rules}
-        for name in sorted(self.tensors.keys() - known - self.unused):
-            problems.add(
-                self.place(name), "no such tensor", _described(self.tensors[name]), _ADVICE
-            )
+        unknown = sorted(self.tensors.keys() - known - self.unused)
+        missing = [rule.source for rule in rules if rule.source not in self.tensors]
+        self._name_strangers(unknown, missing, problems)
         for rule in rules:
             tensor = self.tensors.get(rule.source)
             if tensor is None:
-                problems.add(
-                    self.place(rule.source), "a tensor", "none", "the source is incomplete"
-                )
-            elif tensor.dtype not in FLOATS:
+                continue
+            if tensor.dtype not in FLOATS:
                 got = str(tensor.dtype).removeprefix("torch.")
                 expected = "float32, float16 or bfloat16"
                 problems.add(self.place(rule.source), expected, got, "convert it in its own code")
@@ -87,6 +86,26 @@ class ForeignCheckpoint:
                 wanted = ", ".join(str(size or "?") for size in wanted_shape(rule, self.sizes))
                 do = "is it another tensor, or of another model?"
                 problems.add(self.place(rule.source), f"({wanted})", tensor.shape, do)
+
+    def _name_strangers(self, unknown: list[str], missing: list[str], problems: Problems) -> None:
+        """Unknown and missing tensors; many have one cause, which is said once."""
+        many = len(unknown) + len(missing) > _MANY
+        if many:
+            spelled = [self.spelled.get(name, name) for name in unknown]
+            total = f"{len(unknown)} of {len(self.tensors)} tensors unknown, {len(missing)} missing"
+            problems.add(
+                self.where, "pi0's tensors", f"{total}{_likeness(spelled)}", _cause(spelled)
+            )
+        shown = unknown[: _SHOWN if many else None]
+        for name in shown:
+            got = _described(self.tensors[name])
+            problems.add(self.place(name), "no such tensor", got, _ADVICE)
+        room = _SHOWN - len(shown) if many else None
+        for name in missing[:room]:
+            problems.add(self.place(name), "a tensor", "none", "the source is incomplete")
+        left = len(unknown) + len(missing) - len(shown) - len(missing[:room])
+        if left:
+            problems.lines.append(f"{self.where}: and {left} more")
 
     def check_values(self, problems: Problems, advance: Advance) -> None:
         """NaN, infinity and damage of every tensor that can be read."""
@@ -106,6 +125,30 @@ class ForeignCheckpoint:
         """Rules and their tensors after ``check`` found nothing."""
         for rule in expanded(self.rules, self.sizes):
             yield rule, self.tensors[rule.source]
+
+
+_MANY, _SHOWN = 12, 10  # tensors from which on a common cause is sought; lines of them shown then
+
+
+def _likeness(names: list[str]) -> str:
+    """What unknown names have in common, for a person."""
+    if not names:
+        return ""
+    first, last = min(names), max(names)  # what these two share all of them share
+    same = [a == b for a, b in zip(first, last, strict=False)]
+    before = first[: same.index(False) if False in same else len(same)]
+    before = before[: max(before.rfind("."), before.rfind("/")) + 1]
+    said = f", all of them named {before}..." if before and len(names) > 1 else ""
+    if any("/" in name for name in names):
+        return f"{said} (as JAX code names them)"
+    return f"{said} (as PyTorch code names them)" if any("." in name for name in names) else said
+
+
+def _cause(names: list[str]) -> str:
+    """What to do about many unknown tensors."""
+    if any("lora_" in name.lower() for name in names):
+        return "an unmerged LoRA: merge it into the weights (merge_and_unload) and save them again"
+    return "is it another --from, an older spelling, or another model? Save it by its own code"
 
 
 _ADVICE = "is it another format, or a LoRA or pi0.5 checkpoint?"

@@ -37,7 +37,7 @@ from adamoe_ros.policy.checkpoint_formats.rules import Rule, pieces, targets
 from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor
 from adamoe_ros.policy.normalise import Normalization, NormStats, load_norm_stats
 from adamoe_ros.policy.prompt import load_tokenizer
-from adamoe_ros.policy.tensor_writer import TensorSpec
+from adamoe_ros.policy.tensor_file import TensorSpec
 
 _BLOCK = 1 << 22  # values
 
@@ -133,11 +133,9 @@ def _statistics(
     """Statistics of the source or the option, without padding, checked."""
     metadata = foreign.metadata
     if settings.statistics is not None:
-        try:
-            read = load_norm_stats(settings.statistics)
-            metadata.set(f"--statistics {settings.statistics.name}", statistics=read)
-        except ContractError as error:
-            problems.extend(error.problems)
+        file = settings.statistics
+        read = problems.collect(lambda: load_norm_stats(file))
+        metadata.set(f"--statistics {file.name}", statistics=read)
     stats: NormStats | None = metadata["statistics"]
     if stats is None:
         return None
@@ -160,10 +158,8 @@ def _tokenizer(
     path: Path | None = metadata["tokenizer"]
     if path is None:
         return {}
-    try:
-        tokenizer = load_tokenizer(path)
-    except ContractError as error:
-        problems.extend(error.problems)
+    tokenizer = problems.collect(lambda: load_tokenizer(path))
+    if tokenizer is None:
         return {}
     if vocab is not None and tokenizer.size > vocab + 1:  # PaliGemma's has <image> on top
         do = "take the checkpoint's own tokenizer"

@@ -19,8 +19,8 @@ from adamoe_ros.policy.checkpoint_formats.metadata_files import (
     read_json,
     read_tokenizer,
 )
-from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
-from adamoe_ros.policy.checkpoint_formats.torch_names import open_torch
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import open_torch
+from adamoe_ros.policy.checkpoint_formats.sources import open_safetensors
 from adamoe_ros.policy.normalise import FeatureStats, NormStats
 
 CAMERAS, STATE, ACTION = "observation.images.", "observation.state", "action"
@@ -148,7 +148,7 @@ def _vector(source: Path, step: dict[str, Any], feature: str) -> FeatureStats | 
     """Statistics of one feature from the step's state file; None without any."""
     if not step.get("state_file"):
         return None
-    tensors = open_safetensors(source / step["state_file"])
+    tensors = open_safetensors(source / str(step["state_file"]))
     values = {
         name: tuple(tensors[f"{feature}.{name}"].read().double().flatten().tolist())
         for name in _STATISTICS

@@ -22,10 +22,14 @@ import torch
 from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.policy.checkpoint_formats.npz_source import DTYPES
 from adamoe_ros.policy.checkpoint_formats.ocdbt_index import Place, ocdbt_places
-from adamoe_ros.policy.checkpoint_formats.safetensors_source import fill
-from adamoe_ros.policy.checkpoint_formats.sources import SourceTensor, damaged, first_line
+from adamoe_ros.policy.checkpoint_formats.sources import (
+    DTYPES,
+    SourceTensor,
+    damaged,
+    fill,
+    first_line,
+)
 
 _DTYPES = {**DTYPES, "bfloat16": torch.bfloat16}
 _MANIFEST = "manifest.ocdbt"

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adamoe_ros.policy.checkpoint_formats import (
-    adamoe_jax,
     lerobot,
     openpi_jax,
     openpi_torch,
@@ -16,8 +15,8 @@ from adamoe_ros.policy.checkpoint_formats import (
 from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
 
 IMPORTS: dict[str, Callable[[Path, str | None], ForeignCheckpoint]] = {
-    "openpi-jax": openpi_jax.open_source,
-    "adamoe-jax": adamoe_jax.open_source,
+    "openpi-jax": openpi_jax.open_pi0,
+    "adamoe-jax": openpi_jax.open_adamoe,
     "openpi-torch": openpi_torch.open_source,
     "lerobot": lerobot.open_source,
     "transformers": transformers_pi0.open_source,

@@ -19,8 +19,8 @@ from adamoe_ros.policy.checkpoint_formats.metadata_files import (
     read_json,
     read_tokenizer,
 )
-from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
-from adamoe_ros.policy.checkpoint_formats.torch_names import open_torch
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import open_torch
+from adamoe_ros.policy.checkpoint_formats.sources import open_safetensors
 
 _GEMMA = {
     "hidden_act": "gelu_pytorch_tanh",

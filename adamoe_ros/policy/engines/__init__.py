@@ -5,6 +5,13 @@ eager      the definition: one operation after another, everywhere
 packed     CPU: prepacked weights, sparse experts
 captured   CUDA: static buffers, captured graphs
 auto       packed on a CPU, captured on CUDA
+
+``runtime`` makes one by ``make_engine``. Packed and captured run the same programs:
+prefix_program (images by image_encoder, prompt), then flow_program, both of transformer_blocks with
+attention, feed_forward and routing. ``weight_forms`` chooses the form of each weight (linears,
+feed_forward, triton_moe); captured_shape and cuda_graphs hold a shape's buffers and graphs; shapes
+says which shape a batch runs in, memory_budget whether there is room, engine_settings what a user
+may choose.
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.model.conditioning import FREE, SamplingOptions
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.model.flow import Guidance, KnownRows
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.captured_shape import CapturedShape
+from adamoe_ros.policy.engines.cuda_graphs import StageTimer
 from adamoe_ros.policy.engines.eager import EngineResult
 from adamoe_ros.policy.engines.engine_settings import EngineSettings, refuse_gradients
 from adamoe_ros.policy.engines.flow_program import FlowProgram
-from adamoe_ros.policy.engines.ingest import DeviceResizer, shrink_on_host
 from adamoe_ros.policy.engines.memory_budget import (
     check_fits,
     free_bytes,
@@ -40,11 +40,10 @@ from adamoe_ros.policy.engines.shapes import (
     next_shape,
     small_inputs,
 )
-from adamoe_ros.policy.engines.timing import StageTimer
 from adamoe_ros.policy.engines.transformer_block import block_runner
 from adamoe_ros.policy.engines.weight_forms import WeightForms
-from adamoe_ros.policy.guidance import ChunkGuidance
 from adamoe_ros.policy.processing import ModelInputs
+from adamoe_ros.policy.resizing import DeviceResizer, shrink_on_host
 
 STAGES = ("upload", "images", "prefix", "flow", "download")
 
@@ -63,7 +62,7 @@ class Launched:
 
 
 class CapturedEngine:
-    """See ``policy.engine.Engine``.
+    """See ``eager.Engine``.
 
     Args:
         network: in eval mode, on its device; taken over where the settings say so.
@@ -80,7 +79,7 @@ class CapturedEngine:
         self.settings = settings
         settings.check(self.config, self.device.type)
         self.steps = settings.steps or self.config.flow_steps
-        shapes = captured_shapes(settings, self.config)
+        shapes = settings.captured_shapes(self.config)
         self._check_memory(network, shapes)
         cuda = self.device.type == "cuda"
         form = settings.static_mixture(self.device)
@@ -118,10 +117,7 @@ class CapturedEngine:
         self,
         inputs: ModelInputs,
         noise: Tensor,
-        steps: int | None = None,
-        known: KnownRows | None = None,
-        guidance: Guidance | None = None,
-        trace: bool = False,
+        options: SamplingOptions = FREE,
     ) -> EngineResult:
         """See ``Engine``.
 
@@ -129,31 +125,25 @@ class CapturedEngine:
             ContractError: no captured shape holds the batch, other flow steps than captured, or
                 guidance that is not of identity Jacobian.
         """
-        launched = self.launch(inputs, noise, steps, known, guidance)
-        return self.finish(launched, trace)
+        return self.finish(self.launch(inputs, noise, options), options.trace)
 
     @torch.inference_mode()
     def launch(
-        self,
-        inputs: ModelInputs,
-        noise: Tensor,
-        steps: int | None = None,
-        known: KnownRows | None = None,
-        guidance: Guidance | None = None,
+        self, inputs: ModelInputs, noise: Tensor, options: SamplingOptions = FREE
     ) -> Launched:
         """Start an inference without waiting for the device; one at a time (``finish``)."""
-        self._check(steps, guidance)
+        self._check(options)
         shape = next_shape(exact_shape(inputs), self._shapes)
         program = self._shapes[shape]
         small = small_inputs(inputs, shape, self.config)
-        program.fill(small, noise, known, guidance)
+        program.fill(small, noise, options)
         places, used = self._lay_frames(program, inputs, small)
-        steered = known is not None or guidance is not None
+        conditioned = options.frozen is not None or options.guidance is not None
         if self._stream is None:
-            self._run(program, places, used, steered)
+            self._run(program, places, used, conditioned)
         else:
             with torch.cuda.stream(self._stream):
-                self._run(program, places, used, steered)
+                self._run(program, places, used, conditioned)
                 assert self._done is not None
                 self._done.record()
         return Launched(program, len(inputs))
@@ -163,7 +153,7 @@ class CapturedEngine:
         program: CapturedShape,
         places: list[tuple[int, int, Tensor]],
         used: int,
-        steered: bool,
+        conditioned: bool,
     ) -> None:
         mark = self._timer.mark
         mark(0)
@@ -174,7 +164,7 @@ class CapturedEngine:
         mark(2)
         program.run_prefix()
         mark(3)
-        program.run_flow(steered)
+        program.run_flow(conditioned)
         mark(4)
         program.made.download()
         mark(5)
@@ -212,33 +202,16 @@ class CapturedEngine:
         program.given.host_tail.numpy()[at : at + size].reshape(shape)[:] = frame
         return program.given.device_tail[at : at + size].view(shape)
 
-    def _check(self, steps: int | None, guidance: Guidance | None) -> None:
-        if steps not in (None, self.steps):
-            raise ContractError(
-                problem("engine captured", f"{self.steps} flow steps", steps, "configure it so")
-            )
-        refuse_gradients(guidance, self.name)
-        if guidance is not None and not isinstance(guidance, ChunkGuidance):
-            got, do = type(guidance).__name__, "choose engine eager"
-            raise ContractError(problem("engine captured", "ChunkGuidance", got, do))
+    def _check(self, options: SamplingOptions) -> None:
+        if options.steps not in (None, self.steps):
+            expected, got = f"{self.steps} flow steps", options.steps
+            raise ContractError(problem("engine captured", expected, got, "configure it so"))
+        refuse_gradients(options, self.name)
 
     def peak_memory(self) -> int:
         """See ``Engine``; graphs' own memory included."""
         cuda = self.device.type == "cuda"
         return int(torch.cuda.max_memory_reserved(self.device)) if cuda else 0
-
-
-def captured_shapes(settings: EngineSettings, config: ModelConfig) -> list[Shape]:
-    """Every combination that graphs are captured for, smallest first."""
-    most = config.prompt_length
-    prompts = settings.prompts or tuple(sorted({max(1, -(-most // 2)), most}))
-    views = settings.views or tuple(range(1, config.num_views + 1))
-    return sorted(
-        Shape(batch, view, prompt)
-        for batch in settings.batches
-        for view in views
-        for prompt in prompts
-    )
 
 
 def _more_compiled_shapes(wanted: bool) -> AbstractContextManager[Any]:

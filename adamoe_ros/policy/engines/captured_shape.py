@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adamoe_ros.model.flow import Guidance, KnownRows
+from adamoe_ros.model.conditioning import ChunkGuidance, FrozenRows, SamplingOptions
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import Sample
-from adamoe_ros.policy.engines.arena import Arena, Field
-from adamoe_ros.policy.engines.flow_program import FlowProgram, Stage, Steering
-from adamoe_ros.policy.engines.graphs import Captured
+from adamoe_ros.policy.engines.cuda_graphs import Arena, Captured, Field
+from adamoe_ros.policy.engines.flow_program import FlowProgram, Stage
 from adamoe_ros.policy.engines.prefix_program import PrefixProgram
 from adamoe_ros.policy.engines.shapes import Shape, SmallInputs
-from adamoe_ros.policy.guidance import ChunkGuidance
 
 _FRAME_ROOM = 1920 * 1080 * 3  # bytes; larger frames are shrunk on the host
 
@@ -56,8 +55,10 @@ class CapturedShape:
         self.given.upload()
         self._graph_prefix = Captured(self._encode, device, pool)
         self._stage = self._graph_prefix()
-        self._graph_plain = Captured(lambda: self._sample(None), device, pool)
-        self._graph_steered = Captured(lambda: self._sample(self._steering()), device, pool)
+        free = SamplingOptions(steps)
+        self._graph_free = Captured(lambda: self._sample(free), device, pool)
+        conditioned = self._conditioned(free)
+        self._graph_conditioned = Captured(lambda: self._sample(conditioned), device, pool)
 
     def _given_fields(self) -> dict[str, Field]:
         config, (batch, views, prompt) = self.config, (
@@ -71,8 +72,8 @@ class CapturedShape:
             "slots": (whole, (batch, views)),
             "token_ids": (whole, (batch, prompt)),
             "valid": (torch.bool, (batch, self.shape.prefix_tokens(config))),
-            "known": (floats, rows),
-            "is_known": (floats, (*rows[:2], 1)),
+            "frozen": (floats, rows),
+            "is_frozen": (torch.bool, rows[:2]),
             "target": (floats, rows),
             "weights": (floats, (*rows[:2], 1)),
             "max_weight": (floats, ()),
@@ -94,35 +95,33 @@ class CapturedShape:
             fields["selected"] = (torch.int64, (*size, config.moe.top_k))
         return fields
 
-    def fill(
-        self,
-        small: SmallInputs,
-        noise: Tensor,
-        known: KnownRows | None,
-        guidance: Guidance | None,
-    ) -> None:
+    def fill(self, small: SmallInputs, noise: Tensor, options: SamplingOptions) -> None:
         """Write an inference's inputs, without pictures, into the upload."""
         host, batch = self.given.host, self.shape.batch
         for name in ("state", "slots", "token_ids", "valid"):
             host[name].copy_(torch.from_numpy(getattr(small, name)))
         host["noise"].copy_(padded(noise, batch))
-        host["is_known"].zero_()
+        host["is_frozen"].zero_()
         host["weights"].zero_()
-        if known is not None:
-            host["known"].copy_(padded(known.actions, batch))
-            host["is_known"].copy_(padded(known.mask.unsqueeze(-1), batch))
-        if isinstance(guidance, ChunkGuidance):
-            host["target"].copy_(padded(guidance.target, batch))
-            host["weights"].copy_(padded(guidance.weights, batch))
-            host["max_weight"].fill_(guidance.max_weight)
+        if options.frozen is not None:
+            host["frozen"].copy_(padded(options.frozen.actions, batch))
+            host["is_frozen"].copy_(padded(options.frozen.mask, batch))
+        if options.guidance is not None:
+            host["target"].copy_(padded(options.guidance.target, batch))
+            host["weights"].copy_(padded(options.guidance.weights, batch))
+            host["max_weight"].fill_(options.guidance.max_weight)
 
     def run_prefix(self) -> None:
         """Pictures, prompt and state."""
         self._stage = self._graph_prefix()
 
-    def run_flow(self, steered: bool) -> None:
-        """All flow steps, and the results into the download."""
-        (self._graph_steered if steered else self._graph_plain)()
+    def run_flow(self, conditioned: bool) -> None:
+        """All flow steps, and the results into the download.
+
+        Args:
+            conditioned: by the frozen rows and the guidance that were filled in.
+        """
+        (self._graph_conditioned if conditioned else self._graph_free)()
 
     def _encode(self) -> Stage:
         given, made = self.given.device, self.made.device
@@ -134,21 +133,21 @@ class CapturedShape:
             made["objects"].copy_(prefix.objects)
         return self._flow.begin(prefix, given["state"], self._buffers)
 
-    def _steering(self) -> Steering:
+    def _conditioned(self, free: SamplingOptions) -> SamplingOptions:
+        """Frozen rows and guidance that are read from the upload, neutral where not wanted."""
         given = self.given.device
-        return Steering(
-            given["known"], given["is_known"], given["target"], given["weights"],
-            given["max_weight"],
-        )  # fmt: skip
+        frozen = FrozenRows(given["frozen"], given["is_frozen"])
+        guidance = ChunkGuidance(given["target"], given["weights"], given["max_weight"])
+        return replace(free, frozen=frozen, guidance=guidance)
 
-    def _sample(self, steering: Steering | None) -> None:
+    def _sample(self, options: SamplingOptions) -> None:
         made = self.made.device
-        traces: list[list[Routing]] = []
+        routing: list[list[Routing]] = []
         noise = self.given.device["noise"]
-        made["actions"].copy_(self._flow.run(self._stage, noise, self._steps, steering, traces))
+        made["actions"].copy_(self._flow.run(self._stage, noise, options, routing))
         if "logits" in made:
             for name in ("logits", "probabilities", "scales", "selected"):
-                values = [getattr(layer, name) for step in traces for layer in step]
+                values = [getattr(layer, name) for step in routing for layer in step]
                 made[name].copy_(torch.stack(values).view_as(made[name]))
 
     def read(self, count: int, trace: bool) -> Sample:

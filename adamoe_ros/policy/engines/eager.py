@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from adamoe_ros.model.conditioning import FREE, SamplingOptions
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.model.flow import Guidance, KnownRows
 from adamoe_ros.model.policy_model import AdaMoEPolicy, Sample
 from adamoe_ros.policy.processing import ModelInputs
 from adamoe_ros.policy.resizing import planes, resize_with_pad, to_unit
@@ -51,16 +51,13 @@ class Engine(Protocol):
         self,
         inputs: ModelInputs,
         noise: Tensor,
-        steps: int | None = None,
-        known: KnownRows | None = None,
-        guidance: Guidance | None = None,
-        trace: bool = False,
+        options: SamplingOptions = FREE,
     ) -> EngineResult:
         """Sample a chunk for every observation.
 
         Args:
             noise: (B, H, A) float32 in host memory, unit normal.
-            steps, known, guidance, trace: see ``AdaMoEPolicy.sample``.
+            options: in host memory.
         """
 
     def peak_memory(self) -> int:
@@ -92,15 +89,12 @@ class EagerEngine:
         self.config = network.config
         self.device = network.embed.weight.device
 
-    @torch.no_grad()  # not inference_mode: a guidance may differentiate the network
+    @torch.no_grad()  # not inference_mode: guidance may differentiate the network
     def sample(
         self,
         inputs: ModelInputs,
         noise: Tensor,
-        steps: int | None = None,
-        known: KnownRows | None = None,
-        guidance: Guidance | None = None,
-        trace: bool = False,
+        options: SamplingOptions = FREE,
     ) -> EngineResult:
         """See ``Engine``."""
         clock = StageClock(self.device)
@@ -117,7 +111,7 @@ class EagerEngine:
         )
         cache = network.encode_state(cache, state)
         clock.mark("prefix")
-        sample = network.sample_from(cache, noise.to(self.device), steps, known, guidance, trace)
+        sample = network.sample_from(cache, noise.to(self.device), options.to(self.device))
         objects = None if sample.objects is None else sample.objects.cpu()
         sample = Sample(sample.actions.cpu(), objects, sample.routing)
         clock.mark("flow")

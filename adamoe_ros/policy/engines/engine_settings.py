@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.model.flow import Guidance
+from adamoe_ros.policy.engines.shapes import Shape
 from adamoe_ros.policy.engines.weight_forms import MixtureForm
-from adamoe_ros.policy.guidance import ChunkGuidance
 
 MixtureChoice = Literal["auto", "sparse", "wide", "grouped", "triton"]
 
@@ -70,6 +70,18 @@ class EngineSettings:
             return "triton"  # any other form would first write the weights out as bfloat16
         return MIXTURE_BY_ARCHITECTURE.get(torch.cuda.get_device_capability(device), UNMEASURED)
 
+    def captured_shapes(self, config: ModelConfig) -> list[Shape]:
+        """Every combination that graphs are captured for, smallest first."""
+        most = config.prompt_length
+        prompts = self.prompts or tuple(sorted({max(1, -(-most // 2)), most}))
+        views = self.views or tuple(range(1, config.num_views + 1))
+        return sorted(
+            Shape(batch, view, prompt)
+            for batch in self.batches
+            for view in views
+            for prompt in prompts
+        )
+
     def check(self, config: ModelConfig, device: str) -> None:
         """Refuse settings that cannot be carried out.
 
@@ -97,18 +109,18 @@ class EngineSettings:
         problems.raise_if_any()
 
 
-def refuse_gradients(guidance: Guidance | None, engine: str) -> None:
+def refuse_gradients(options: SamplingOptions, engine: str) -> None:
     """Refuse guidance that differentiates the network, which packed or captured weights cannot.
 
     Raises:
         ContractError: the guidance uses the exact Jacobian.
     """
-    if isinstance(guidance, ChunkGuidance) and guidance.jacobian != "identity":
+    if options.guidance is not None and options.guidance.jacobian != "identity":
         raise ContractError(
             problem(
                 f"engine {engine}",
                 "guidance with jacobian identity",
-                guidance.jacobian,
+                options.guidance.jacobian,
                 "choose engine eager, or jacobian identity",
             )
         )

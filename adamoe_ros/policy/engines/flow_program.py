@@ -10,20 +10,19 @@ Shapes: B batch, H rows, A action width, T action tokens, D width, S keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adamoe_ros.model.flow import time_embedding
+from adamoe_ros.model.conditioning import SamplingOptions
+from adamoe_ros.model.flow import euler_times, integrate_flow, time_embedding
 from adamoe_ros.model.gemma import GemmaLayer
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.engines.heads import Table
-from adamoe_ros.policy.engines.linears import PlainProduct
+from adamoe_ros.policy.engines.attention import Table
+from adamoe_ros.policy.engines.linears import PlainLinear
 from adamoe_ros.policy.engines.prefix_program import Buffers, Prefix, heads_of
 from adamoe_ros.policy.engines.transformer_block import (
     Block,
@@ -34,22 +33,6 @@ from adamoe_ros.policy.engines.transformer_block import (
     run_block,
 )
 from adamoe_ros.policy.engines.weight_forms import WeightForms
-from adamoe_ros.policy.guidance import guidance_weight
-
-
-class Steering(NamedTuple):
-    """What of a previous chunk goes in; all of fixed shape, neutral where not wanted."""
-
-    known: Tensor
-    """(B, H, A) rows that are given."""
-    is_known: Tensor
-    """(B, H, 1) float32, 1 where given."""
-    target: Tensor
-    """(B, H, A) rows to agree with."""
-    weights: Tensor
-    """(B, H, 1) how much each row has to; 0: not at all."""
-    max_weight: Tensor
-    """() clip of the guidance."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +72,14 @@ class FlowProgram:
         self.config = config = network.config
         self.dtype = network.dtype
         self.heads = heads = heads_of(network, forms)
-        self._project_state = PlainProduct(
+        self._project_state = PlainLinear(
             network.state_proj.weight.detach(), network.state_proj.bias.detach()
         )
         self._fold_action(network)
         rows = batch * config.action_tokens
-        self.mlp_out = forms.product([network.action_time_mlp_out], rows)
+        self.mlp_out = forms.linear([network.action_time_mlp_out], rows)
         self.out_norm = norm_weight(network.expert.norm)
-        self.out = PlainProduct(
+        self.out = PlainLinear(
             network.action_out_proj.weight.detach(), network.action_out_proj.bias.detach()
         )
         self.blocks: list[Block] = [
@@ -112,21 +95,20 @@ class FlowProgram:
         inner, outer = network.action_in_proj, network.action_time_mlp_in
         m_action, m_time = outer.weight.detach().double().split(width, 1)
         assert outer.bias is not None and inner.bias is not None
-        self.action_in = PlainProduct((m_action @ inner.weight.detach().double()).float())
+        self.action_in = PlainLinear((m_action @ inner.weight.detach().double()).float())
         bias = m_action @ inner.bias.detach().double() + outer.bias.detach().double()
-        self._time_in = PlainProduct(m_time.float(), bias.float())
+        self._time_in = PlainLinear(m_time.float(), bias.float())
 
     def time_vectors(self, time: Tensor) -> Tensor:
         """(..., ) flow times -> (..., D) float32, what the time MLP's first layer adds."""
         return self._time_in(time_embedding(time, self.config.expert.width))
 
     def schedule(self, steps: int) -> tuple[Tensor, Tensor]:
-        """Times (N + 1,) and their vectors (N + 1, D) of N steps; the last is of time 0."""
+        """Times (N,) of N steps, and their vectors (N + 1, D); the last is of time 0."""
         if steps not in self._schedules:
-            dt = -1.0 / steps
-            times = torch.tensor([*(1.0 + i * dt for i in range(steps)), 0.0])
-            times = times.to(self.out.weight.device)
-            self._schedules[steps] = (times, self.time_vectors(times))
+            times = euler_times(steps, self.out.weight.device)
+            ends = torch.cat([times, times.new_zeros(1)])
+            self._schedules[steps] = (times, self.time_vectors(ends))
         return self._schedules[steps]
 
     def begin(self, prefix: Prefix, state: Tensor, buffers: Buffers) -> Stage:
@@ -143,7 +125,7 @@ class FlowProgram:
         *inner, last = list(zip(self.blocks, buffers, strict=True))
         for block, (keys, values) in inner:
             x = self.run_block(block, x, table, keys, values, place, mask)
-        last[0].see(x, table, *last[1], place)
+        last[0].write_keys_values(x, table, *last[1], place)
         later = prefix.length.unsqueeze(1) + 1 + torch.arange(tokens, device=x.device)
         return Stage(self.heads.table(later), prefix.mask, buffers, place + 1)
 
@@ -171,60 +153,32 @@ class FlowProgram:
         self,
         stage: Stage,
         noise: Tensor,
-        steps: int,
-        steering: Steering | None = None,
-        traces: list[list[Routing]] | None = None,
+        options: SamplingOptions,
+        routing: list[list[Routing]] | None = None,
     ) -> Tensor:
-        """Integrate from noise (B, H, A) to normalised actions (B, H, A), both float32."""
-        times, vectors = self.schedule(steps)
-        x, dt = noise, -1.0 / steps
-        for step in range(steps):
+        """Integrate from noise (B, H, A) to normalised actions (B, H, A), both float32.
+
+        Args:
+            options: with an identity Jacobian only: each step evaluates the network once.
+            routing: receives one list per step of one ``Routing`` per layer.
+        """
+        times, vectors = self.schedule(
+            self.config.flow_steps if options.steps is None else options.steps
+        )
+        ahead = iter(vectors)
+        share: Tensor | None = None
+        if options.frozen is not None:
+            rows = options.frozen.mask.float().unsqueeze(-1)
+            share = rows.unflatten(1, (-1, self.config.action_patch)).mean(2)
+
+        def velocity(x: Tensor, _: Tensor) -> Tensor:
+            vector = next(ahead).view(1, 1, -1)
+            if share is not None:  # exact: vectors are linear in the share of frozen rows
+                vector = torch.lerp(vector, vectors[-1], share)
             trace: list[Routing] | None = None
-            if traces is not None:
+            if routing is not None:
                 trace = []
-                traces.append(trace)
-            if steering is None:
-                v = self.velocity(stage, x, vectors[step].view(1, 1, -1), trace)
-            else:
-                x, v = self._steered(stage, x, steering, times, vectors, step, trace)
-            x = x + dt * v
-        return x if steering is None else torch.where(steering.is_known > 0, steering.known, x)
+                routing.append(trace)
+            return self.velocity(stage, x, vector, trace)
 
-    def _steered(
-        self,
-        stage: Stage,
-        x: Tensor,
-        steering: Steering,
-        times: Tensor,
-        vectors: Tensor,
-        step: int,
-        trace: list[Routing] | None,
-    ) -> tuple[Tensor, Tensor]:
-        """x with its given rows, and the guided velocity there (identity Jacobian)."""
-        x = torch.where(steering.is_known > 0, steering.known, x)
-        time = times[step] * (1 - steering.is_known)  # (B, H, 1); given rows are at time 0
-        share = steering.is_known.unflatten(1, (-1, self.config.action_patch)).mean(2)
-        vector = torch.lerp(vectors[step], vectors[-1], share)  # exact: vectors are linear in share
-        v = self.velocity(stage, x, vector, trace)
-        pull = steering.weights * (steering.target - x + time * v)
-        return x, v - guidance_weight(time, float("inf")).minimum(steering.max_weight) * pull
-
-
-VelocityOf = Callable[[Tensor, Tensor], Tensor]
-
-
-def velocity_function(
-    program: FlowProgram, stage: Stage, traces: list[list[Routing]] | None
-) -> VelocityOf:
-    """``model.flow.VelocityFn`` of a program, for guidance that is not built in."""
-    patch = program.config.action_patch
-
-    def velocity(x: Tensor, time: Tensor) -> Tensor:
-        trace: list[Routing] | None = None
-        if traces is not None:
-            trace = []
-            traces.append(trace)
-        rows = program.time_vectors(time)
-        return program.velocity(stage, x, rows.unflatten(1, (-1, patch)).mean(2), trace)
-
-    return velocity
+        return integrate_flow(velocity, noise, times, options)

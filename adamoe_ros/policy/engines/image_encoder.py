@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from adamoe_ros.model.siglip import VisionBlock, VisionEncoder
 from adamoe_ros.model.stem import ConvStem
 from adamoe_ros.policy.engines.attention import attend_heads
-from adamoe_ros.policy.engines.linears import Product
+from adamoe_ros.policy.engines.linears import FusedLinear
 from adamoe_ros.policy.engines.weight_forms import WeightForms
 
 
@@ -34,11 +34,11 @@ class EncoderBlock(NamedTuple):
     """Weights of one block."""
 
     norm1: Norm
-    qkv: Product
-    out: Product
+    qkv: FusedLinear
+    out: FusedLinear
     norm2: Norm
-    fc1: Product
-    fc2: Product
+    fc1: FusedLinear
+    fc2: FusedLinear
     heads: int
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -52,14 +52,14 @@ class EncoderBlock(NamedTuple):
 class Encoder(NamedTuple):
     """Weights of the encoder."""
 
-    patches: Product | None
+    patches: FusedLinear | None
     """The patch embedding as a product of unfolded patches, or None with a ``stem``."""
     edge: int
     stem: ConvStem | None
     position: Tensor
     blocks: tuple[EncoderBlock, ...]
     norm: Norm
-    head: Product
+    head: FusedLinear
     dtype: torch.dtype
 
     def __call__(
@@ -105,14 +105,14 @@ def make_encoder(vision: VisionEncoder, forms: WeightForms, pictures: int) -> En
         flat.weight = nn.Parameter(conv.weight.detach().flatten(1).to(dtype), requires_grad=False)
         assert conv.bias is not None
         flat.bias = nn.Parameter(conv.bias.detach().to(dtype), requires_grad=False)
-        patches = forms.product([flat], rows)
+        patches = forms.linear([flat], rows)
     else:
         stem = vision.stem
     blocks = []
     for block in vision.blocks:
         assert isinstance(block, VisionBlock)
         blocks.append(_make_block(block, forms, rows))
-    norm, head = _norm(vision.norm), forms.product([vision.head], rows)
+    norm, head = _norm(vision.norm), forms.linear([vision.head], rows)
     return Encoder(patches, edge, stem, vision.pos_embed.detach(), tuple(blocks), norm, head, dtype)
 
 
@@ -120,11 +120,11 @@ def _make_block(block: VisionBlock, forms: WeightForms, rows: int) -> EncoderBlo
     attn, mlp = block.attn, block.mlp
     made = EncoderBlock(
         _norm(block.norm1),
-        forms.product([attn.q, attn.k, attn.v], rows),
-        forms.product([attn.out], rows),
+        forms.linear([attn.q, attn.k, attn.v], rows),
+        forms.linear([attn.out], rows),
         _norm(block.norm2),
-        forms.product([mlp.fc1], rows),
-        forms.product([mlp.fc2], rows),
+        forms.linear([mlp.fc1], rows),
+        forms.linear([mlp.fc2], rows),
         attn.heads,
     )
     forms.taken(block)

@@ -28,7 +28,7 @@ _NO_OPERATOR = (AttributeError, RuntimeError, TypeError, NotImplementedError)
 _MKL_ROWS = (16, 128)  # fewer cost as much as so many; with more, oneDNN is as fast
 
 
-class Product(Protocol):
+class FusedLinear(Protocol):
     """x -> x W^T + b, and fused followers."""
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -41,26 +41,26 @@ class Product(Protocol):
         """The product plus ``other`` (..., O)."""
 
 
-class PlainProduct(NamedTuple):
+class PlainLinear(NamedTuple):
     """torch's product; a named tuple, so that a compiler sees tensors only."""
 
     weight: Tensor
     bias: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         return F.linear(x, self.weight, self.bias)
 
     def gelu(self, x: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         return F.gelu(F.linear(x, self.weight, self.bias), approximate="tanh")
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         return F.linear(x, self.weight, self.bias) + other
 
 
-class PackedProduct:
+class PackedLinear:
     """oneDNN's product with a weight in its own layout.
 
     Args:
@@ -72,15 +72,15 @@ class PackedProduct:
         self._bias = None if bias is None else bias.detach().to(weight.dtype).contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         return self._run(x, "none", "")
 
     def gelu(self, x: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         return self._run(x, "gelu", "tanh")
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         run = torch.ops.mkldnn._linear_pointwise.binary
         out: Tensor = run(x, other.contiguous(), self._weight, self._bias, "add")
         return out
@@ -91,7 +91,7 @@ class PackedProduct:
         return out
 
 
-class MklProduct:
+class MklLinear:
     """MKL's product with a weight in its own layout, which holds for one number of rows only.
 
     Other inputs are cut into so many rows each, the last filled up with zeros.
@@ -108,7 +108,7 @@ class MklProduct:
         self._bias = None if bias is None else bias.detach().contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         flat = x.reshape(-1, x.shape[-1])
         if len(flat) != self._rows:
             parts = [self._run(filled(part, self._rows)) for part in flat.split(self._rows)]
@@ -118,11 +118,11 @@ class MklProduct:
         return out.view(*x.shape[:-1], -1)
 
     def gelu(self, x: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         return F.gelu(self(x), approximate="tanh")
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         return self(x).add_(other)
 
     def _run(self, rows: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ def filled(rows: Tensor, count: int) -> Tensor:
     return rows if len(rows) == count else F.pad(rows, (0, 0, 0, count - len(rows)))
 
 
-class Int8Product(NamedTuple):
+class Int8Linear(NamedTuple):
     """Weights as 8-bit whole numbers, exact in the activations' type, and a scale per output."""
 
     weight: Tensor
@@ -146,16 +146,16 @@ class Int8Product(NamedTuple):
     bias: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         y = F.linear(x, self.weight.to(x.dtype)) * self.scale
         return y if self.bias is None else y + self.bias
 
     def gelu(self, x: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         return F.gelu(self(x), approximate="tanh")
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """See ``Product``."""
+        """See ``FusedLinear``."""
         return self(x) + other
 
 
@@ -166,10 +166,10 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     return levels.to(torch.int8), scale
 
 
-def int8_product(weight: Tensor, bias: Tensor | None = None) -> Int8Product:
+def int8_linear(weight: Tensor, bias: Tensor | None = None) -> Int8Linear:
     """The 8-bit form of a weight."""
     levels, scale = quantise(weight)
-    return Int8Product(levels, scale.to(weight.dtype), None if bias is None else bias.detach())
+    return Int8Linear(levels, scale.to(weight.dtype), None if bias is None else bias.detach())
 
 
 @cache
@@ -182,10 +182,10 @@ def packing_works(dtype: torch.dtype) -> bool:
         return False
     x, weight = torch.randn(5, 16).to(dtype), torch.randn(12, 16).to(dtype)
     bias, other = torch.randn(12).to(dtype), torch.randn(5, 12).to(dtype)
-    plain = PlainProduct(weight, bias)
+    plain = PlainLinear(weight, bias)
     try:
         with torch.inference_mode():
-            packed = PackedProduct(weight, bias, 5)
+            packed = PackedLinear(weight, bias, 5)
             pairs = [
                 (packed(x), plain(x)),
                 (packed.gelu(x), plain.gelu(x)),
@@ -219,13 +219,15 @@ def mkl_packing_works() -> bool:
     x, weight, bias = torch.randn(5, 16), torch.randn(12, 16), torch.randn(12)
     try:
         with torch.inference_mode():
-            found = MklProduct(weight, bias, 3)(x)
+            found = MklLinear(weight, bias, 3)(x)
     except _NO_OPERATOR:
         return False
-    return torch.allclose(found, PlainProduct(weight, bias)(x), rtol=1e-4, atol=1e-4)
+    return torch.allclose(found, PlainLinear(weight, bias)(x), rtol=1e-4, atol=1e-4)
 
 
-def packed_product(weight: Tensor, bias: Tensor | None, rows: int, fixed: bool = False) -> Product:
+def packed_linear(
+    weight: Tensor, bias: Tensor | None, rows: int, fixed: bool = False
+) -> FusedLinear:
     """The packed form where it works and pays, else the plain one.
 
     Args:
@@ -234,10 +236,10 @@ def packed_product(weight: Tensor, bias: Tensor | None, rows: int, fixed: bool =
     large = weight.numel() >= _WORTH_PACKING and weight.device.type == "cpu"
     few = _MKL_ROWS[0] <= rows <= _MKL_ROWS[1] and weight.dtype == torch.float32
     if large and fixed and few and mkl_packing_works():
-        return MklProduct(weight, bias, rows)
+        return MklLinear(weight, bias, rows)
     if large and packing_works(weight.dtype):
-        return PackedProduct(weight, bias, rows)
-    return PlainProduct(weight.detach(), None if bias is None else bias.detach())
+        return PackedLinear(weight, bias, rows)
+    return PlainLinear(weight.detach(), None if bias is None else bias.detach())
 
 
 def bytes_of(value: Any) -> int:

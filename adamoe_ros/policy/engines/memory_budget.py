@@ -99,9 +99,7 @@ def check_room(
     if free is None:
         return
     if device.type == "cuda":
-        from adamoe_ros.policy.engines.captured import captured_shapes
-
-        shapes = captured_shapes(settings, config)
+        shapes = settings.captured_shapes(config)
         # read in the network's type first, whatever the engine makes of it
         needed = needed_bytes(config, asked, replace(settings, int8=False), shapes)
     else:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from adamoe_ros.model.conditioning import FREE, SamplingOptions
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.model.flow import Guidance, KnownRows, integrate_flow
 from adamoe_ros.model.moe import Routing
 from adamoe_ros.model.policy_model import AdaMoEPolicy, Sample
 from adamoe_ros.policy.engines.eager import EngineResult, StageClock
 from adamoe_ros.policy.engines.engine_settings import EngineSettings, refuse_gradients
-from adamoe_ros.policy.engines.flow_program import FlowProgram, Stage, velocity_function
-from adamoe_ros.policy.engines.ingest import host_pixels
+from adamoe_ros.policy.engines.flow_program import FlowProgram, Stage
 from adamoe_ros.policy.engines.prefix_program import Buffers, PrefixProgram
 from adamoe_ros.policy.engines.shapes import (
     Shape,
@@ -27,12 +26,13 @@ from adamoe_ros.policy.engines.shapes import (
 )
 from adamoe_ros.policy.engines.weight_forms import WeightForms
 from adamoe_ros.policy.processing import ModelInputs
+from adamoe_ros.policy.resizing import host_pixels
 
 _KEPT_SHAPES = 8
 
 
 class PackedEngine:
-    """See ``policy.engine.Engine``.
+    """See ``eager.Engine``.
 
     Args:
         network: in eval mode on the CPU; taken over where the settings say so.
@@ -59,13 +59,10 @@ class PackedEngine:
         self,
         inputs: ModelInputs,
         noise: Tensor,
-        steps: int | None = None,
-        known: KnownRows | None = None,
-        guidance: Guidance | None = None,
-        trace: bool = False,
+        options: SamplingOptions = FREE,
     ) -> EngineResult:
-        """See ``Engine``; a guidance that differentiates the network is refused."""
-        refuse_gradients(guidance, self.name)
+        """See ``Engine``; guidance that differentiates the network is refused."""
+        refuse_gradients(options, self.name)
         clock = StageClock(self.device)
         shape = exact_shape(inputs)
         small = small_inputs(inputs, shape, self.config)
@@ -73,15 +70,10 @@ class PackedEngine:
         clock.mark("images")
         stage, objects = self.encode(pixels, small, shape)
         clock.mark("prefix")
-        traces: list[list[Routing]] | None = [] if trace else None
-        count = self.config.flow_steps if steps is None else steps
-        if known is None and guidance is None:
-            actions = self.flow.run(stage, noise.float(), count, None, traces)
-        else:
-            velocity = velocity_function(self.flow, stage, traces)
-            actions = integrate_flow(velocity, noise, count, known, guidance)
+        routing: list[list[Routing]] | None = [] if options.trace else None
+        actions = self.flow.run(stage, noise.float(), options, routing)
         clock.mark("flow")
-        return EngineResult(Sample(actions, objects, traces or []), clock.stages)
+        return EngineResult(Sample(actions, objects, routing or []), clock.stages)
 
     def encode(
         self, pixels: Tensor, small: SmallInputs, shape: Shape

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adamoe_ros.model.gemma import GemmaLayer, blocked
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.engines.heads import Heads
+from adamoe_ros.policy.engines.attention import Heads
 from adamoe_ros.policy.engines.image_encoder import make_encoder
 from adamoe_ros.policy.engines.shapes import Shape
 from adamoe_ros.policy.engines.transformer_block import (
@@ -125,7 +125,7 @@ class PrefixProgram:
         own = None if mask is None else mask[..., :tokens]
         for block, (keys, values) in zip(self.blocks, buffers, strict=False):
             x = self.run_block(block, x, table, keys, values, 0, own)
-        self.last.see(x, table, *buffers[-1], 0)
+        self.last.write_keys_values(x, table, *buffers[-1], 0)
         return Prefix(length, mask, objects)
 
     def _tokens(

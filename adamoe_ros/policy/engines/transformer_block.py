@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from adamoe_ros.model.gemma import GemmaLayer, RMSNorm
-from adamoe_ros.policy.engines.attention import attend
-from adamoe_ros.policy.engines.heads import Heads, Table
-from adamoe_ros.policy.engines.linears import Product
-from adamoe_ros.policy.engines.mixtures import Mixture, Trace
+from adamoe_ros.model.moe import Routing
+from adamoe_ros.policy.engines.attention import Heads, Table, attend
+from adamoe_ros.policy.engines.feed_forward import Mixture
+from adamoe_ros.policy.engines.linears import FusedLinear
 from adamoe_ros.policy.engines.weight_forms import WeightForms
 
 
@@ -26,9 +26,9 @@ class Block(NamedTuple):
 
     attn_norm: Tensor
     """(D,) float32, 1 + w."""
-    qkv: Product
+    qkv: FusedLinear
     """Queries, keys, values; of the last prefix layer keys and values only."""
-    o: Product | None
+    o: FusedLinear | None
     ffn_norm: Tensor
     ffn: Mixture | None
     heads: Heads
@@ -41,7 +41,7 @@ class Block(NamedTuple):
         values: Tensor,
         at: int,
         mask: Tensor | None,
-        trace: Trace | None = None,
+        trace: list[Routing] | None = None,
     ) -> Tensor:
         """Run tokens x (B, T, D) whose keys and values go into the buffers from place ``at`` on.
 
@@ -64,7 +64,9 @@ class Block(NamedTuple):
         rows, residual = rms_norm(x, self.ffn_norm).flatten(0, 1), x.flatten(0, 1)
         return self.ffn(rows, residual, trace).view_as(x)
 
-    def see(self, x: Tensor, table: Table, keys: Tensor, values: Tensor, at: int) -> None:
+    def write_keys_values(
+        self, x: Tensor, table: Table, keys: Tensor, values: Tensor, at: int
+    ) -> None:
         """Write the keys and values of x and compute nothing else: a prefix's last layer."""
         mixed = self.qkv(rms_norm(x, self.attn_norm))
         needed = mixed[..., -2 * self.heads.key_heads * self.heads.width :]
@@ -112,10 +114,10 @@ def make_block(layer: GemmaLayer, forms: WeightForms, rows: int, heads: Heads) -
     attn = layer.attn
     block = Block(
         norm_weight(layer.attn_norm),
-        forms.product_of(
+        forms.linear_of(
             [heads.laid(attn.q.weight), heads.laid(attn.k.weight), attn.v.weight], rows
         ),
-        forms.product([attn.o], rows),
+        forms.linear([attn.o], rows),
         norm_weight(layer.ffn_norm),
         forms.mixture_of(layer.ffn, rows),
         heads,
@@ -126,7 +128,7 @@ def make_block(layer: GemmaLayer, forms: WeightForms, rows: int, heads: Heads) -
 
 def make_last_block(layer: GemmaLayer, forms: WeightForms, rows: int, heads: Heads) -> Block:
     """A layer of which keys and values alone are read."""
-    product = forms.product_of([heads.laid(layer.attn.k.weight), layer.attn.v.weight], rows)
+    product = forms.linear_of([heads.laid(layer.attn.k.weight), layer.attn.v.weight], rows)
     block = Block(
         norm_weight(layer.attn_norm), product, None, norm_weight(layer.ffn_norm), None, heads
     )

@@ -64,12 +64,12 @@ def triton_weights(gate: Tensor, up: Tensor, down: Tensor, int8: bool) -> Triton
 
 
 class TritonDense(NamedTuple):
-    """A dense layer; see ``gated.FeedForward``. One expert, the shared one."""
+    """A dense layer; see ``feed_forward.GatedLayer``. One expert, the shared one."""
 
     weights: TritonWeights
 
     def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
-        """See ``gated.FeedForward``."""
+        """See ``feed_forward.GatedLayer``."""
         count = len(x)
         blocks = -(-count // BLOCK_M)
         starts = torch.arange(blocks, device=x.device, dtype=torch.int32) * BLOCK_M
@@ -80,7 +80,7 @@ class TritonDense(NamedTuple):
 
 
 class TritonMixture(NamedTuple):
-    """See ``mixtures.Mixture``."""
+    """See ``feed_forward.Mixture``."""
 
     router: Router
     weights: TritonWeights
@@ -101,7 +101,7 @@ class TritonMixture(NamedTuple):
         return cls(router, weights, layer.config.shared_weight)
 
     def __call__(self, x: Tensor, residual: Tensor, trace: list[Routing] | None) -> Tensor:
-        """See ``mixtures.Mixture``."""
+        """See ``feed_forward.Mixture``."""
         routing, _ = self.router(x)
         if trace is not None:
             trace.append(routing)

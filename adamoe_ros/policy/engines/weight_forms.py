@@ -16,21 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from adamoe_ros.model.moe import FeedForward, MoEFeedForward
-from adamoe_ros.policy.engines.gated import ChunkedGated, FusedGated, SplitGated
-from adamoe_ros.policy.engines.linears import (
-    PlainProduct,
-    Product,
-    int8_product,
-    mkl_is_at_home,
-    packed_product,
-)
-from adamoe_ros.policy.engines.mixtures import (
+from adamoe_ros.policy.engines.feed_forward import (
+    ChunkedGated,
     Dense,
+    FusedGated,
     GroupedMixture,
     Mixture,
     SparseMixture,
+    SplitGated,
     WideMixture,
     stacked,
+)
+from adamoe_ros.policy.engines.linears import (
+    FusedLinear,
+    PlainLinear,
+    int8_linear,
+    mkl_is_at_home,
+    packed_linear,
 )
 from adamoe_ros.policy.engines.routing import make_router
 from adamoe_ros.policy.engines.triton_moe import TritonDense, TritonMixture, triton_weights
@@ -57,7 +59,7 @@ class WeightForms:
     int8: bool = False
     consume: bool = False
 
-    def product(self, weights: Sequence[nn.Linear], rows: int) -> Product:
+    def linear(self, weights: Sequence[nn.Linear], rows: int) -> FusedLinear:
         """Linear layers of one input as one product, outputs end to end.
 
         Args:
@@ -65,16 +67,16 @@ class WeightForms:
         """
         biases = [layer.bias for layer in weights if layer.bias is not None]
         bias = joined(biases) if biases else None
-        return self.product_of([layer.weight for layer in weights], rows, bias)
+        return self.linear_of([layer.weight for layer in weights], rows, bias)
 
-    def product_of(
+    def linear_of(
         self, weights: Sequence[Tensor], rows: int, bias: Tensor | None = None
-    ) -> Product:
+    ) -> FusedLinear:
         """The same of bare weights, each (O, I)."""
         weight = joined(weights)
         if self.packed:
-            return packed_product(weight, bias, rows, fixed=True)
-        return PlainProduct(weight, bias)
+            return packed_linear(weight, bias, rows, fixed=True)
+        return PlainLinear(weight, bias)
 
     def mixture_of(self, layer: FeedForward | MoEFeedForward, rows: int) -> Mixture:
         """A feed-forward layer of the action expert."""
@@ -138,11 +140,11 @@ class WeightForms:
             self._weighted(down, rows, fixed),
         )
 
-    def _weighted(self, weight: Tensor, rows: int, fixed: bool = False) -> Product:
+    def _weighted(self, weight: Tensor, rows: int, fixed: bool = False) -> FusedLinear:
         weight = weight.detach()
         if self.int8:
-            return int8_product(weight)
-        return packed_product(weight, None, rows, fixed) if self.packed else PlainProduct(weight)
+            return int8_linear(weight)
+        return packed_linear(weight, None, rows, fixed) if self.packed else PlainLinear(weight)
 
     def taken(self, module: nn.Module) -> None:
         """Free the tensors of a module that was taken over, where ``consume`` is set."""

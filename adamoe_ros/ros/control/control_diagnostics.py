@@ -27,6 +27,7 @@ _MISSED_SHARE = 0.01  # of the ticks
 ADVICE = {
     Cause.CHUNK_EXHAUSTED: "the policy is slower than its chunks last: look at its latency",
     Cause.CHUNK_LOST: "no new chunk comes: look at policy_node's status and log",
+    Cause.CONFLICT: "stop the other node, then send the goal again",
     Cause.STATE_STALE: "joint states stopped: look at the driver and its topic",
     Cause.POLICY_LOST: "policy_node is silent: look whether it runs (launch respawns it)",
     Cause.REJECTED_CHUNKS: "chunks were refused: the log of control_node has the reason",
@@ -68,10 +69,10 @@ def diagnostics(status: Any, timing: Timing) -> Sequence[Diagnostic]:
 def _motion(status: Any) -> Diagnostic:
     text = _MODES[status.mode] + (" (shadow: nothing moves)" if status.shadow else "")
     if status.hold_cause:
-        told = advice(status.hold_cause)
-        text += f": {status.hold_cause}" + (f"; {told}" if told else "")
+        hint = status.hold_detail or advice(status.hold_cause)
+        text += f": {status.hold_cause}" + (f"; {hint}" if hint else "")
     level = Level.WARN if advice(status.hold_cause) else Level.OK
-    if status.mode == Mode.ESTOP:
+    if status.mode == Mode.ESTOP or status.hold_cause == Cause.CONFLICT:
         level = Level.ERROR
     values = {"holds": status.holds, "hold share": status.hold_share}
     return Diagnostic("motion", level, text, values)

@@ -11,11 +11,18 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
-from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.control.admission import FUTURE_S
 from adamoe_ros.msg import ActionChunk, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
+from adamoe_ros.ros.control.control_conflicts import ControlConflicts
+from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference
 from adamoe_ros.streams.joint_states import JointSample, JointStateReader
+from adamoe_ros.streams.messages import stamp_ns
+
+# joint states that may wait: several publishers, each with a part of the joints, share a topic
+_DEPTH = 20
 
 
 class Listener(Protocol):
@@ -27,13 +34,13 @@ class Listener(Protocol):
     def on_bad_state(self, error: ContractError) -> None:
         """A joint-state message that does not fit."""
 
-    def on_chunk(self, message: ActionChunk) -> None:
+    def on_chunk(self, message: ActionChunk, info: Any) -> None:
         """A chunk of the policy."""
 
     def on_motion(self, message: MotionCommand) -> None:
         """Whether chunks may move the arms."""
 
-    def on_policy_status(self, message: PolicyStatus) -> None:
+    def on_policy_status(self, message: PolicyStatus, info: Any) -> None:
         """The policy's heartbeat."""
 
     def on_emergency_stop(self, message: Bool) -> None:
@@ -47,23 +54,37 @@ class ControlInputs:
         node: subscriptions are made on it; its clock gives arrival times.
         profile: the robot.
         listener: takes what arrives.
+        conflicts: is told whose joint states they are.
+
+    Attributes:
+        delays: state topic -> stamps against arrivals.
     """
 
-    def __init__(self, node: Node, profile: RobotProfile, listener: Listener) -> None:
+    def __init__(
+        self, node: Node, profile: RobotProfile, listener: Listener, conflicts: ControlConflicts
+    ) -> None:
         self._node = node
         self._listener = listener
+        self._conflicts = conflicts
+        # simulation time is everybody's, but /clock may come after the messages
+        simulated = bool(node.get_parameter("use_sim_time").value)
+        self._ahead_ns = round((FUTURE_S if simulated else INTOLERABLE_S) * 1e9)
         self.reader = JointStateReader(profile)
+        self._by_arrival = {
+            topic.source.topic for topic in self.reader.topics if topic.source.stamp == "arrival"
+        }
+        self.delays = {topic.source.topic: Delays() for topic in self.reader.topics}
         make = node.create_subscription
         self._subscriptions: list[Subscription[Any]] = [
             make(
                 JointState,
                 topic.source.topic,
                 self._state_callback(topic.source.topic),
-                qos.sensor(topic.source.reliable),
+                qos.sensor(topic.source.reliable, depth=_DEPTH),
             )
             for topic in self.reader.topics
         ]
-        others: list[tuple[Any, str, Callable[[Any], None], Any]] = [
+        others: list[tuple[Any, str, Callable[..., None], Any]] = [
             (Bool, names.EMERGENCY_STOP, listener.on_emergency_stop, qos.EMERGENCY_STOP),
             (MotionCommand, names.MOTION, listener.on_motion, qos.MOTION),
             (PolicyStatus, names.POLICY_STATUS, listener.on_policy_status, qos.POLICY_STATUS),
@@ -72,10 +93,13 @@ class ControlInputs:
         ]
         self._subscriptions += [make(*arguments) for arguments in others]
 
-    def _state_callback(self, topic: str) -> Callable[[JointState], None]:
-        def received(message: JointState) -> None:
+    def _state_callback(self, topic: str) -> Callable[[JointState, Any], None]:
+        def received(message: JointState, info: Any) -> None:
             arrival = self._node.get_clock().now().nanoseconds
+            self._conflicts.note_state(topic, message.name, info)
             try:
+                if topic not in self._by_arrival:
+                    self._check_stamp(topic, stamp_ns(message.header.stamp), arrival)
                 sample = self.reader.push(topic, message, arrival)
             except ContractError as error:
                 self._listener.on_bad_state(error)
@@ -84,6 +108,20 @@ class ControlInputs:
                 self._listener.on_state(sample)
 
         return received
+
+    def _check_stamp(self, topic: str, stamp: int, arrival: int) -> None:
+        """A stamp from the future would hide that its topic has stopped."""
+        self.delays[topic].note(stamp, arrival)
+        if stamp - arrival > self._ahead_ns:
+            difference = clock_difference(self.delays[topic], f"the driver of {topic}")
+            raise ContractError(
+                problem(
+                    f"joint states on {topic}",
+                    "stamps of the past",
+                    f"one {(stamp - arrival) / 1e9:.2f} s ahead",
+                    difference or "synchronise the two computers (chrony or ptp)",
+                )
+            )
 
     def close(self) -> None:
         """Destroy the subscriptions."""

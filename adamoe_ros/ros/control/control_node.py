@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
@@ -20,24 +21,33 @@ from rclpy.timer import Timer
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.control.core import ControlCore
+from adamoe_ros.control.settings import Cause
 from adamoe_ros.control.status import Mode
 from adamoe_ros.control.workspace import load_workspace
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.control.command_outputs import CommandOutputs
-from adamoe_ros.ros.control.control_diagnostics import Timing, advice, diagnostics
+from adamoe_ros.ros.control.control_conflicts import ControlConflicts
+from adamoe_ros.ros.control.control_diagnostics import (
+    Timing,
+    advice,
+    diagnostics,
+)
 from adamoe_ros.ros.control.control_inputs import ControlInputs
 from adamoe_ros.ros.control.control_messages import chunk_from_message, status_message
 from adamoe_ros.ros.control.control_parameters import ControlParameters
 from adamoe_ros.ros.control.realtime import lock_memory, quiet_garbage_collector, use_fifo
 from adamoe_ros.ros.control.ticks import TickMonitor
+from adamoe_ros.ros.diagnostics import others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import Diagnostic, DiagnosticsPublisher, Level
 from adamoe_ros.ros.lifecycle import ManagedNode
+from adamoe_ros.streams.clocks import Delays, clock_difference
 from adamoe_ros.streams.joint_states import JointSample
+from adamoe_ros.streams.messages import stamp_ns
 
 _LOG_EVERY = 5.0  # s between lines about the same refusal
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
@@ -53,14 +63,16 @@ class ControlNode(ManagedNode[ControlParameters]):
         self._outputs: CommandOutputs | None = None
         self._ticker: Timer | None = None
         self._monitor = TickMonitor(1.0)
-        self._said: tuple[int, str] = (Mode.INACTIVE, "")
+        self._conflicts = ControlConflicts(self)
+        self._conflict = ""
+        self._policy_delays = Delays()
         self._status = self.create_publisher(
             ControlStatus, names.CONTROL_STATUS, qos.CONTROL_STATUS
         )
         self._diagnostics = DiagnosticsPublisher(self, self._collect_diagnostics)
         self.create_service(Trigger, names.EMERGENCY_STOP, self._serve_stop)
         self.create_service(Trigger, names.RESET, self._serve_reset)
-        self.create_timer(1.0 / self.params.status_rate, self._publish_status, clock=_STEADY)
+        self.create_timer(1.0 / self.params.status_rate, self._report, clock=_STEADY)
         for refused in self._ask_for_real_time():
             self.get_logger().warning(refused)
 
@@ -77,17 +89,22 @@ class ControlNode(ManagedNode[ControlParameters]):
         path = profile_path(self.params.robot, robots_dir())
         profile = load_profile(path)
         inside = load_workspace(profile, path.parent)
-        self._core = ControlCore(profile, self.params.settings(), inside)
+        self._core = ControlCore(profile, self.params, inside)
         self._monitor = TickMonitor(self._core.period_s)
         self._diagnostics.hardware_id = profile.name
         ahead = self.params.trajectory_time or 2.0 * self._core.period_s
         self._outputs = CommandOutputs(self, profile, self.params.shadow, ahead)
-        self._inputs = ControlInputs(self, profile, self)
+        self._conflicts.watch_robot(profile, self.params.shadow)
+        self._inputs = ControlInputs(self, profile, self, self._conflicts)
         quiet_garbage_collector()
 
     def start(self) -> None:
         """Begin to command: hold where the arms are."""
         core, now = self._need_core(), self._now()
+        self._find_conflicts()
+        others = self._conflicts.lines() or self._conflicts.undecided()
+        if others:
+            raise ContractError(others)
         core.activate(now, self._fresh_state(now).positions)
         log = Path(self.params.tick_log) if self.params.tick_log else None
         self._monitor = TickMonitor(core.period_s, log=log)
@@ -98,23 +115,17 @@ class ControlNode(ManagedNode[ControlParameters]):
         """The newest whole joint state.
 
         Raises:
-            ContractError: a topic is silent or its stamps are old, each in one line.
+            ContractError: joints that are silent or whose stamps are old, one line per topic.
         """
         if self._inputs is None:
             raise ValueError("there are inputs between setup and teardown only")
-        problems, reader = Problems(), self._inputs.reader
-        for topic in reader.missing():
-            do = f"start the driver, or correct the topic ('adamoe doctor --robot {self.params.robot} --live')"
-            problems.add(f"joint states on {topic}", "a message", "none yet", do)
-        problems.raise_if_any()
-        sample = reader.sample
-        if sample is None or now > sample.valid_until_ns:
-            age = (now - sample.stamp_ns) / 1e9 if sample else 0.0
-            do = "start the driver again, synchronise the hosts' clocks, or set use_sim_time as it has it"
-            problems.add("joint states", "fresh stamps", f"{age:.2f} s old ones", do)
-        problems.raise_if_any()
+        do = f"start the driver, or correct the topic ('adamoe doctor --robot {self.params.robot} --live')"
+        reader = self._inputs.reader
+        problems, sample = reader.problems(now, do), reader.sample
+        if problems:
+            raise ContractError([*problems, *self._clock_differences()])
         if sample is None:
-            raise ValueError("no topic is missing, so there is a sample")
+            raise ValueError("every joint is fresh, so there is a sample")
         return sample
 
     def stop(self) -> None:
@@ -141,6 +152,7 @@ class ControlNode(ManagedNode[ControlParameters]):
         for end in (self._inputs, self._outputs):
             if end is not None:
                 end.close()
+        self._conflicts.forget_robot()
         self._inputs = self._outputs = self._core = None
 
     def parameters_changed(self, values: ControlParameters) -> None:
@@ -165,14 +177,21 @@ class ControlNode(ManagedNode[ControlParameters]):
 
     def on_state(self, sample: JointSample) -> None:
         """To the core."""
-        self._need_core().on_state(sample.stamp_ns, sample.positions, sample.valid_until_ns)
+        core = self._need_core()
+        impossible = core.on_state(sample.stamp_ns, sample.positions, sample.valid_until_ns)
+        if impossible:
+            do = "correct the driver, or unit and limits in the profile"
+            line = problem("joint states", "positions near the limits", impossible, do)
+            self.on_bad_state(ContractError(line))
 
     def on_bad_state(self, error: ContractError) -> None:
         """Say it; the state grows stale, and that has its own consequence."""
         self.get_logger().error(str(error), throttle_duration_sec=_LOG_EVERY)
 
-    def on_chunk(self, message: ActionChunk) -> None:
+    def on_chunk(self, message: ActionChunk, info: Any) -> None:
         """Follow it, or say why not."""
+        if self._conflicts.note_chunk(info):
+            self._find_conflicts()  # before the first chunk of another node is followed
         verdict = self._need_core().on_chunk(chunk_from_message(message), self._now())
         if verdict.accepted:
             return
@@ -189,8 +208,10 @@ class ControlNode(ManagedNode[ControlParameters]):
         else:
             self._need_core().on_hold(message.reason)
 
-    def on_policy_status(self, message: PolicyStatus) -> None:
+    def on_policy_status(self, message: PolicyStatus, info: Any) -> None:
         """The policy is alive."""
+        self._conflicts.note_policy(info)
+        self._policy_delays.note(stamp_ns(message.header.stamp), self._now())
         self._need_core().on_heartbeat(self._now())
 
     def on_emergency_stop(self, message: Bool) -> None:
@@ -214,14 +235,37 @@ class ControlNode(ManagedNode[ControlParameters]):
         response.message = reason or "released; the arms hold until the next goal"
         return response
 
+    # --- other nodes, other clocks ---------------------------------------------------------------
+
+    def _find_conflicts(self) -> None:
+        """Let the core know who else has a hand in this robot, and say it once."""
+        detail = "; ".join(self._conflicts.lines())
+        if detail and detail != self._conflict:
+            self.get_logger().error(detail)
+        self._conflict = detail
+        if self._core is not None:
+            self._core.on_conflict(detail)
+
+    def _clock_differences(self) -> list[str]:
+        if self._inputs is None or self._sim_time:  # simulation time is everybody's
+            return []
+        lines = [
+            clock_difference(delays, f"the driver of {topic}")
+            for topic, delays in self._inputs.delays.items()
+        ]
+        lines.append(clock_difference(self._policy_delays, "policy_node's computer"))
+        return [line for line in lines if line]
+
     # --- reports --------------------------------------------------------------------------------
 
     def _announce(self, mode: Mode, cause: str) -> None:
-        told = advice(cause)
-        line = f"{mode.name}" + (f": {cause}" if cause else "") + (f"; {told}" if told else "")
+        hint = advice(cause)
+        if cause == Cause.STATE_STALE and self._inputs is not None:
+            hint = "; ".join(self._inputs.reader.problems(self._now())) or hint
+        line = f"{mode.name}" + (f": {cause}" if cause else "") + (f"; {hint}" if hint else "")
         if mode == Mode.ESTOP:
             self.get_logger().error(line)
-        elif mode == Mode.HOLD and told:
+        elif mode == Mode.HOLD and hint:
             self.get_logger().warning(line)
         else:
             self.get_logger().info(line)
@@ -235,12 +279,17 @@ class ControlNode(ManagedNode[ControlParameters]):
         snapshot = self._core.status(self._now())
         return status_message(snapshot, self._monitor, stamp, self.params.shadow)
 
+    def _report(self) -> None:
+        self._find_conflicts()
+        self._publish_status()
+
     def _publish_status(self) -> None:
         self._status.publish(self._message())
 
     def _collect_diagnostics(self) -> list[Diagnostic]:
         timing = Timing(self._monitor.period_s, self._monitor.jitter(0.999))
         found = list(diagnostics(self._message(), timing))
+        found.append(others_diagnostic(self._conflict, self._clock_differences()))
         if self.transport_problem:
             found.append(Diagnostic("transports", Level.WARN, self.transport_problem))
         return found

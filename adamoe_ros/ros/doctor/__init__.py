@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``adamoe doctor``: is this checkpoint, this profile, this machine and this robot fit to run?
 
-``report`` what a check says · ``system`` this machine · ``files`` profile and checkpoint ·
-``stream_checks`` figures of one live topic, without ROS · ``live`` the running system (rclpy) ·
-``views`` images as the model sees them.
+``report`` collects what ``system`` finds about this machine, ``files`` and ``model_checks`` about profile
+and checkpoint, and ``live`` (rclpy) about the running system: ``node_checks`` that there is one of each
+node, ``stream_checks`` judges one topic's arrivals, ``joint_checks`` one joint-state message, ``views``
+writes images as the model sees them. Called by ``cli.doctor``.
 """

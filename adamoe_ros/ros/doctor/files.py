@@ -8,17 +8,17 @@ import struct
 from pathlib import Path
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.contract.manifest import CheckpointManifest, load_manifest
+from adamoe_ros.contract.manifest import CHECKPOINT_FILES, CheckpointManifest, load_manifest
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.contract.topics import command_topics
+from adamoe_ros.policy.compatibility import mismatches
 from adamoe_ros.ros.doctor.report import Report
-from adamoe_ros.ros.policy.policy_checks import mismatches
-from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
+from adamoe_ros.streams.commands import command_type
+from adamoe_ros.streams.encodings import encoding_name
 
-_FILES = ("config.json", "model.safetensors", "norm_stats.json", "manifest.json")
 _MATCH = "match"
-_ANY_HORIZON = 1  # only parameters that differ from their defaults are compared with it
 _WORKSPACE = 1.25  # device memory needed per byte of weights: activations, caches, graphs
 
 
@@ -26,9 +26,14 @@ def check_profile(report: Report, robot: str) -> RobotProfile | None:
     """Load the profile; every problem is one failed check."""
     try:
         profile = load_profile(profile_path(robot, robots_dir()))
+        for topic in command_topics(profile):
+            command_type(topic)
+        for slot, camera in profile.present_cameras.items():
+            encoding_name(camera.encoding, f"cameras.{slot}.encoding")
     except ContractError as error:
         for line in error.problems:
-            report.add("profile", robot, "fail", line)
+            where, _, text = line.partition(": ")
+            report.add("profile", where, "fail", text)
         return None
     joints, cameras = len(profile.joint_ids), len(profile.present_cameras)
     report.add("profile", robot, "ok", f"{joints} joints, {cameras} cameras: {profile.description}")
@@ -44,7 +49,7 @@ def check_profile(report: Report, robot: str) -> RobotProfile | None:
 
 def check_checkpoint(report: Report, folder: Path) -> CheckpointManifest | None:
     """Files, manifest, and the size of the weights."""
-    missing = [name for name in _FILES if not (folder / name).is_file()]
+    missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
     if missing:
         do = "point --checkpoint at a folder made by 'adamoe convert' or 'adamoe train'"
         report.add("checkpoint", str(folder), "fail", f"without {', '.join(missing)}; {do}")
@@ -124,7 +129,7 @@ def _device_memory() -> int | None:
 
 def check_match(report: Report, profile: RobotProfile, manifest: CheckpointManifest) -> None:
     """Checkpoint against profile, by the checks of policy_node; and what is worth knowing beside."""
-    lines = mismatches(profile, manifest, _ANY_HORIZON, PolicyParameters())
+    lines = mismatches(profile, manifest)
     for line in lines:
         report.add(_MATCH, profile.name, "fail", line)
     if not lines:

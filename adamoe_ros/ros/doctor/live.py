@@ -20,42 +20,65 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.contract.profile import Camera, RobotProfile
+from adamoe_ros.contract.profile import Camera, RobotProfile, StateSource
 from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
 from adamoe_ros.ros import names, qos
+from adamoe_ros.ros.conflicts import HeardPublishers, publisher_gid
 from adamoe_ros.ros.doctor.joint_checks import check_joints
+from adamoe_ros.ros.doctor.node_checks import NodeStatuses
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
 from adamoe_ros.ros.transports import PictureNode
+from adamoe_ros.streams.commands import command_type
 from adamoe_ros.streams.images import image_decoder
+from adamoe_ros.streams.joint_states import listed
 
 _AREA = "robot"
 _DISCOVERY = 5.0  # s, longest wait for topics that never come
 _SETTLED = 1.0  # s without a new publisher or subscription
 _POLL = 0.1  # s
-_TYPE_NAMES = {
-    "joint_state": "sensor_msgs/msg/JointState",
-    "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
-    "float64_multi_array": "std_msgs/msg/Float64MultiArray",
-}
 
 
 class _Stream:
     """One subscription and what came through it."""
 
-    def __init__(self, node: Node, maker: Node, kind: Any, topic: str, reliable: bool) -> None:
-        self.arrivals = Arrivals()
+    def __init__(
+        self, node: Node, maker: Node, kind: Any, topic: str, source: StateSource | Camera
+    ) -> None:
+        self.parts: dict[tuple[str, ...], Arrivals] = {}  # by the joints of a message
+        self.heard = HeardPublishers()
         self.last: Any = None
+        self._joints: dict[str, float] = {}
+        self._index = isinstance(source, StateSource) and source.match == "index"
+        self._by_arrival = source.stamp == "arrival"
         self._clock = node.get_clock()
         self.name = node.resolve_topic_name(topic)
         self.subscription = maker.create_subscription(
-            kind, self.name, self._note, qos.sensor(reliable, depth=10)
+            kind, self.name, self._note, qos.sensor(source.reliable, depth=10)
         )
 
-    def _note(self, message: Any) -> None:
-        stamp = Time.from_msg(message.header.stamp).nanoseconds
-        self.arrivals.note(stamp, self._clock.now().nanoseconds)
+    def _note(self, message: Any, info: Any) -> None:
+        now = self._clock.now().nanoseconds
+        stamp = now if self._by_arrival else Time.from_msg(message.header.stamp).nanoseconds
+        joints = tuple(message.name) if isinstance(message, JointState) and not self._index else ()
+        self.parts.setdefault(joints, Arrivals()).note(stamp, now)
+        self.heard.note(publisher_gid(info), time.monotonic(), joints or ("",))
         self.last = message
+        if isinstance(message, JointState) and len(message.name) == len(message.position):
+            self._joints |= dict(zip(message.name, message.position, strict=True))
+
+    def named_arrivals(self, joints: Sequence[str] = ()) -> list[tuple[str, Arrivals]]:
+        """Arrivals with a name for them: several where publishers send parts of the joints."""
+        own = [item for item in self.parts.items() if not item[0] or set(item[0]) & set(joints)]
+        if len(own) < 2:
+            return [(self.name, own[0][1] if own else Arrivals())]
+        return [(f"{self.name} ({listed(part)})", arrivals) for part, arrivals in own]
+
+    def joints(self, topic: StateTopic) -> Any:
+        """The last message; where publishers send parts, the joints of all of them together."""
+        if self._index or not self._joints:
+            return self.last
+        return JointState(name=list(self._joints), position=list(self._joints.values()))
 
 
 @dataclass(frozen=True)
@@ -86,40 +109,42 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
         executor.add_node(each)
     try:
         states = [
-            (_Stream(node, node, JointState, topic.source.topic, topic.source.reliable), topic)
+            (_Stream(node, node, JointState, topic.source.topic, topic.source), topic)
             for topic in state_topics(profile)
         ]
         cameras = {
             slot: (_camera_stream(node, pictures.node, camera), camera)
             for slot, camera in profile.present_cameras.items()
         }
-        clock_ticks = _listen_to_clock(node)
+        clock_ticks, nodes = _listen_to_clock(node), NodeStatuses(node, profile.use_sim_time)
         streams = [stream for stream, _ in (*states, *cameras.values())]
         commands = [
             node.resolve_topic_name(topic.target.topic) for topic in command_topics(profile)
         ]
         _discover(node, executor, streams, commands)
         for stream in streams:
-            stream.arrivals = Arrivals()  # rates and gaps from here on
+            stream.parts = {}  # rates and gaps from here on
         _spin(executor, seconds)
         for stream, topic in states:
             report.extend(_check_publishers(node, stream, topic.source.reliable))
+            report.extend(nodes.joints(stream.name, stream.heard))
             rate, timeout = profile.command_rate, topic.source.timeout
-            report.extend(check_arrivals(stream.name, stream.arrivals, rate, timeout, seconds))
+            for name, arrivals in stream.named_arrivals(topic.names):
+                report.extend(check_arrivals(name, arrivals, rate, timeout, seconds))
             if stream.last is not None:
-                report.extend(check_joints(profile, topic, stream.name, stream.last))
+                report.extend(check_joints(profile, topic, stream.name, stream.joints(topic)))
         for slot, (stream, camera) in cameras.items():
             report.extend(_check_publishers(node, stream, camera.reliable))
-            report.extend(
-                check_arrivals(stream.name, stream.arrivals, camera.rate, camera.timeout, seconds)
-            )
+            for name, arrivals in stream.named_arrivals():
+                report.extend(check_arrivals(name, arrivals, camera.rate, camera.timeout, seconds))
             report.extend(_check_image(slot, stream, camera))
         for target in command_topics(profile):
             report.extend(_check_command(node, target))
+        report.extend(nodes.checks())
         report.extend(_check_clock(profile, clock_ticks))
         return Heard(
             {slot: stream.last for slot, (stream, _) in cameras.items() if stream.last},
-            [(topic, stream.last) for stream, topic in states if stream.last],
+            [(topic, stream.joints(topic)) for stream, topic in states if stream.last],
         )
     finally:
         executor.shutdown(timeout_sec=2.0)
@@ -163,7 +188,7 @@ def _spin(executor: Executor, seconds: float) -> None:
 
 def _camera_stream(node: Node, maker: Node, camera: Camera) -> _Stream:
     kind = CompressedImage if camera.type == "compressed" else Image
-    return _Stream(node, maker, kind, camera.topic or "", camera.reliable)
+    return _Stream(node, maker, kind, camera.topic or "", camera)
 
 
 def _listen_to_clock(node: Node) -> list[int]:
@@ -191,7 +216,7 @@ def _check_publishers(node: Node, stream: _Stream, reliable: bool) -> Iterator[C
     if reliable and best_effort:
         text = "it offers best effort, the profile asks for reliable; set 'reliable: false'"
         yield Check(_AREA, name, "fail", text)
-    elif len(publishers) > 1:
+    elif len(publishers) > max(1, len(stream.parts)):
         drivers = ", ".join(f"{info.node_namespace}/{info.node_name}" for info in publishers)
         yield Check(
             _AREA, name, "warn", f"{len(publishers)} of them ({drivers}); one must be the driver"
@@ -205,10 +230,6 @@ def _check_image(slot: str, stream: _Stream, camera: Camera) -> Iterator[Check]:
     if message is None:
         return
     compressed = camera.type == "compressed"
-    if not compressed and message.encoding != camera.encoding:
-        do = "set the driver, or the encoding in the profile"
-        yield Check(_AREA, name, "fail", f"{message.encoding}, expected {camera.encoding}; {do}")
-        return
     try:
         height, width = image_decoder(slot, camera, any_size=True)(message).shape[:2]
     except ContractError as error:
@@ -227,10 +248,10 @@ def _check_command(node: Node, topic: CommandTopic) -> Iterator[Check]:
     resolved = node.resolve_topic_name(topic.target.topic)
     name = f"{resolved} command"
     listeners = node.get_subscriptions_info_by_topic(resolved)
-    expected = _TYPE_NAMES.get(topic.target.type, "interbotix_xs_msgs")
+    expected = command_type(topic)
     if not listeners:
         yield Check(_AREA, name, "fail", "nobody listens; start the driver, or correct the topic")
-    elif not all(info.topic_type.startswith(expected) for info in listeners):
+    elif not all(info.topic_type == expected for info in listeners):
         types = ", ".join(sorted({info.topic_type for info in listeners}))
         yield Check(_AREA, name, "fail", f"the driver takes {types}; set 'type' in the profile")
     else:

@@ -16,9 +16,9 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import StateTopic
+from adamoe_ros.policy.compatibility import state_out_of_range
 from adamoe_ros.ros.doctor.joint_checks import JointMessage, joint_values
 from adamoe_ros.ros.doctor.report import Check, Report
-from adamoe_ros.ros.policy.policy_checks import state_out_of_range
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from adamoe_ros.ros.doctor.report import Check, Outcome
+from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference, is_ahead
+from adamoe_ros.streams.messages import STANDING, clock_line, standing_line
 
 _AREA = "robot"
 _RATE_SHARE = 0.8  # of the expected rate
 _SKEW = 0.5  # s between stamp and receipt: beyond it clocks or stamps are wrong
-_FUTURE = 0.005  # s a stamp may lie ahead of our clock
 
 
 @dataclass
@@ -94,11 +95,18 @@ def _stamps(topic: str, arrivals: Arrivals) -> Check:
         do = "the driver must stamp its messages; alignment of cameras and joints needs it"
         return Check(_AREA, name, "fail", f"all zero; {do}", values)
     if abs(median) > _SKEW:
-        do = "synchronise the hosts' clocks (chrony), or set use_sim_time on both sides or none"
-        return Check(_AREA, name, "fail", f"{median:.2f} s before receipt; {do}", values)
-    if median < -_FUTURE:
-        do = "synchronise the hosts' clocks (chrony)"
-        return Check(_AREA, name, "warn", f"{-median * 1e3:.0f} ms in the future; {do}", values)
+        stamp = arrivals.stamps_ns[-1]
+        line = clock_line(stamp, stamp + round(median * 1e9))
+        return Check(_AREA, name, "fail", line, values)
+    if len(arrivals.stamps_ns) > STANDING and len(set(arrivals.stamps_ns)) == 1:
+        return Check(_AREA, name, "fail", standing_line(arrivals.stamps_ns[0]), values)
+    judged = Delays()
+    for stamp_ns, received_ns in zip(arrivals.stamps_ns, arrivals.received_ns, strict=True):
+        judged.note(stamp_ns, received_ns)
+    difference = clock_difference(judged, f"the driver of {topic}")
+    if difference:
+        outcome: Outcome = "fail" if is_ahead(judged, INTOLERABLE_S) else "warn"
+        return Check(_AREA, name, outcome, difference, values)
     if np.any(np.diff(np.array(arrivals.stamps_ns, dtype=np.int64)) < 0):
         do = "two publishers on one topic, or a bag that loops"
         return Check(_AREA, name, "warn", f"they go backwards; {do}", values)

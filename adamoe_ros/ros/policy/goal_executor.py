@@ -14,6 +14,7 @@ from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.errors import problem
 from adamoe_ros.control.scheduling import InstructionChange
 from adamoe_ros.msg import ControlStatus, MotionCommand, TaskStatus
+from adamoe_ros.ros.policy.control_watch import ControlWatch
 from adamoe_ros.ros.policy.policy_goal import GoalRun
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
@@ -34,15 +35,23 @@ _CAUSES = {
     Result.CANCELLED: "cancelled",
     Result.PREEMPTED: "preempted",
     Result.EMERGENCY_STOP: "emergency_stop",
+    Result.CONFLICT: "conflicting_policy",
 }
-
+LONGEST_DURATION = 7 * 86400.0  # s
+LONGEST_INSTRUCTION = 4096  # characters; as control_node takes them
 
 # results that somebody should look at; the others are what a person asked for
-FAULTS = (Result.INPUT_LOST, Result.POLICY_FAILED, Result.CONTROL_REFUSED, Result.EMERGENCY_STOP)
+FAULTS = (
+    Result.INPUT_LOST,
+    Result.POLICY_FAILED,
+    Result.CONTROL_REFUSED,
+    Result.EMERGENCY_STOP,
+    Result.CONFLICT,
+)
 
 
 class PolicyHost(Protocol):
-    """What the keeper needs of the node."""
+    """What the goals need of the node."""
 
     @property
     def params(self) -> PolicyParameters:
@@ -66,10 +75,14 @@ class PolicyHost(Protocol):
     def control_listens(self) -> bool:
         """Whether a control_node takes our motion commands, heard of yet or not."""
 
-    def publish_motion(self, command: int, generation: int, reason: str) -> None:
-        """Tell control."""
+    @property
+    def conflict(self) -> str:
+        """Another policy_node for the same robot, one line; empty: there is none."""
 
-    def say(self, line: str) -> None:
+    def publish_motion(self, command: int, generation: int, reason: str) -> None:
+        """Send RUN or HOLD to control."""
+
+    def log_goal(self, line: str) -> None:
         """Log a goal's begin or end."""
 
 
@@ -84,7 +97,7 @@ class GoalExecutor:
             again never repeats the generations of the one before.
         instruction: the current sentence; empty before the first.
         ended: result code and message of the last goal that ended; None: none has.
-        task, control: newest messages of others, which may end a goal; None: never heard.
+        task: newest message of who judges the task, which may end a goal; None: never heard.
     """
 
     def __init__(self, host: PolicyHost) -> None:
@@ -92,7 +105,7 @@ class GoalExecutor:
         self.instruction = ""
         self.ended: tuple[int, str] | None = None
         self.task: TaskStatus | None = None
-        self.control: ControlStatus | None = None
+        self._control = ControlWatch()
         self._heard_control = 0.0
         self._host = host
         self._run: GoalRun | None = None
@@ -109,11 +122,13 @@ class GoalExecutor:
 
     def hear_control(self, message: ControlStatus) -> None:
         """control_node says how it is."""
-        before, worker = self.control, self._host.worker
+        before, worker = self._control.status, self._host.worker
         counted = before is not None and message.rejected_chunks > before.rejected_chunks
         if counted and worker is not None:
             worker.refused()
-        self.control, self._heard_control = message, time.monotonic()
+        with self._lock:
+            self._control.hear(message, time.monotonic())
+            self._heard_control = time.monotonic()
 
     def begin(self, run: GoalRun) -> tuple[int, str] | None:
         """Start to act on a goal; (code, message) when it may not."""
@@ -124,7 +139,7 @@ class GoalExecutor:
             worker = host.worker
             if refused or worker is None:
                 refused = refused or (Result.REJECTED_INACTIVE, "policy_node: deactivated")
-                host.say(f"goal refused with code {refused[0]}: {refused[1]}")
+                host.log_goal(f"goal refused with code {refused[0]}: {refused[1]}")
                 return refused
             if self._run is not None:
                 self._end(self._run, Result.PREEMPTED, "a newer goal took over")
@@ -132,9 +147,10 @@ class GoalExecutor:
             run.generation, run.started_ns = self.generation, host.now_ns()
             run.started = time.monotonic()
             self._run, self.instruction = run, run.instruction
+            self._control.begin(run.generation, run.started)
             host.publish_motion(MotionCommand.RUN, self.generation, "goal_accepted")
             worker.assign(Assignment(run.generation, run.instruction))
-        host.say(f"goal accepted: {run.instruction!r}")
+        host.log_goal(f"goal accepted: {run.instruction!r}")
         return None
 
     def _await_inputs(self) -> None:
@@ -156,9 +172,16 @@ class GoalExecutor:
         if not run.instruction:
             line = problem("instruction", "a sentence", "an empty one", "write one")
             return Result.REJECTED_INSTRUCTION, line
-        if not run.max_duration >= 0:
-            line = problem("max_duration", "0 or more", run.max_duration, "correct it")
+        if len(run.instruction) > LONGEST_INSTRUCTION:
+            expected, got = f"at most {LONGEST_INSTRUCTION} characters", len(run.instruction)
+            line = problem("instruction", expected, got, "shorten it")
             return Result.REJECTED_INSTRUCTION, line
+        if not 0 <= run.max_duration <= LONGEST_DURATION:
+            expected = f"0 to {LONGEST_DURATION:g} s"
+            line = problem("max_duration", expected, run.max_duration, "correct it")
+            return Result.REJECTED_INSTRUCTION, line
+        if host.conflict:
+            return Result.CONFLICT, host.conflict
         if self._run is not None and not host.params.preempt:
             line = problem("execute", "no goal", "a running one", "cancel it or set preempt:=true")
             return Result.REJECTED_BUSY, line
@@ -168,39 +191,78 @@ class GoalExecutor:
         return None
 
     def watch(self, run: GoalRun) -> None:
-        """End the goal if time, success, inputs or control ask for it."""
-        ending = self._ending(run)
-        if ending is not None:
-            with self._lock:
+        """End the goal if time, success, inputs or control ask for it; let it wait for inputs."""
+        with self._lock:
+            if run.ended:
+                return
+            ending = self._ending(run) or self._wait_for_inputs(run)
+            if ending is not None:
                 self._end(run, *ending)
 
     def _ending(self, run: GoalRun) -> tuple[int, str] | None:
-        task, control = self.task, self.control
+        task, control = self.task, self._control.status
         if run.stop_on_success and task is not None and task.success:
             return Result.SUCCEEDED, "task_status says success"
-        if run.max_duration > 0 and self.elapsed(run) >= run.max_duration:
-            return Result.DURATION_REACHED, f"{run.max_duration:g} s have passed"
         if control is not None and control.mode == ControlStatus.ESTOP:
             return Result.EMERGENCY_STOP, "emergency stop"
-        if (
-            control is not None
-            and control.generation == run.generation
-            and control.hold_cause == "rejected_chunks"
-        ):
-            return Result.CONTROL_REFUSED, "control_node refused several chunks in a row"
+        if self._host.conflict:
+            return Result.CONFLICT, self._host.conflict
+        refusal = "" if run.paused_ns else self._control.refusal(time.monotonic())
+        if refusal:
+            return Result.CONTROL_REFUSED, refusal
         if self._control_gone(run):
             line = problem("control_node", "its status", "none any more", "start it again")
             return Result.CONTROL_REFUSED, line
-        return self._input_loss()
+        if run.max_duration > 0 and self.elapsed(run) >= run.max_duration:
+            return self._time_over(run)
+        return None
+
+    def _time_over(self, run: GoalRun) -> tuple[int, str]:
+        control = self._control.status
+        if not run.controlled or control is None or self._control.followed:
+            return Result.DURATION_REACHED, f"{run.max_duration:g} s have passed"
+        got = f"none within {run.max_duration:g} s ({control.hold_cause or 'running'})"
+        do = "look at the latency of the policy and at control_status"
+        line = problem("control_node", "to follow a chunk", got, do)
+        return Result.CONTROL_REFUSED, line
 
     def _control_gone(self, run: GoalRun) -> bool:
         """Whether there was a control_node that says nothing any more; a policy may also run alone.
 
         Counts from the goal's begin on: one that was just started again is given that time, too.
         """
-        run.controlled = run.controlled or self.control is not None or self._host.control_listens()
+        heard_of = self._control.status is not None or self._host.control_listens()
+        run.controlled = run.controlled or heard_of
         heard = max(self._heard_control, run.started)
         return run.controlled and time.monotonic() - heard > CONTROL_SILENT
+
+    def _wait_for_inputs(self, run: GoalRun) -> tuple[int, str] | None:
+        """Hold while inputs are late, go on when they are back, end the goal when that takes long."""
+        lost, now = self._input_loss(), self._host.now_ns()
+        if lost is None:
+            if run.paused_ns:
+                run.paused_ns = 0
+                self._move(run, "inputs_are_back")
+            return None
+        patience = self._host.params.input_patience * 1e9
+        if now - (run.paused_ns or now) >= patience:
+            return lost
+        if not run.paused_ns:
+            run.paused_ns = now
+            if self._host.worker is not None:
+                self._host.worker.assign(None)
+            self._host.publish_motion(MotionCommand.HOLD, run.generation, "inputs_late")
+            self._host.log_goal(f"the arms hold: {lost[1]}")
+        return None
+
+    def _move(self, run: GoalRun, reason: str) -> None:
+        """Let the arms follow chunks that are made from now on."""
+        self.generation += 1
+        run.generation = self.generation
+        self._control.go_on(run.generation, time.monotonic())
+        self._host.publish_motion(MotionCommand.RUN, run.generation, reason)
+        if self._host.worker is not None:
+            self._host.worker.assign(Assignment(run.generation, self.instruction))
 
     def _input_loss(self) -> tuple[int, str] | None:
         host, inputs = self._host, self._host.inputs
@@ -241,20 +303,20 @@ class GoalExecutor:
             run, worker = self._run, self._host.worker
             if run is None or worker is None:
                 return True
+            if run.paused_ns:
+                return True  # it goes on with the new sentence
             if how == "cut":
-                self.generation += 1
-                run.generation = self.generation
-                self._host.publish_motion(MotionCommand.RUN, self.generation, "instruction_changed")
-                worker.assign(Assignment(run.generation, sentence))
+                self._move(run, "instruction_changed")
             else:
                 worker.instruct(sentence, how)
         return True
 
-    def count_chunk(self, generation: int) -> None:
-        """A chunk of a generation was published."""
+    def count_chunk(self, generation: int, chunk_id: int) -> None:
+        """A chunk of a generation is about to be published."""
         run = self._run
         if run is not None and run.generation == generation:
             run.chunks += 1
+            self._control.sent(chunk_id)
 
     def elapsed(self, run: GoalRun) -> float:
         """s of ROS time since the goal began."""
@@ -267,14 +329,14 @@ class GoalExecutor:
             return "waiting_inputs"
         if self._run is None:
             return "idle"
-        control = self.control
+        control = self._control.status
         holding = control is not None and control.mode == ControlStatus.HOLD
         return "holding" if holding else "executing"
 
     def _end(self, run: GoalRun, code: int, message: str) -> None:
         """Set the outcome and release the arms; under the lock."""
         if run.end(code, message):
-            self._host.say(f"goal ended with code {code}: {message}")
+            self._host.log_goal(f"goal ended with code {code}: {message}")
         if self._run is run:
             self._release(run)
 

@@ -35,6 +35,9 @@ def inputs_diagnostic(
     if slow:
         text = f"slow: {', '.join(slow)}; look at the driver's rate, exposure, USB and network"
         return Diagnostic("inputs", Level.WARN, text, values)
+    clocks = [stream.clock_difference for stream in health if stream.clock_difference]
+    if clocks:
+        return Diagnostic("inputs", Level.WARN, "; ".join(clocks), values)
     hidden = [stream.name for stream in health if stream.stamps_at_receipt]
     if hidden:
         text = f"all live; stamps look set on receipt, so delays are hidden: {', '.join(hidden)}"

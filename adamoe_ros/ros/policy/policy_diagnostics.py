@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adamoe_ros.contract.chunk import Inference
+from adamoe_ros.control.scheduling import InferenceScheduler
 from adamoe_ros.msg import PolicyStatus
+from adamoe_ros.policy.actor import PolicyActor
 from adamoe_ros.ros.diagnostics import Diagnostic, Level
 from adamoe_ros.ros.policy.goal_executor import FAULTS, GoalExecutor
 from adamoe_ros.ros.policy.gpu import device_diagnostic, host_memory
 from adamoe_ros.ros.policy.input_diagnostics import inputs_diagnostic
-from adamoe_ros.ros.policy.policy_engine import PolicyEngine
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
 from adamoe_ros.ros.policy.policy_messages import expert_messages, to_time
 from adamoe_ros.ros.policy.policy_stats import LatencyWindow
-from adamoe_ros.ros.policy.policy_worker import Inference
 
 END_TO_END = "stamp_to_chunk"  # s of ROS time, camera stamp -> chunk published
 
@@ -46,7 +47,7 @@ def status_message(
     state: str,
     executor: GoalExecutor,
     inputs: PolicyInputs | None,
-    engine: PolicyEngine | None,
+    actor: PolicyActor | None,
 ) -> PolicyStatus:
     """The heartbeat."""
     stages = report.latency.stages()
@@ -65,39 +66,41 @@ def status_message(
         latency_p50=[stage.p50 for stage in stages],
         latency_p95=[stage.p95 for stage in stages],
         latency_p99=[stage.p99 for stage in stages],
-        peak_memory=_peak_memory(engine),
-        device=engine.device if engine is not None else "",
+        peak_memory=_peak_memory(actor),
+        device=actor.device if actor is not None else "",
         experts=expert_messages(report.experts),
     )
     message.header.stamp = to_time(now_ns)
     return message
 
 
-def _peak_memory(engine: PolicyEngine | None) -> float:
+def _peak_memory(actor: PolicyActor | None) -> float:
     """Bytes on the device, or of this process where the model runs on the CPU."""
-    on_device = engine.peak_memory() if engine is not None else 0
+    on_device = actor.runtime.engine.peak_memory() if actor is not None else 0
     return float(on_device or host_memory())
 
 
 def diagnostics(
     report: PolicyReport,
     inputs: PolicyInputs | None,
-    engine: PolicyEngine | None,
+    actor: PolicyActor | None,
+    schedule: InferenceScheduler | None,
     executor: GoalExecutor,
     state: str,
 ) -> list[Diagnostic]:
     """Diagnostics: goal, inputs, inference, device.
 
     Args:
+        schedule: for its counters; None before the first activation.
         state: of the lifecycle.
     """
-    if inputs is None or engine is None:
+    if inputs is None or actor is None:
         return [Diagnostic("policy", Level.STALE, f"not configured ({state})")]
     return [
         _goal(executor, state),
         inputs_diagnostic(inputs.missing(), inputs.health(), inputs.declared_rates),
-        _inference(report, engine),
-        device_diagnostic(engine.device),
+        _inference(report, actor, schedule),
+        device_diagnostic(actor.device),
     ]
 
 
@@ -119,18 +122,19 @@ def _goal(executor: GoalExecutor, state: str) -> Diagnostic:
     return Diagnostic("goal", Level.OK, "waits for a goal", values)
 
 
-def _inference(report: PolicyReport, engine: PolicyEngine) -> Diagnostic:
-    values: dict[str, object] = {"chunks": report.chunks, "device": engine.device}
+def _inference(
+    report: PolicyReport, actor: PolicyActor, schedule: InferenceScheduler | None
+) -> Diagnostic:
+    values: dict[str, object] = {"chunks": report.chunks, "device": actor.device}
     level, message = Level.OK, "no chunk yet" if report.chunks == 0 else "ok"
     for stage in report.latency.stages():
         values[f"{stage.name} p50 (s)"] = stage.p50
         values[f"{stage.name} p95 (s)"] = stage.p95
         values[f"{stage.name} p99 (s)"] = stage.p99
-        if stage.name == END_TO_END and stage.p95 > engine.horizon * engine.dt_s:
+        if stage.name == END_TO_END and stage.p95 > actor.horizon * actor.dt_s:
             level = Level.WARN
             message = "chunks are older than they last: use fewer flow steps or a faster device"
-    values["peak memory (MiB)"] = _peak_memory(engine) / 2**20
-    schedule = engine.schedule
+    values["peak memory (MiB)"] = _peak_memory(actor) / 2**20
     if schedule is not None:
         values["delay (rows)"] = schedule.delay_rows
         values["rows between observations"] = schedule.execution_rows

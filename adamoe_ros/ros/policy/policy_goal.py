@@ -41,6 +41,7 @@ class GoalRun:
         started: s, steady clock.
         chunks: published for it.
         controlled: whether a control_node has been there in its time.
+        paused_ns: since when the arms hold because inputs are late, ROS time; 0: they do not.
     """
 
     instruction: str
@@ -51,6 +52,7 @@ class GoalRun:
     started: float = 0.0
     chunks: int = 0
     controlled: bool = False
+    paused_ns: int = 0
     code: int = -1
     message: str = ""
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -76,7 +78,7 @@ class GoalRun:
 
 
 class GoalHandler(Protocol):
-    """Who decides about goals."""
+    """Decides about goals."""
 
     def begin(self, run: GoalRun) -> tuple[int, str] | None:
         """Start to act on a goal; (code, message) when it may not."""

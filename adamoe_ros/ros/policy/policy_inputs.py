@@ -20,7 +20,7 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.joint_map import JointMap
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
@@ -65,6 +65,7 @@ class PolicyInputs:
     ) -> None:
         self._node = node
         self._arrived = arrived
+        self._joints = len(profile.joint_ids)
         self._lock = threading.Lock()
         commands = profile.state_source == "last_command"
         to_model = joint_map.model_from_command if commands else joint_map.model_from_state
@@ -185,6 +186,11 @@ class PolicyInputs:
         if not self._inputs.from_commands or not len(commanded):
             return
         values, arrival = np.asarray(commanded, np.float64), self._now()
+        if len(values) != self._joints or not np.isfinite(values).all():
+            expected = f"{self._joints} finite positions"
+            line = problem("control_status: commanded", expected, "others", "use one robot profile")
+            self._complain("control_status", line)
+            return
         with self._lock:
             self._inputs.push_commanded(stamp_ns(stamp), values, arrival)
         self._note()
@@ -223,7 +229,7 @@ class PolicyInputs:
         """Inputs that are not live, with the reason where it is known; empty: all live."""
         now = self._now()
         with self._lock:
-            lines = self._aligner.missing(now)
+            lines = self._inputs.missing(now)
             wrong = self._damaged | self._wrong
         names = [line.split(" ", 1)[0] for line in lines]
         return [wrong.get(name, line) for name, line in zip(names, lines, strict=True)]

@@ -17,26 +17,32 @@ from rclpy.clock import Clock, ClockType
 from std_msgs.msg import String
 
 from adamoe_ros.action import ExecuteInstruction
-from adamoe_ros.contract.chunk import ActionChunk
+from adamoe_ros.contract.chunk import ActionChunk, Inference
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.control.scheduling import InferenceScheduler
 from adamoe_ros.msg import ActionChunk as ActionChunkMsg
 from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatus
+from adamoe_ros.policy.actor import PolicyActor
+from adamoe_ros.policy.compatibility import state_out_of_range
 from adamoe_ros.ros import names, qos
-from adamoe_ros.ros.diagnostics import Diagnostic
+from adamoe_ros.ros.conflicts import SoleNode
+from adamoe_ros.ros.diagnostics import Diagnostic, others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
-from adamoe_ros.ros.policy.goal_executor import GoalExecutor, input_lines
-from adamoe_ros.ros.policy.policy_checks import state_out_of_range
+from adamoe_ros.ros.policy.goal_executor import LONGEST_INSTRUCTION, GoalExecutor, input_lines
 from adamoe_ros.ros.policy.policy_diagnostics import PolicyReport, diagnostics, status_message
-from adamoe_ros.ros.policy.policy_engine import PolicyEngine
 from adamoe_ros.ros.policy.policy_goal import GoalRun, GoalServer
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
 from adamoe_ros.ros.policy.policy_messages import chunk_message, expert_messages
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
-from adamoe_ros.ros.policy.policy_worker import Inference, PolicyWorker, Work
+from adamoe_ros.ros.policy.policy_setup import make_actor
+from adamoe_ros.ros.policy.policy_worker import PolicyWorker, Work
 from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
+from adamoe_ros.streams.clocks import Delays, clock_difference
+from adamoe_ros.streams.messages import stamp_ns
 
+_LOG_EVERY = 5.0  # s between lines about the same
 _INPUT_POLL = 0.05  # s between looks while activation waits for inputs
 _HEARING_PERIOD = 1.0  # s between looks whether what is published is heard
 
@@ -50,11 +56,18 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def __init__(self) -> None:
         super().__init__("policy_node", PolicyParameters)
-        self._engine: PolicyEngine | None = None
+        self._actor: PolicyActor | None = None
+        self._schedule: InferenceScheduler | None = None
+        self._warm_s = 0.0
         self._inputs: PolicyInputs | None = None
         self._worker: PolicyWorker | None = None
         self._goals: GoalServer | None = None
         self._goal_executor = GoalExecutor(self)
+        self._sole = SoleNode(
+            self, PolicyStatus, names.POLICY_STATUS, qos.POLICY_STATUS, "policy_node"
+        )
+        self._conflict = ""
+        self._control_delays = Delays()
         self._report = PolicyReport(self.params.latency_window)
         self._chunks = self.create_publisher(ActionChunkMsg, names.ACTION_CHUNK, qos.CHUNK)
         self._motion = self.create_publisher(MotionCommand, names.MOTION, qos.MOTION)
@@ -69,19 +82,19 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         self._diagnostics = DiagnosticsPublisher(
             self,
             self._collect_diagnostics,
-            say=self._say,
+            log=self._log_diagnostic,
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
         self._reported: tuple[str, ...] = ()
         self._clock_reader = self._read_clock()
         # steady: the heartbeat must go on when a simulator's clock stands still
-        for period, callback in (
-            (1.0 / self.params.status_rate, self._publish_status),
+        for period, timed in (
+            (1.0 / self.params.status_rate, self._beat),
             (_HEARING_PERIOD, self._check_hearing),
         ):
             self.create_timer(
                 period,
-                callback,
+                timed,
                 callback_group=MutuallyExclusiveCallbackGroup(),
                 clock=Clock(clock_type=ClockType.STEADY_TIME),
             )
@@ -105,45 +118,51 @@ class PolicyNode(ManagedNode[PolicyParameters]):
     def setup(self) -> None:
         """Load, cross-check, warm up."""
         self._report = PolicyReport(self.params.latency_window)
-        engine = PolicyEngine(self.params)
-        self._engine = engine
-        self._diagnostics.hardware_id = engine.profile.name
+        actor = make_actor(self.params)
+        self._actor = actor
+        self._diagnostics.hardware_id = actor.profile.name
         self._inputs = PolicyInputs(
             self,
-            engine.profile,
-            engine.manifest.camera_slots,
-            engine.joint_map,
+            actor.profile,
+            actor.manifest.camera_slots,
+            actor.joint_map,
             self._on_input,
             self._reader_failed,
         )
-        seconds = engine.warm_up()
+        self._warm_s = actor.warm_up()
         self._goals = GoalServer(
             self, self._goal_executor, self._feedback, lambda: self.params.feedback_rate
         )
         self.get_logger().info(
-            f"{self.params.checkpoint} on {engine.device}: chunks of {engine.horizon} rows, "
-            f"{engine.horizon * engine.dt_s:.2f} s; inference takes {seconds * 1e3:.0f} ms"
+            f"{self.params.checkpoint} on {actor.device}: chunks of {actor.horizon} rows, "
+            f"{actor.horizon * actor.dt_s:.2f} s; inference takes {self._warm_s * 1e3:.0f} ms"
         )
 
     def start(self) -> None:
         """Check the live inputs and the pose, then let goals in."""
-        engine, inputs = self._engine, self._inputs
-        assert engine is not None and inputs is not None
+        actor, inputs = self._actor, self._inputs
+        assert actor is not None and inputs is not None
         observation = self._first_observation(inputs)
+        if self._conflict or self._sole.undecided:
+            do = "wait a second; activation is tried again with autostart"
+            ghost = problem(names.POLICY_STATUS, "one publisher", "another one, silent so far", do)
+            raise ContractError(self._conflict or ghost)
         if self.params.check_state:
             lines = state_out_of_range(
-                engine.joint_map.joint_ids,
-                engine.state_as_trained(observation),
-                *engine.state_range,
+                actor.joint_map.joint_ids,
+                actor.state_as_trained(observation),
+                *actor.state_range,
                 self.params.state_margin,
             )
             if lines:
                 raise ContractError(lines)
+        session = actor.session()
+        self._schedule = actor.scheduler(self._warm_s + self.params.inject_latency)
         work = Work(
             newest_ns=lambda: inputs.newest_ns,
             observe=inputs.observation,
-            restart=engine.restart,
-            infer=engine.infer,
+            restart=session.restart,
+            infer=session.infer,
             deliver=self._deliver,
             failed=self._inference_failed,
             now_ns=self.now_ns,
@@ -151,8 +170,8 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         )
         self._worker = PolicyWorker(
             work,
-            engine.scheduler(),
-            engine.joint_map.joint_ids,
+            self._schedule,
+            actor.joint_map.joint_ids,
             self.params.inference_nice,
         )
         self._worker.start()
@@ -175,7 +194,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         if self._inputs is not None:
             self._inputs.close()
             self._inputs = None
-        self._engine = None
+        self._actor = self._schedule = None
 
     def _first_observation(self, inputs: PolicyInputs) -> Observation:
         deadline = time.monotonic() + self.params.input_timeout
@@ -192,9 +211,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def _deliver(self, chunk: ActionChunk, observation: Observation, made: Inference) -> None:
         age = (self.now_ns() - chunk.stamp_ns) / 1e9
+        self._goal_executor.count_chunk(
+            chunk.generation, chunk.chunk_id
+        )  # control may answer at once
         self._chunks.publish(chunk_message(chunk, observation, made.stages.get("total", 0.0)))
         self._report.note(made, age)
-        self._goal_executor.count_chunk(chunk.generation)
         self._publish_status()
 
     def _inference_failed(self, generation: int, line: str) -> None:
@@ -225,9 +246,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def _on_instruction(self, message: String) -> None:
         sentence = message.data.strip()
-        if not sentence:
+        if not 0 < len(sentence) <= LONGEST_INSTRUCTION:
+            got = f"{len(sentence)} characters" if sentence else "an empty one"
             self.get_logger().error(
-                problem(names.INSTRUCTION, "a sentence", "an empty one", "it is ignored")
+                problem(names.INSTRUCTION, "a sentence", got, "it is ignored"),
+                throttle_duration_sec=_LOG_EVERY,
             )
             return
         if self._goal_executor.instruct(sentence):
@@ -238,8 +261,20 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def _on_control(self, message: ControlStatus) -> None:
         self._goal_executor.hear_control(message)
+        self._control_delays.note(stamp_ns(message.header.stamp), self.now_ns())
         if self._inputs is not None:
             self._inputs.take_commanded(message.header.stamp, message.commanded)
+
+    def _find_conflict(self) -> None:
+        self._sole.look()
+        line = "; ".join(self._sole.lines())
+        if line and line != self._conflict:
+            self.get_logger().error(line)
+        self._conflict = line
+
+    def _beat(self) -> None:
+        self._find_conflict()
+        self._publish_status()
 
     def _publish_status(self) -> None:
         message = status_message(
@@ -248,7 +283,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             state=self.state_name,
             executor=self._goal_executor,
             inputs=self._inputs,
-            engine=self._engine,
+            actor=self._actor,
         )
         self._status.publish(message)
         reported = (message.state, message.phase, _without_figures(message.missing))
@@ -257,11 +292,24 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self._diagnostics.refresh()
 
     def _collect_diagnostics(self) -> list[Diagnostic]:
-        return diagnostics(
-            self._report, self._inputs, self._engine, self._goal_executor, self.state_name
+        found = diagnostics(
+            self._report,
+            self._inputs,
+            self._actor,
+            self._schedule,
+            self._goal_executor,
+            self.state_name,
         )
+        return [*found, others_diagnostic(self._conflict, self._control_clock())]
 
-    def _say(self, diagnostic: Diagnostic) -> None:
+    def _control_clock(self) -> list[str]:
+        """How the clock of control_node's computer differs, one line; simulation time is everybody's."""
+        if self.get_parameter("use_sim_time").value:
+            return []
+        line = clock_difference(self._control_delays, "control_node's computer")
+        return [line] if line else []
+
+    def _log_diagnostic(self, diagnostic: Diagnostic) -> None:
         """What diagnostics found, for those who read the log; activation tells its own."""
         if self.active and diagnostic.name != "goal":
             self.get_logger().warning(f"{diagnostic.name}: {diagnostic.message}")
@@ -293,7 +341,12 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         message.header.stamp = self.get_clock().now().to_msg()
         self._motion.publish(message)
 
-    def say(self, line: str) -> None:
+    @property
+    def conflict(self) -> str:
+        """Another policy_node for the same robot, one line; empty: there is none."""
+        return self._conflict
+
+    def log_goal(self, line: str) -> None:
         """Log a goal's begin or end."""
         self.get_logger().info(line)
 

@@ -6,68 +6,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adamoe_ros.contract.parameters import ManagedParameters, param
-from adamoe_ros.control.strategies import STRATEGIES
+from adamoe_ros.contract.policy_settings import PolicySettings
 
 
 @dataclass(frozen=True)
-class PolicyParameters(ManagedParameters):
-    """Parameters of policy_node, declared here and nowhere else."""
+class PolicyParameters(PolicySettings, ManagedParameters):
+    """``PolicySettings`` and what the node alone has."""
 
-    robot: str = param("", "Robot profile: the name of a shipped one or the path of a .yaml file.")
     checkpoint: str = param("", "Checkpoint folder.")
-    device: str = param(
-        "auto",
-        "Where the model runs: cpu, cuda, cuda:N; auto is CUDA where there is a device.",
-    )
-    engine: str = param(
-        "auto",
-        "What runs the network: eager (as it is written), packed (CPU), captured (CUDA graphs); auto "
-        "is the fastest of the device, and eager with rtc_jacobian vjp.",
-        choices=("auto", "eager", "packed", "captured"),
-    )
-    flow_steps: int = param(
-        0, "Flow-matching steps of an inference; 0: the checkpoint's.", bounds=(0, 100)
-    )
-    seed: int = param(
-        -1,
-        "Seed of the initial noise; -1: a new one at every start.",
-        bounds=(-1, 2**31 - 1),
-    )
-    threads: int = param(0, "CPU threads of the model; 0: torch decides.", bounds=(0, 256))
     inference_nice: int = param(
         0,
         "How far the inference's threads stand back (nice) on cores that they share with control_node and "
         "drivers, 0: not at all. Not on a computer that is always busy: there the node waits for them.",
         bounds=(0, 19),
-    )
-    strategy: str = param(
-        "async",
-        "How chunks follow each other; the same in control_node.",
-        choices=tuple(STRATEGIES),
-    )
-    execution_horizon: int = param(
-        0,
-        "Rows of a chunk that are used before the next replaces it; 0: half.",
-        bounds=(0, 1000),
-    )
-    age_budget: float = param(
-        0.0,
-        "A chunk whose observation is older than this when it is ready is dropped; 0: as long as a "
-        "row of it is left.",
-        unit="s",
-        bounds=(0.0, 10.0),
-    )
-    rtc_jacobian: str = param(
-        "identity",
-        "How strategy rtc differentiates its guess of the finished chunk: not at all (identity), or "
-        "back through the network (vjp), as the paper does.",
-        choices=("identity", "vjp"),
-    )
-    rtc_max_weight: float = param(
-        0.0,
-        "Clip of the guidance weight of strategy rtc; 0: as many as flow steps. From twice the flow "
-        "steps on it is refused.",
-        bounds=(0.0, 100.0),
     )
     instruction_change: str = param(
         "blend",
@@ -106,9 +57,16 @@ class PolicyParameters(ManagedParameters):
     )
     max_observation_age: float = param(
         0.5,
-        "Older observations are not acted upon, and a goal ends with INPUT_LOST.",
+        "With older observations the arms hold.",
         unit="s",
         bounds=(0.02, 5.0),
+        dynamic=True,
+    )
+    input_patience: float = param(
+        2.0,
+        "How long the arms hold for inputs that are late, and go on, before the goal ends with INPUT_LOST.",
+        unit="s",
+        bounds=(0.0, 60.0),
         dynamic=True,
     )
     check_state: bool = param(

@@ -11,14 +11,12 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from adamoe_ros.contract.chunk import ActionChunk
+from adamoe_ros.contract.chunk import ActionChunk, Inference
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, InstructionChange
 
@@ -31,23 +29,6 @@ class Assignment:
 
     generation: int
     instruction: str
-
-
-@dataclass(frozen=True)
-class Inference:
-    """What the policy made of one observation.
-
-    Attributes:
-        positions: (H, J) float64, command units.
-        committed_rows: leading rows fixed to the previous chunk.
-        stages: stage -> s, wall clock.
-        experts: per mixture layer: layer, selected, probability, scale.
-    """
-
-    positions: NDArray[np.float64]
-    committed_rows: int
-    stages: Mapping[str, float]
-    experts: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)

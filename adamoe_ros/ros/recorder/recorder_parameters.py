@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adamoe_ros.contract.parameters import Parameters, param
+from adamoe_ros.contract.parameters import ManagedParameters, Parameters, param, same_as
 
 
 @dataclass(frozen=True)
 class RecorderParameters(Parameters):
     """Parameters of recorder_node, declared here and nowhere else."""
 
-    robot: str = param("", "Robot profile whose topics are recorded; name or .yaml file.")
+    robot: str = same_as(ManagedParameters, "robot")
     checkpoint: str = param("", "Checkpoint folder whose hash is noted; empty: none.")
     folder: str = param("recordings", "Folder that gets one bag per episode.")
     extra_topics: tuple[str, ...] = param(

@@ -30,6 +30,7 @@ _LATCHED = (names.INSTRUCTION, names.TASK_STATUS, "tf_static", "robot_descriptio
 _OWN = (names.ACTION_CHUNK, names.MOTION, names.POLICY_STATUS, names.CONTROL_STATUS)
 _CLOCK_NS = 10_000_000  # between clock messages, ns of the bag's time
 _WAIT = 10.0  # s for somebody to listen
+_BREAK_NS = 2_000_000_000  # between messages: a pause of the recording, or a jump of its clock
 _SETTLE = 1.0  # s from the first listener to the first message: the others are found meanwhile
 
 
@@ -104,11 +105,13 @@ class BagPlayer:
         Returns:
             s that the end came later than it should have.
         """
-        begun, first, late = time.monotonic(), None, 0.0
+        begun, first, newest, late = time.monotonic(), None, 0, 0.0
         for message in self._messages():
             if stopped():
                 break
-            first = message.time_ns if first is None else first
+            if first is None or not -_BREAK_NS < message.time_ns - newest < _BREAK_NS:
+                begun, first = time.monotonic(), message.time_ns  # a pause is not waited for
+            newest = message.time_ns
             due = begun + (message.time_ns - first) / 1e9 / rate
             late = time.monotonic() - due
             while late < 0 and not stopped():
@@ -140,10 +143,10 @@ class BagPlayer:
 
 
 def _message_class(kind: str) -> Any | None:
-    package, folder, name = kind.split("/")
     try:
+        package, folder, name = kind.split("/")
         return getattr(importlib.import_module(f"{package}.{folder}"), name)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, ValueError):
         return None
 
 

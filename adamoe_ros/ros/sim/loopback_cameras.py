@@ -22,7 +22,7 @@ from adamoe_ros.contract.profile import Camera, RobotProfile
 from adamoe_ros.ros import qos
 from adamoe_ros.ros.doctor.views import png
 from adamoe_ros.ros.transports import PictureNode
-from adamoe_ros.streams.encodings import ENCODINGS
+from adamoe_ros.streams.encodings import ENCODINGS, encoding_name
 
 _SHARE = 8  # of the rows that a truncated image keeps: one in so many
 
@@ -110,8 +110,9 @@ def picture(camera: Camera, brightness: int) -> Image | CompressedImage:
         message = CompressedImage(format=f"{camera.encoding}; png compressed {camera.encoding}")
         message.data.frombytes(png(np.broadcast_to(ramp[None, :, None], shape)))
         return message
-    size = ENCODINGS[camera.encoding].bytes_per_pixel
-    rows = np.broadcast_to(np.repeat(ramp, size), (camera.height, camera.width * size))
+    encoding = ENCODINGS[encoding_name(camera.encoding, "encoding")]
+    size, height = encoding.bytes_per_pixel, camera.height * encoding.rows_of_two // 2
+    rows = np.broadcast_to(np.repeat(ramp, size), (height, camera.width * size))
     raw = Image(height=camera.height, width=camera.width, encoding=camera.encoding)
     raw.step = camera.width * size
     raw.data.frombytes(np.ascontiguousarray(rows))

@@ -8,15 +8,14 @@ launch file can be tried before the robot is switched on. One thread, and one fo
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
+from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
-from trajectory_msgs.msg import JointTrajectory
 
+from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import CommandTopic, StateTopic, command_topics, state_topics
@@ -27,32 +26,9 @@ from adamoe_ros.ros.sim.loopback_cameras import LoopbackCameras
 from adamoe_ros.ros.sim.loopback_parameters import LoopbackParameters
 from adamoe_ros.sim.loopback import LoopbackRobot
 
+_LOG_EVERY = 5.0  # s between lines about messages that do not fit
+_CLOCKS = {"clock_ahead": 0.5, "clock_behind": -0.5}  # s
 _OFFSET = 0.2  # rad or m, of the fault of that name
-
-
-def _read_joint_state(message: JointState) -> tuple[list[float], list[str]]:
-    return list(message.position), list(message.name)
-
-
-def _read_trajectory(message: JointTrajectory) -> tuple[list[float], list[str]]:
-    return list(message.points[-1].positions), list(message.joint_names)
-
-
-def _read_array(message: Float64MultiArray) -> tuple[list[float], list[str]]:
-    return list(message.data), []
-
-
-def _read_interbotix(message: Any) -> tuple[list[float], list[str]]:
-    command = message.cmd
-    return (list(command) if hasattr(command, "__len__") else [float(command)]), []
-
-
-READERS: dict[str, Callable[[Any], tuple[list[float], list[str]]]] = {
-    "joint_state": _read_joint_state,
-    "joint_trajectory": _read_trajectory,
-    "float64_multi_array": _read_array,
-    "interbotix": _read_interbotix,
-}
 
 
 class LoopbackNode(ManagedNode[LoopbackParameters]):
@@ -110,25 +86,24 @@ class LoopbackNode(ManagedNode[LoopbackParameters]):
             self._frozen = self._robot.state.copy()
 
     def _subscribe(self, topic: CommandTopic) -> None:
-        kind, read = message_type(topic), READERS[topic.target.type]
-        callback = partial(self._command, topic, read)
+        callback = partial(self._command, topic.target.topic)
         self._entities.append(
-            self.create_subscription(kind, topic.target.topic, callback, qos.COMMAND)
+            self.create_subscription(message_type(topic), topic.target.topic, callback, qos.COMMAND)
         )
 
-    def _command(
-        self,
-        topic: CommandTopic,
-        read: Callable[[Any], tuple[list[float], list[str]]],
-        message: Any,
-    ) -> None:
-        values, names = read(message)
-        self._robot.command(topic, values, names)
+    def _command(self, topic: str, message: Any) -> None:
+        try:
+            self._robot.command(topic, message, self.get_clock().now().nanoseconds)
+        except ContractError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=_LOG_EVERY)
 
     def _publish(self) -> None:
         if not self.active or self.params.fault == "silent":
             return
-        stamp = self.get_clock().now().to_msg()
+        now = self.get_clock().now()
+        self._robot.advance(now.nanoseconds)
+        off = Duration(seconds=_CLOCKS.get(self.params.fault, 0.0))
+        stamp = (now + off).to_msg()
         for publisher, topic in self._states:
             message = self._state(topic)
             message.header.stamp = stamp

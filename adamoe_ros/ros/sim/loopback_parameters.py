@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from adamoe_ros.contract.parameters import ManagedParameters, param
 
-FAULTS = ("none", "silent", "freeze", "missing_joint", "reverse_order", "nan", "offset")
+FAULTS = (
+    "none",
+    "silent",
+    "freeze",
+    "missing_joint",
+    "reverse_order",
+    "nan",
+    "offset",
+    "clock_ahead",
+    "clock_behind",
+)
 CAMERA_FAULTS = ("none", "silent", "truncated", "wrong_encoding")
 
 
@@ -15,13 +25,13 @@ CAMERA_FAULTS = ("none", "silent", "truncated", "wrong_encoding")
 class LoopbackParameters(ManagedParameters):
     """Parameters of loopback_node, declared here and nowhere else."""
 
-    robot: str = param("", "Robot profile: the name of a shipped one or the path of a .yaml file.")
     state_rate: float = param(100.0, "Rate of the joint states.", unit="Hz", bounds=(1.0, 500.0))
     cameras: bool = param(False, "Publish test images on the camera topics of the profile.")
     fault: str = param(
         "none",
         "Play a broken driver: no states, the same state for ever, the last joint left out, names and "
-        "values in reverse order, not a number, or every joint 0.2 beside its command.",
+        "values in reverse order, not a number, every joint 0.2 beside its command, or a clock that is 0.5 s "
+        "ahead or behind.",
         choices=FAULTS,
         dynamic=True,
     )

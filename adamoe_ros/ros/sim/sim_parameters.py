@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adamoe_ros.contract.parameters import Parameters, param
+from adamoe_ros.contract.parameters import ManagedParameters, Parameters, param, same_as
 
 
 @dataclass(frozen=True)
 class SimParameters(Parameters):
     """Parameters of sim_node, declared here and nowhere else."""
 
-    robot: str = param("aloha_sim", "Robot profile: topics and message types; name or .yaml file.")
+    robot: str = same_as(ManagedParameters, "robot", default="aloha_sim")
     task: str = param("lift_bar", "Task that is set up at the start; registry name.")
     instruction: str = param("", "Sentence of the first episode; empty: the task's own.")
     seed: int = param(0, "Seed of the first episode.", bounds=(0, 2**31 - 1))

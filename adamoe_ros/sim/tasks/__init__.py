@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bimanual suite: one file a task."""
+"""The bimanual suite: one file a task, with its words, and one line in ``TASKS``.
+
+``base`` says what a task is; ``cubes``, ``objects`` and ``grasping`` are what several share.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.sim.tasks.base import Task
+from adamoe_ros.sim.tasks.base import Meaning, Task
 from adamoe_ros.sim.tasks.handover import Handover
 from adamoe_ros.sim.tasks.insert_peg import InsertPeg
-from adamoe_ros.sim.tasks.language import Meaning
 from adamoe_ros.sim.tasks.lift_bar import LiftBar
 from adamoe_ros.sim.tasks.pick_cube import PickCube
 from adamoe_ros.sim.tasks.pick_two import PickTwo

@@ -13,7 +13,7 @@ from adamoe_ros.sim.kinematics import GripperPose, downward
 from adamoe_ros.sim.robot import DualArm
 from adamoe_ros.sim.scene import SIDES
 from adamoe_ros.sim.script import LEFT, Script
-from adamoe_ros.sim.tasks.base import REST
+from adamoe_ros.sim.tasks.base import REST, Language, Meaning
 from adamoe_ros.sim.tasks.cubes import LIFTED, CubesTask, cube, others_on_table
 from adamoe_ros.sim.tasks.grasping import (
     carried,
@@ -23,7 +23,6 @@ from adamoe_ros.sim.tasks.grasping import (
     side_of,
     take,
 )
-from adamoe_ros.sim.tasks.language import Language, Meaning
 from adamoe_ros.sim.tasks.objects import COLOURS, Points, spread
 
 Vector = NDArray[np.float64]

@@ -13,7 +13,7 @@ from adamoe_ros.sim.kinematics import GripperPose, downward
 from adamoe_ros.sim.robot import DualArm
 from adamoe_ros.sim.scene import add_box
 from adamoe_ros.sim.script import LEFT, RIGHT, Script
-from adamoe_ros.sim.tasks.base import SuiteTask
+from adamoe_ros.sim.tasks.base import Language, SuiteTask, every
 from adamoe_ros.sim.tasks.grasping import (
     GRASP_HEIGHT,
     PITCH,
@@ -23,7 +23,6 @@ from adamoe_ros.sim.tasks.grasping import (
     reaching_yaw,
     take,
 )
-from adamoe_ros.sim.tasks.language import Language, every
 from adamoe_ros.sim.tasks.objects import (
     RGB,
     add_distractors,

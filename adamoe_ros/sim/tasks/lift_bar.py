@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.sim.kinematics import downward, solve_arm
-from adamoe_ros.sim.motion import through
 from adamoe_ros.sim.robot import CLOSED, HOME_ARM, OPEN, DualArm
 from adamoe_ros.sim.scene import add_box
-from adamoe_ros.sim.tasks.base import SuiteTask
-from adamoe_ros.sim.tasks.language import Language
+from adamoe_ros.sim.script import through
+from adamoe_ros.sim.tasks.base import Language, SuiteTask
 
 Vector = NDArray[np.float64]
 _BAR = "bar"

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from adamoe_ros.sim.robot import DualArm
 from adamoe_ros.sim.scene import SIDES
 from adamoe_ros.sim.script import Script
+from adamoe_ros.sim.tasks.base import Language, every
 from adamoe_ros.sim.tasks.cubes import LIFTED, CubesTask, cube, others_on_table, per_hand
 from adamoe_ros.sim.tasks.grasping import grasp_from_above, holders, position, side_of, take
-from adamoe_ros.sim.tasks.language import Language, every
 from adamoe_ros.sim.tasks.objects import COLOURS
 
 Vector = NDArray[np.float64]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from adamoe_ros.sim.robot import DualArm
 from adamoe_ros.sim.script import LEFT, RIGHT, Script
+from adamoe_ros.sim.tasks.base import Language, ordered_pairs
 from adamoe_ros.sim.tasks.cubes import LIFTED, CubesTask, cube, others_on_table
 from adamoe_ros.sim.tasks.grasping import grasp_from_above, holders, position, take
-from adamoe_ros.sim.tasks.language import Language, ordered_pairs
 from adamoe_ros.sim.tasks.objects import COLOURS, Points
 
 Vector = NDArray[np.float64]

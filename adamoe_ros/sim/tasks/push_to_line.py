@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from adamoe_ros.sim.kinematics import GripperPose, downward
 from adamoe_ros.sim.robot import DualArm
 from adamoe_ros.sim.script import LEFT, Script
-from adamoe_ros.sim.tasks.base import OneArmTask
+from adamoe_ros.sim.tasks.base import Language, Meaning, OneArmTask, every
 from adamoe_ros.sim.tasks.cubes import CubesTask, cube, per_hand
 from adamoe_ros.sim.tasks.grasping import HOVER, PITCH, position, touching
-from adamoe_ros.sim.tasks.language import Language, Meaning, every
 from adamoe_ros.sim.tasks.objects import (
     COLOURS,
     CUBE,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adamoe_ros.sim.kinematics import downward
 from adamoe_ros.sim.robot import DualArm
 from adamoe_ros.sim.script import Script
-from adamoe_ros.sim.tasks.base import OneArmTask
+from adamoe_ros.sim.tasks.base import Language, OneArmTask, every
 from adamoe_ros.sim.tasks.cubes import per_hand
 from adamoe_ros.sim.tasks.grasping import (
     GRASP_HEIGHT,
@@ -26,7 +26,6 @@ from adamoe_ros.sim.tasks.grasping import (
     take,
     touching,
 )
-from adamoe_ros.sim.tasks.language import Language, every
 from adamoe_ros.sim.tasks.objects import (
     COLOURS,
     CUBE,

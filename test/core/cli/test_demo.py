@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from adamoe_ros.cli import demo_settings
 from adamoe_ros.cli import main as cli
-from adamoe_ros.cli.demo_processes import NodeProcesses
-from adamoe_ros.cli.demo_scenes import TOUR, Scene, scenes_from
-from adamoe_ros.cli.demo_view import PlainView, Snapshot, describe
+from adamoe_ros.cli.demo import TOUR, planned_episodes
+from adamoe_ros.cli.demo_view import Snapshot, View, describe
+from adamoe_ros.data.recording import Change, Episode
+from adamoe_ros.ros.sim import node_processes
+from adamoe_ros.ros.sim.node_processes import NodeProcesses
 from adamoe_ros.sim.tasks import TASKS
 
 UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}  # as a demo's own environment has it
@@ -63,39 +64,40 @@ def test_missing_checkpoint_files_are_all_named(
     assert all(name in error for name in ("model.safetensors", "norm_stats.json", "manifest.json"))
 
 
-def test_a_sentence_finds_its_scene_and_without_one_there_is_a_tour() -> None:
-    def options(**given: object) -> Namespace:
+def test_an_instruction_finds_its_scene_and_without_one_there_is_a_tour() -> None:
+    def plans(trained: tuple[str, ...] = (), **given: object) -> list[tuple[Episode, object]]:
         asked = {"task": None, "instruction": None, "change_to": None, "change_after": 0.8}
-        return Namespace(**{**asked, "seed": 5, "episodes": 2, **given})
-
-    def scenes(**given: object) -> tuple[Scene, ...]:
-        return scenes_from(options(**given))
+        options = Namespace(**{**asked, "seed": 5, "episodes": 2, **given})
+        return list(planned_episodes(options, trained))
 
     words = "Pick up the red cube with the left arm."
-    assert scenes(instruction=words) == (
-        Scene("pick_cube", words, 5),
-        Scene("pick_cube", words, 6),
-    )
-    assert {scene.task for scene in scenes(task="handover")} == {"handover"}
+    assert plans(instruction=words) == [
+        (Episode(0, 5, "pick_cube", words), None),
+        (Episode(1, 6, "pick_cube", words), None),
+    ]
+    assert {episode.task for episode, _ in plans(task="handover")} == {"handover"}
+    assert {episode.instruction for episode, _ in plans(task="handover")} == {""}  # the simulator's
     bar = "lift the yellow bar with both arms"
-    assert [scene.task for scene in scenes_from(options(), [bar])] == ["lift_bar"] * 2
-    tour = scenes()
-    assert len({scene.task for scene in tour}) == len(TOUR)
-    assert any(scene.change_to for scene in tour)
-    for scene in tour:
-        language = TASKS[scene.task].language
-        assert language.meaning_of(str(scene.instruction)) is not None
-        assert scene.change_to is None or language.meaning_of(scene.change_to) is not None
+    assert [episode.task for episode, _ in plans((bar,))] == ["lift_bar"] * 2
+    tour = plans()
+    assert len({episode.task for episode, _ in tour}) == len(TOUR)
+    assert [episode.index for episode, _ in tour] == list(range(2 * len(TOUR)))
+    assert any(change for _, change in tour)
+    for episode, change in tour:
+        language = TASKS[episode.task].language
+        assert language.meaning_of(episode.instruction) is not None
+        if isinstance(change, Change):
+            assert language.meaning_of(change.instruction) is not None and change.after_s == 0.8
 
 
 def test_a_domain_with_a_later_participant_alone_is_not_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever came first may have ended, and left its port."""
-    monkeypatch.setattr(demo_settings, "_DOMAINS", range(97, 99))
+    monkeypatch.setattr(node_processes, "_DOMAINS", range(97, 99))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 7410 + 250 * 97 + 2 * 3))
-        assert {demo_settings.free_domain() for _ in range(20)} == {98}
+        assert {node_processes.free_domain() for _ in range(20)} == {98}
 
 
 def alive(pid: int) -> bool:
@@ -133,7 +135,7 @@ def test_a_node_that_dies_is_noticed_with_its_last_line(tmp_path: Path) -> None:
 def test_nodes_do_not_outlive_a_killed_demo(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path\n"
-        "from adamoe_ros.cli.demo_processes import NodeProcesses\n"
+        "from adamoe_ros.ros.sim.node_processes import NodeProcesses\n"
         "nodes = NodeProcesses({**os.environ, 'PYTHONUNBUFFERED': '1'}, Path(sys.argv[1]))\n"
         "node = nodes.start('server', 'http.server', ['--bind', '127.0.0.1', '0'])\n"
         "print(node.process.pid, flush=True)\n"
@@ -152,7 +154,7 @@ def test_nodes_do_not_outlive_a_killed_demo(tmp_path: Path) -> None:
 
 def test_plain_view_prints_at_most_a_line_a_second() -> None:
     stream = io.StringIO()
-    view = PlainView(stream)
+    view = View(stream)
     for _ in range(100):
         view.update(NOW)
     assert stream.getvalue().count("\n") == 1

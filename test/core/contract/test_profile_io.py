@@ -74,6 +74,32 @@ def test_every_error_of_every_section_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("section", "wrong", "meant"),
+    [
+        ((), "comand_rate", "command_rate"),
+        ((), "camera", "cameras"),
+        (("arms", "left"), "comand", "command"),
+        (("arms", "left", "command"), "tpoic", "topic"),
+        (("arms", "left", "joints", 1), "limit", "limits"),
+        (("arms", "left", "joints", 0, "limits"), "acceleraton", "acceleration"),
+        (("cameras", "cam_high"), "widht", "width"),
+        (("gate",), "max_stp", ""),  # near to nothing
+    ],
+)
+def test_a_mistyped_key_is_guessed(
+    tmp_path: Path, section: tuple[Any, ...], wrong: str, meant: str
+) -> None:
+    document = copy.deepcopy(GOOD)
+    place: Any = document
+    for part in section:
+        place = place[part] if isinstance(part, int) else place.setdefault(part, {})
+    place[wrong] = place.pop(meant, 1)
+    lines = [line for line in refused(write(tmp_path, document)) if f"key {wrong!r}" in line]
+    assert len(lines) == 1
+    assert (f"did you mean {meant!r}?" in lines[0]) == bool(meant), lines[0]
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"home": [0.0]}, "home with 2 values"),

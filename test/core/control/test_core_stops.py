@@ -402,7 +402,11 @@ def test_a_good_chunk_ends_a_row_of_refusals() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dt_s": 0.0}, "row spacing above 0"),
+        ({"dt_s": 0.0}, "dt: expected 0.001 to 10 s, got 0"),
+        ({"dt_s": 1e300}, "dt: expected 0.001 to 10 s, got 1e+300"),
+        ({"dt_s": 5e-324}, "dt: expected 0.001 to 10 s, got 4.94066e-324"),
+        ({"chunk_id": 2**64 - 1}, "chunk_id: expected 1 to"),
+        ({"stamp_ns": -(2**31) * SECOND}, "s in the past: synchronise the clocks"),
         ({"names": ("left/a",) * J}, "joint names differ or repeat"),
         ({"names": (*robot().joint_ids[:-1], "right/x")}, "right/g, right/x"),
         ({"stamp_ns": 1000 * SECOND}, "in the future"),

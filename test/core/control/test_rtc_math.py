@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from adamoe_ros.control.rtc_math import (
-    guidance_weight,
     hard_mask,
     leftover,
     reanchor,
@@ -69,26 +68,6 @@ def test_linspace_form_of_lerobot_is_the_same_c() -> None:
 def test_mask_refuses_impossible_rows(d: int, s: int) -> None:
     with pytest.raises(ValueError, match="expected 0 <= d, s <= 8"):
         soft_mask(8, d, s)
-
-
-@pytest.mark.parametrize(
-    ("tau", "expected"), [(0.1, 9.111), (0.2, 4.25), (0.3, 2.762), (0.4, 2.167), (0.5, 2.0)]
-)
-def test_guidance_weight_on_given_numbers(tau: float, expected: float) -> None:
-    assert guidance_weight(tau, 100.0) == pytest.approx(expected, abs=1e-3)
-    assert guidance_weight(1 - tau, 100.0) == pytest.approx(expected, abs=1e-3)
-    r2 = (1 - tau) ** 2 / (tau**2 + (1 - tau) ** 2)
-    assert guidance_weight(tau, 100.0) == pytest.approx((1 - tau) / (tau * r2), rel=1e-12)
-
-
-def test_guidance_weight_is_clipped() -> None:
-    assert guidance_weight(0.0, 5.0) == 5.0
-    assert guidance_weight(0.1, 5.0) == 5.0
-    assert guidance_weight(0.2, 5.0) == pytest.approx(4.25)
-    assert guidance_weight(1.0, 5.0) == 5.0
-    assert guidance_weight(0.5, 0.0) == 0.0
-    with pytest.raises(ValueError, match="tau"):
-        guidance_weight(1.5, 5.0)
 
 
 def test_leftover_shifts_and_holds_the_last_row() -> None:

@@ -74,7 +74,7 @@ def test_the_core_smooths_where_it_is_set() -> None:
     rows = HOME_COMMAND + rng.normal(0, 0.01, (30, J)) * ~LIMITS.gripper
     clips = {}
     for window in (0.0, 0.2):
-        driven = Driven(smoothing_s=window)
+        driven = Driven(smoothing=window)
         driven.ticks(2)
         assert driven.core.on_chunk(chunk(rows, driven.now), driven.now).accepted
         driven.ticks(round(28 * PERIOD / PERIOD))

@@ -22,7 +22,6 @@ from bag_support import (
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.data.bag.entry import TopicEntry
-from adamoe_ros.data.bag.mcap_scan import McapScan
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag.types import TypeReader
 
@@ -48,7 +47,7 @@ def test_a_truncated_mcap_is_read_up_to_its_end(
     file.write_bytes(content[: round(len(content) * share)])
     found, bag = counted(folder)
     assert bag.state == "partial"
-    assert any("truncated at byte" in line or "ends within" in line for line in bag.problems)
+    assert "the recorder was killed, or the file is cut" in bag.problems[0]
     least = 0.85 if not compress else 0.5  # a cut chunk of zstd gives whole blocks only
     assert share * least * len(RECORDS) <= found <= len(RECORDS)
 
@@ -77,18 +76,6 @@ def test_a_broken_chunk_is_left_out_and_the_rest_read(tmp_path: Path) -> None:
     found, bag = counted(folder)
     assert 0.5 * len(RECORDS) < found < len(RECORDS)
     assert bag.state == "partial"
-
-
-def test_scan_and_index_agree_on_a_whole_file(tmp_path: Path) -> None:
-    folder = write_mcap(tmp_path / "bag", RECORDS)
-    scan = McapScan(folder / "bag.mcap")
-    assert scan.problems == []
-    with Bag(folder) as bag:
-        topics = set(bag.topics)
-        assert list(scan.messages(topics)) == list(bag.raw(topics))
-        assert {n: e.count for n, e in scan.topics.items()} == {
-            n: e.count for n, e in bag.topics.items()
-        }
 
 
 @pytest.mark.parametrize("content", [b"", b"not a bag at all", b"\x89MCAP0\r\n"])
@@ -192,12 +179,11 @@ def test_a_wrong_hash_in_the_channels_of_a_file_by_rosbag2(tmp_path: Path) -> No
     assert content.count(digest) > 1
     for name, written in (("right", content), ("wrong", content.replace(digest, WRONG))):
         file = tmp_path / f"{name}.mcap"
-        file.write_bytes(written)
+        file.write_bytes(written[:-12] + bytes(4) + written[-8:])  # no checksum of the summary
         with Bag(file) as bag:
             list(bag.messages([topic]))
-            assert [kind in line and "RIHS01_00000000" in line for line in bag.problems] == (
-                [] if name == "right" else [True]
-            )
+            told = [kind in line and "RIHS01_00000000" in line for line in bag.problems]
+            assert any(told) == (name == "wrong")
 
 
 def test_a_hash_of_a_type_with_a_char_is_not_judged() -> None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import random
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,9 @@ import numpy as np
 import pytest
 from bag_support import JOINTS, STORE, joints, motion, simulated_robot, write_rosbags
 from rosbags.rosbag2 import Reader
-from rosbags.rosbag2.storage_mcap import ChunkInfo
 
 from adamoe_ros.data.bag.cdr_layout import Layout, LayoutMemory
 from adamoe_ros.data.bag.entry import TopicEntry
-from adamoe_ros.data.bag.mcap_chunks import indexed_messages
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag.types import TypeReader
 
@@ -105,45 +101,6 @@ def test_strings_that_always_change_are_soon_left_to_rosbags() -> None:
         assert memory.read(wire) is None
         memory.learn(wire, message)
     assert memory.read(wire) is None
-
-
-def _chunk(entries: list[tuple[int, int, bytes]], place: int) -> tuple[bytes, ChunkInfo]:
-    """A chunk record with (channel, time, data), and its index entry."""
-    records = b"".join(
-        struct.pack("<BQHIQQ", 5, 22 + len(data), channel, 0, time, time) + data
-        for channel, time, data in entries
-    )
-    times = [time for _, time, _ in entries]
-    counts: dict[int, int] = {}
-    for channel, _, _ in entries:
-        counts[channel] = counts.get(channel, 0) + 1
-    body = struct.pack("<QQQI", min(times), max(times), len(records), 0)
-    body += struct.pack("<IQ", 0, len(records)) + records
-    size = len(records)
-    entry = ChunkInfo(min(times), max(times), place, 9 + len(body), {}, 0, "", size, size, counts)
-    return struct.pack("<BQ", 6, len(body)) + body, entry
-
-
-def test_chunks_that_overlap_are_merged_by_time(tmp_path: Path) -> None:
-    rng = random.Random(1)
-    path, chunks, expected = tmp_path / "chunks", [], []
-    with path.open("wb") as stream:
-        for number in range(12):
-            entries = [
-                (rng.choice((1, 2, 3)), 100 * number + rng.randrange(250), bytes([number, i]))
-                for i in range(20)
-            ]
-            record, entry = _chunk(entries, stream.tell())
-            stream.write(record)
-            chunks.append(entry)
-            expected += [(time, {1: "/a", 3: "/c"}[c], data) for c, time, data in entries if c != 2]
-    with path.open("rb") as stream:
-        found = [tuple(item) for item in indexed_messages(stream, chunks, {1: "/a", 3: "/c"})]
-    assert found == sorted(expected, key=lambda item: item[0])
-    with path.open("rb") as stream:
-        late = chunks[3]._replace(message_start_time=chunks[3].message_start_time + 5)
-        with pytest.raises(ValueError, match="earlier than its index says"):
-            list(indexed_messages(stream, [late], {1: "/a", 2: "/b", 3: "/c"}))
 
 
 def test_a_bag_is_read_in_the_order_of_rosbags(tmp_path: Path) -> None:

@@ -15,11 +15,16 @@ from bag_support import START, motion, pose, simulated_robot, write_mcap
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.profile_io import known_profiles, load_profile
+from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.contract.topics import command_topics
 from adamoe_ros.data.convert import ConvertSettings
 from adamoe_ros.data.convert_many import ConversionJob, Outcome, convert_bags, staged_folder
 from adamoe_ros.data.episode_info import EpisodeInfo
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
+from adamoe_ros.data.to_bag import episode_to_bag
 from adamoe_ros.data.units import units_for
 
 PROFILE = simulated_robot(type="compressed")
@@ -180,6 +185,64 @@ def test_statistics_are_those_of_the_frames(tmp_path: Path) -> None:
         assert (norm[name] <= high + errors + 1e-6).all()
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_statistics_of_an_episode_are_those_of_the_stored_rows(
+    tmp_path: Path, precision: str
+) -> None:
+    """Not of the numbers before they were rounded: other tools compare them exactly."""
+    convert(bags(tmp_path / "bags"), tmp_path / "out", precision=precision, lossless=True)
+    dataset = Dataset(tmp_path / "out")
+    listed = pq.read_table(tmp_path / "out/meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    for entry, line in zip(dataset.episodes, listed, strict=True):
+        for key in (STATE, ACTION):
+            rows = dataset.column(entry, key).astype(np.float64)
+            assert line[f"stats/{key}/min"] == rows.min(axis=0).tolist()
+            assert line[f"stats/{key}/max"] == rows.max(axis=0).tolist()
+
+
+def test_rates_that_are_no_whole_numbers(tmp_path: Path) -> None:
+    for fps in (12.5, 29.97):
+        convert(bags(tmp_path / "bags", 1), tmp_path / f"{fps}", fps=fps)
+        shutil.rmtree(tmp_path / "bags")
+        dataset = Dataset(tmp_path / f"{fps}")
+        assert dataset.fps == fps
+        for entry in dataset.episodes:
+            dataset.check(entry)
+            assert len(list(dataset.observations(entry))) == entry.length
+    info = json.loads((tmp_path / "12.5/meta/info.json").read_text())
+    assert info["fps"] == 12.5
+
+
+def test_sentences_that_change_survive_a_bag(tmp_path: Path) -> None:
+    """A dataset's rows become a bag's instructions, and those the rows of a dataset again."""
+    from adamoe_ros.data.to_bag import episode_to_bag
+
+    records = list(motion(PROFILE, 1.2, instruction="lift the bar"))
+    begin = records[0][0]
+    _, topic, kind, message = next(r for r in records if r[1] == "/instruction")
+    other = type(message)("push it")
+    records.append((begin + 600_000_000, topic, kind, other))
+    write_mcap(tmp_path / "bag", sorted(records, key=lambda record: record[0]))
+    convert([tmp_path / "bag"], tmp_path / "out", lossless=True)
+    dataset = Dataset(tmp_path / "out")
+    said = dataset.sentences(dataset.episodes[0])
+    assert set(said) == {"lift the bar", "push it"} and said[0] == "lift the bar"
+    assert set(dataset.episodes[0].tasks) == set(said)
+    plain = simulated_robot()
+    units = units_for(plain, None, "driver")
+    episode_to_bag(dataset, dataset.episodes[0], tmp_path / "back", plain, units)
+    job = ConversionJob(
+        [tmp_path / "back"],
+        tmp_path / "again",
+        plain,
+        units,
+        ConvertSettings(fps=25, lossless=True),
+    )
+    convert_bags(job, lambda *_: None)
+    again = Dataset(tmp_path / "again")
+    assert again.sentences(again.episodes[0]) == said
+
+
 def test_norm_stats_load_as_a_checkpoints_statistics(tmp_path: Path) -> None:
     from adamoe_ros.policy.normalise import load_norm_stats
 
@@ -311,8 +374,6 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_dataset_to_bag_and_back(tmp_path: Path) -> None:
-    from adamoe_ros.data.to_bag import episode_to_bag
-
     convert(bags(tmp_path / "bags", 1), tmp_path / "out", lossless=True, precision="float64")
     dataset = Dataset(tmp_path / "out")
     entry = dataset.episodes[0]
@@ -325,6 +386,116 @@ def test_dataset_to_bag_and_back(tmp_path: Path) -> None:
     again = Dataset(tmp_path / "again")
     for key in (STATE, ACTION, "stamps_ns"):
         assert np.array_equal(dataset.column(entry, key), again.column(again.episodes[0], key))
+
+
+def small(robot: str) -> RobotProfile:
+    """A shipped robot with small pictures at 25 Hz."""
+    profile = load_profile(robots_dir() / f"{robot}.yaml")
+    cameras = {
+        slot: camera.model_copy(update={"width": 64, "height": 48, "rate": 25.0})
+        for slot, camera in profile.cameras.items()
+    }
+    return profile.model_copy(update={"cameras": cameras})
+
+
+def there_and_back(profile: RobotProfile, tmp_path: Path) -> tuple[Dataset, Dataset]:
+    """States of a bag as actions, in a dataset; and the dataset of the bag that is made of it.
+
+    A robot whose state is its last command has JointState commands in the first bag, too.
+    """
+    commanded = profile.state_source == "last_command"
+    drop = set() if commanded else command_names(profile)
+    records = [record for record in motion(profile, 0.6) if record[1] not in drop]
+    units = units_for(profile, None, "driver")
+    datasets = []
+    for number, action in enumerate(("command" if commanded else "next_state", "command")):
+        bag = tmp_path / f"bag_{number}"
+        if datasets:
+            episode_to_bag(datasets[0], datasets[0].episodes[0], bag, profile, units)
+        else:
+            write_mcap(bag, records)
+        settings = ConvertSettings(25, action, lossless=True, precision="float64")  # type: ignore[arg-type]
+        job = ConversionJob([bag], tmp_path / f"dataset_{number}", profile, units, settings)
+        outcome = convert_bags(job, lambda *_: None)
+        assert not outcome.failed and all(f["state"] == "whole" for f in outcome.done.values())
+        datasets.append(Dataset(tmp_path / f"dataset_{number}"))
+    return datasets[0], datasets[1]
+
+
+def command_names(profile: RobotProfile) -> set[str]:
+    return {f"/{topic.target.topic.lstrip('/')}" for topic in command_topics(profile)}
+
+
+def assert_same(dataset: Dataset, again: Dataset) -> None:
+    first, second = dataset.episodes[0], again.episodes[0]
+    for key in (STATE, "stamps_ns"):
+        assert np.array_equal(dataset.column(first, key), again.column(second, key))
+    actions = dataset.column(first, ACTION), again.column(second, ACTION)
+    np.testing.assert_allclose(*actions, atol=1e-6)  # some drivers take float32
+    assert len(actions[0]) >= 13
+    for (one, _), (other, _) in zip(
+        dataset.observations(first), again.observations(second), strict=True
+    ):
+        assert all(np.array_equal(one.images[slot], other.images[slot]) for slot in one.images)
+
+
+@pytest.mark.parametrize("robot", known_profiles(robots_dir()))
+def test_to_bag_and_back_for_every_shipped_robot(robot: str, tmp_path: Path) -> None:
+    """Also commands that are no JointState: trajectories, arrays, Interbotix' groups."""
+    assert_same(*there_and_back(small(robot), tmp_path))
+
+
+@pytest.mark.parametrize("camera", [{"encoding": "bgr8"}, {"type": "compressed"}])
+def test_to_bag_and_back_with_other_pictures(camera: dict[str, str], tmp_path: Path) -> None:
+    profile = small("franka_dual")
+    cameras = {slot: item.model_copy(update=camera) for slot, item in profile.cameras.items()}
+    made = there_and_back(small("franka_dual"), tmp_path)[0]
+    units = units_for(profile, None, "driver")
+    other = profile.model_copy(update={"cameras": cameras})
+    episode_to_bag(made, made.episodes[0], tmp_path / "other", other, units)
+    settings = ConvertSettings(25, lossless=True, precision="float64")
+    convert_bags(
+        ConversionJob([tmp_path / "other"], tmp_path / "again", other, units, settings),
+        lambda *_: None,
+    )
+    assert_same(made, Dataset(tmp_path / "again"))
+
+
+def test_to_bag_names_an_encoding_that_it_cannot_write(tmp_path: Path) -> None:
+    made = there_and_back(small("aloha_sim"), tmp_path)[0]
+    profile = simulated_robot(encoding="yuv422")
+    units = units_for(profile, None, "driver")
+    with pytest.raises(ContractError, match="cam_high yuv422"):
+        episode_to_bag(made, made.episodes[0], tmp_path / "back", profile, units)
+    assert not (tmp_path / "back").exists()
+
+
+OWN_CODEC = """
+import numpy as np
+from adamoe_ros.streams.command_codecs import CommandCodec, JointCommand
+
+class DegreesCodec(CommandCodec):
+    type_name = "my_msgs/msg/Posture"
+    definitions = {type_name: "string[] joints\\nfloat64[] degrees\\n"}
+
+    def encode(self, command, make):
+        degrees = np.degrees(command.positions[0])
+        return make(self.type_name, joints=list(command.names), degrees=degrees)
+
+    def decode(self, message, names):
+        return JointCommand(tuple(message.joints), np.radians(message.degrees)[None])
+"""
+
+
+def test_a_command_message_of_the_users_own_goes_to_a_bag_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_degrees.py").write_text(OWN_CODEC, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    document = small("aloha_sim").model_dump(exclude_unset=True)
+    for arm in document["arms"].values():
+        arm["command"]["type"] = "my_degrees:DegreesCodec"
+    assert_same(*there_and_back(RobotProfile.model_validate(document), tmp_path))
 
 
 def test_stamps_of_another_clock_make_an_episode_partial(tmp_path: Path) -> None:

@@ -40,7 +40,10 @@ def errors(path: Path) -> list[str]:
 
 
 def test_a_good_dataset_has_no_findings(tmp_path: Path) -> None:
-    assert validate(Dataset(made(tmp_path)), PROFILE) == []
+    found = validate(Dataset(made(tmp_path)), PROFILE)
+    assert [finding.level for finding in found] == ["note"] and "licence" in found[0].line
+    (tmp_path / "out/README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert validate(Dataset(tmp_path / "out"), PROFILE) == []
 
 
 def test_joints_out_of_range(tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_gaps_and_duplicates(tmp_path: Path) -> None:
         return [r for r in records if not (r[2].endswith("Image") and 0.5e9 < r[0] - start < 0.9e9)]
 
     found = validate(Dataset(made(tmp_path, gap)), PROFILE)
-    assert {finding.level for finding in found} == {"warning"}
+    assert {finding.level for finding in found} == {"warning", "note"}
     text = "\n".join(finding.line for finding in found)
     assert "1 gaps, the longest 0.4" in text
     assert "repeat the observation before" in text

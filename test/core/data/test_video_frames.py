@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames out of the middle of a film, whatever its key frames and times."""
+"""Frames out of the middle of a video, whatever its key frames and times."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import av
 import numpy as np
 import pytest
 
-from adamoe_ros.data.lerobot.video_frames import frames_from
+from adamoe_ros.data.lerobot.video_frames import VideoTimes, frames_at, read_times
 
 COUNT, FPS, LEVEL = 60, 25, 4  # grey level of a frame: its number times LEVEL
 
 
-def make_film(path: Path, codec: str, first_pts: int = 0, **options: str) -> Path:
+def make_video(path: Path, codec: str, first_pts: int = 0, **options: str) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -43,16 +43,7 @@ class Counted:
             yield frame
 
 
-class Timeless(Counted):
-    """A container whose frames have lost their times."""
-
-    def decode(self, stream: Any) -> Any:
-        for frame in super().decode(stream):
-            frame.pts = None
-            yield frame
-
-
-FILMS = {
+VIDEOS = {
     "two": ("libx264", {"g": "2"}),
     "twelve": ("libx264", {"g": "12"}),
     "b-frames": ("libx264", {"g": "15", "bf": "3"}),
@@ -61,28 +52,48 @@ FILMS = {
 }
 
 
-@pytest.mark.parametrize("begin", [0, 50], ids=["from 0", "later"])
-@pytest.mark.parametrize("kind", FILMS)
-def test_every_place_of_a_film(tmp_path: Path, kind: str, begin: int) -> None:
-    codec, options = FILMS[kind]
-    path = make_film(tmp_path / "film.mp4", codec, begin, **options)
-    for first in range(COUNT):
-        with av.open(str(path)) as container:
-            counted = Counted(container)
-            found = []
-            for frame in frames_from(counted, first, FPS):
-                found.append(round(float(frame.to_ndarray(format="rgb24").mean()) / LEVEL))
-                if len(found) == 5:
-                    break
-        assert found == list(range(first, min(first + 5, COUNT)))
-        if options["g"] != "1000":
-            assert counted.decoded <= len(found) + int(options["g"])
-
-
-def test_a_film_whose_frames_tell_no_time(tmp_path: Path) -> None:
-    """As if its index led nowhere: counted from the begin."""
-    path = make_film(tmp_path / "film.mp4", "libx264", g="12")
+def levels(path: Path, numbers: list[int]) -> tuple[list[int], int]:
+    """Grey levels of some frames, and how many were decoded for them."""
+    times = read_times(path, FPS)
     with av.open(str(path)) as container:
-        frames = frames_from(Timeless(container), 30, FPS)
-        levels = [float(next(frames).to_ndarray(format="rgb24").mean()) for _ in range(3)]
-    assert [round(level / LEVEL) for level in levels] == [30, 31, 32]
+        counted = Counted(container)
+        frames = frames_at(counted, times, numbers)
+        shown = [round(float(f.to_ndarray(format="rgb24").mean()) / LEVEL) for f in frames]
+        return shown, counted.decoded
+
+
+@pytest.mark.parametrize("begin", [0, 50], ids=["from 0", "later"])
+@pytest.mark.parametrize("kind", VIDEOS)
+def test_every_place_of_a_video(tmp_path: Path, kind: str, begin: int) -> None:
+    codec, options = VIDEOS[kind]
+    path = make_video(tmp_path / "video.mp4", codec, begin, **options)
+    times = read_times(path, FPS)
+    assert len(times.pts) == COUNT and times.period == pytest.approx(1 / FPS)
+    for first in range(0, COUNT, 3):
+        wanted = list(range(first, min(first + 5, COUNT)))
+        shown, decoded = levels(path, wanted)
+        assert shown == wanted
+        if options["g"] != "1000":
+            assert decoded <= len(wanted) + int(options["g"])
+
+
+@pytest.mark.parametrize("kind", VIDEOS)
+def test_some_frames_and_the_same_frame_twice(tmp_path: Path, kind: str) -> None:
+    codec, options = VIDEOS[kind]
+    path = make_video(tmp_path / "video.mp4", codec, **options)
+    assert levels(path, [3, 3, 17, 40, 59, 59])[0] == [3, 3, 17, 40, 59, 59]
+
+
+def test_a_video_whose_frames_tell_no_time(tmp_path: Path) -> None:
+    """A bare H.264 stream: its frames are counted."""
+    path = make_video(tmp_path / "video.h264", "libx264", g="12")
+    assert read_times(path, FPS).timeless
+    assert levels(path, [30, 31, 31, 32, 59])[0] == [30, 31, 31, 32, 59]
+
+
+def test_a_row_takes_the_nearest_frame_within_half_a_period() -> None:
+    seconds = np.array([0.0, 0.04, 0.08, 0.16, 0.20])
+    times = VideoTimes(np.arange(5), seconds, 0.04, False, "yuv420p")
+    rows = np.array([-0.03, 0.0, 0.019, 0.021, 0.08, 0.12, 0.145, 0.2, 0.215, 0.24])
+    assert times.nearest(rows).tolist() == [-1, 0, 0, 1, 2, -1, 3, 4, 4, -1]
+    assert VideoTimes(np.arange(1), seconds[:1], 0.04, False, "").nearest(rows)[1] == 0

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.evaluation.cases import Case, Sentences, begin, check_tasks
-from adamoe_ros.evaluation.judging import EpisodeWatch, judge_trace
-from adamoe_ros.evaluation.phases import CARRY, CONTACT, DONE, REACH
+from adamoe_ros.evaluation.cases import Case, Instructions, begin, check_tasks
+from adamoe_ros.evaluation.judgement import CARRY, CONTACT, DONE, REACH, EpisodeWatch, judge_trace
 from adamoe_ros.sim.bimanual import BimanualSim
 from adamoe_ros.sim.tasks import task_of, tasks_of
 
@@ -24,9 +23,12 @@ def test_the_control_changes_what_is_said_and_nothing_else(cubes: BimanualSim) -
         plain = begin(cubes, Case("plain", "pick_cube", seed))
         there = cubes.state()
         wrong = begin(cubes, Case("wrong-sentence", "pick_cube", seed))
-        assert (cubes.state() == there).all() and wrong.scene == plain.scene == plain.told
+        assert (cubes.state() == there).all() and wrong.scene == plain.scene == plain.instruction
         language = cubes.task.language
-        assert language.meaning_of(wrong.told) not in (None, language.meaning_of(plain.scene))
+        assert language.meaning_of(wrong.instruction) not in (
+            None,
+            language.meaning_of(plain.scene),
+        )
         assert begin(cubes, Case("wrong-sentence", "pick_cube", seed)) == wrong
 
 
@@ -34,8 +36,11 @@ def test_a_changed_sentence_ends_as_the_plain_one(cubes: BimanualSim) -> None:
     for seed in range(5):
         plain = begin(cubes, Case("plain", "pick_cube", seed))
         changed = begin(cubes, Case("changed", "pick_cube", seed))
-        assert (changed.scene, changed.told) == (plain.scene, plain.told) and plain.change is None
-        assert changed.change is not None and changed.change.instruction == plain.told
+        assert (changed.scene, changed.instruction) == (
+            plain.scene,
+            plain.instruction,
+        ) and plain.change is None
+        assert changed.change is not None and changed.change.instruction == plain.instruction
         language = cubes.task.language
         assert language.meaning_of(str(changed.first)) not in (None, cubes.task.meaning)
 
@@ -43,15 +48,15 @@ def test_a_changed_sentence_ends_as_the_plain_one(cubes: BimanualSim) -> None:
 def test_a_task_with_one_wish_is_contradicted_by_another_task() -> None:
     bar = BimanualSim("lift_bar")
     said = begin(bar, Case("wrong-sentence", "lift_bar", 1), others=("lift_bar", "pick_cube"))
-    found = task_of(said.told)
+    found = task_of(said.instruction)
     assert found is not None and found[0] == "pick_cube"
     assert EpisodeWatch(bar, said).followed is None  # there is no cube in this scene
 
 
 def test_unseen_words_keep_the_meaning(cubes: BimanualSim) -> None:
     said = begin(cubes, Case("plain", "pick_cube", 3), "unseen")
-    assert said.told in cubes.phrasings(unseen=True) and said.scene == cubes.phrasings()[0]
-    assert begin(cubes, Case("plain", "pick_cube", 3), "any").told in cubes.phrasings()
+    assert said.instruction in cubes.phrasings(unseen=True) and said.scene == cubes.phrasings()[0]
+    assert begin(cubes, Case("plain", "pick_cube", 3), "any").instruction in cubes.phrasings()
 
 
 def test_tasks_by_sentences() -> None:
@@ -61,7 +66,7 @@ def test_tasks_by_sentences() -> None:
         check_tasks(["lift_bar", "juggle"])
 
 
-def _play(sim: BimanualSim, said: Sentences) -> tuple[EpisodeWatch, list[int]]:
+def _play(sim: BimanualSim, said: Instructions) -> tuple[EpisodeWatch, list[int]]:
     """The expert's episode, watched; the phase at every tenth tick."""
     watch, phases = EpisodeWatch(sim, said), []
     for tick, row in enumerate(sim.plan()):
@@ -79,7 +84,7 @@ def test_phases_and_judgement_of_the_expert(cubes: BimanualSim) -> None:
     assert watch.success and watch.followed is True
     assert phases == sorted(phases) and {REACH, CONTACT, DONE} <= set(phases)
     trace = watch.trace()
-    again, seen = judge_trace(trace, said.told)
+    again, seen = judge_trace(trace, said.instruction)
     assert again.success and seen[0] == REACH and seen[-1] == DONE
     assert np.isclose(np.diff(trace.times), 0.04).all()
 
@@ -96,7 +101,7 @@ def test_something_in_the_air_is_carried() -> None:
 def test_who_does_the_other_wish_has_followed(cubes: BimanualSim) -> None:
     """The expert of the told sentence in a scene that is for another one."""
     said = begin(cubes, Case("wrong-sentence", "pick_cube", 4))
-    cubes.ask(said.told)
+    cubes.ask(said.instruction)
     plan = cubes.plan()
     cubes.ask(said.scene)
     watch = EpisodeWatch(cubes, said)
@@ -105,5 +110,5 @@ def test_who_does_the_other_wish_has_followed(cubes: BimanualSim) -> None:
         cubes.advance()
         watch()
     assert watch.followed is True and not watch.success
-    replayed, _ = judge_trace(watch.trace(), said.told)
+    replayed, _ = judge_trace(watch.trace(), said.instruction)
     assert replayed.followed is True and not replayed.success

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from control_support import HOME, HOME_COMMAND, LIMITS, ROBOT, SECOND, Judge
 
+from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
@@ -18,10 +19,8 @@ from adamoe_ros.control.scheduling import InferencePlan
 from adamoe_ros.control.settings import Cause
 from adamoe_ros.control.status import Mode, TickResult
 from adamoe_ros.control.strategies import STRATEGIES
-from adamoe_ros.evaluation.changes import Change
-from adamoe_ros.evaluation.chunk_sources import ScriptedSource
-from adamoe_ros.evaluation.closed_episodes import run_together
-from adamoe_ros.evaluation.closed_loop import START_NS, ClosedLoop, LoopSettings
+from adamoe_ros.data.recording import Change
+from adamoe_ros.evaluation.closed_loop import START_NS, ClosedLoop, LoopSettings, run_together
 from adamoe_ros.sim.bimanual import BimanualSim
 
 ALL = sorted(STRATEGIES)
@@ -70,12 +69,54 @@ class Reacher:
     def restart(self) -> None:
         self.restarts += 1
 
-    def infer(self, observation: Observation, plan: InferencePlan) -> np.ndarray:
+    def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
         self.seen.append(observation)
         self.plans.append(plan)
         target = TARGETS[observation.instruction]
         left = np.exp(-np.arange(H) * DT / 0.5)[:, None]
-        return np.asarray(target + left * (observation.state - target))
+        rows = np.asarray(target + left * (observation.state - target))
+        return Inference(rows, rows)
+
+
+class ScriptedSource:
+    """Chunks cut from a motion that is known beforehand, each from where the last one is left.
+
+    Args:
+        motion: (T, J) command units, rows ``dt_s`` apart.
+        horizon: rows of a chunk; beyond the motion's end its last row repeats.
+        dt_s: s between rows.
+        spread: standard deviation of a constant offset of each chunk, per joint (J,) or one for
+            all: a policy that does not quite agree with itself.
+        seed: of the offsets.
+    """
+
+    max_prefix_rows = 0
+
+    def __init__(
+        self,
+        motion: np.ndarray,
+        horizon: int = 50,
+        dt_s: float = 0.02,
+        spread: np.ndarray | float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.horizon, self.dt_s = horizon, dt_s
+        self._motion, self._spread = motion, spread
+        self._rng = np.random.default_rng(seed)
+        self._row = 0.0
+
+    def restart(self) -> None:
+        """The motion goes on from where it is."""
+
+    def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
+        """One chunk."""
+        # rows that were played since the last observation: what was not sent was not played
+        self._row += min(plan.shift_rows, plan.publish_rows)
+        first = round(self._row)
+        wanted = np.minimum(np.arange(first, first + self.horizon), len(self._motion) - 1)
+        offset = self._rng.normal(size=self._motion.shape[1]) * self._spread
+        rows = self._motion[wanted] + offset
+        return Inference(rows, rows)
 
 
 class Run:

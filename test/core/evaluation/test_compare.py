@@ -16,7 +16,7 @@ from compare_arms import ARMS, SIZES, Comparison  # noqa: E402
 from compare_page import comparison_page  # noqa: E402
 from compare_table import mean_interval, rows  # noqa: E402
 
-from adamoe_ros.training.config import TrainingConfig, load_config  # noqa: E402
+from adamoe_ros.training.training_config import TrainingConfig, load_config  # noqa: E402
 
 SMALL = {
     "vision.image_size": [24, 48], "vision.stem_channels": [4, 4, 4, 8], "vision.width": 16,

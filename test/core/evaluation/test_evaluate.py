@@ -7,21 +7,22 @@ import json
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
 import pytest
 from policy_support import make_checkpoint, tiny_config
 
-from adamoe_ros.cli.evaluate import checkpoint_name
 from adamoe_ros.cli.main import main
-from adamoe_ros.evaluation import evaluator as evaluator_module
+from adamoe_ros.contract.manifest import checkpoint_name
+from adamoe_ros.control.scheduling import InferenceRequest
 from adamoe_ros.evaluation.cases import Case
-from adamoe_ros.evaluation.closed_loop import Request
-from adamoe_ros.evaluation.evaluator import EvaluationSettings, Evaluator
-from adamoe_ros.evaluation.quick import success_rates
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
+from adamoe_ros.evaluation.evaluator import Evaluator
 from adamoe_ros.evaluation.results import weights_digest
-from adamoe_ros.evaluation.stage import SharedCamera, Stage, StagedArms
+from adamoe_ros.evaluation.scenes import SceneStore, SharedCamera, SimulatedArms
+from adamoe_ros.evaluation.success import success_rates
 from adamoe_ros.sim.render import CameraRenderer
 
 SENTENCES = ("lift the yellow bar with both arms", "pick up the red cube with the left arm")
@@ -36,7 +37,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_scene_keeps_its_colours_before_the_shared_camera() -> None:
-    stage = Stage()
+    stage = SceneStore()
     try:
         sims, shared = stage.sims("pick_cube", 2), stage.camera("pick_cube")
         for seed, sim in enumerate(sims):
@@ -58,14 +59,14 @@ def test_each_scene_keeps_its_colours_before_the_shared_camera() -> None:
 
 def test_blind_is_black_and_plain_is_not(policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[bool] = []
-    original = evaluator_module.infer_together
-
-    def spy(sources: Sequence[object], requests: Sequence[Request], *a: object, **k: object):  # type: ignore[no-untyped-def]
-        shown.extend(bool(image.any()) for r in requests for image in r.observation.images.values())
-        return original(sources, requests, *a, **k)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(evaluator_module, "infer_together", spy)
     evaluator = Evaluator(policy, SHORT)
+    original = evaluator.actor.infer_batch
+
+    def spy(sessions: Any, requests: Sequence[InferenceRequest], *more: Any, **named: Any) -> Any:
+        shown.extend(bool(image.any()) for r in requests for image in r.observation.images.values())
+        return original(sessions, requests, *more, **named)
+
+    monkeypatch.setattr(evaluator.actor, "infer_batch", spy)
     try:
         evaluator.run([Case("blind", "lift_bar", 1)])
         assert shown and not any(shown)
@@ -115,7 +116,7 @@ def test_evaluate_command_goes_on_where_it_was(
     words = ["evaluate", str(policy), "--episodes", "3", "--seed", "3", "--max-time", "0.3"]
     words += ["--control", "wrong-sentence", "--control", "blind", "--parallel", "2"]
     words += ["--control", "changed"]
-    words += ["--films", "1", "--device", "cpu", "--out", str(out)]
+    words += ["--videos", "1", "--device", "cpu", "--out", str(out)]
     assert main([*words, "--processes", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines[1:]] == [
@@ -161,7 +162,7 @@ def test_evaluate_command_goes_on_where_it_was(
 def test_a_dense_policy_has_no_experts_to_report(tmp_path: Path) -> None:
     dense = {"moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0}
     folder = make_checkpoint(tmp_path / "dense", tiny_config(**dense))
-    words = ["--tasks", "lift_bar", "--episodes", "1", "--max-time", "0.2", "--films", "0"]
+    words = ["--tasks", "lift_bar", "--episodes", "1", "--max-time", "0.2", "--videos", "0"]
     out = tmp_path / "out"
     assert main(["evaluate", str(folder), *words, "--device", "cpu", "--out", str(out)]) == 0
     assert json.loads((out / "results.json").read_text())["experts"] is None
@@ -215,9 +216,9 @@ def test_names_of_checkpoints(tmp_path: Path) -> None:
 def test_black_pictures_have_the_cameras_size() -> None:
     camera = SharedCamera("lift_bar")
     try:
-        sim = Stage().sims("lift_bar", 1)[0]
+        sim = SceneStore().sims("lift_bar", 1)[0]
         sim.reset(0)
-        seen, black = StagedArms(sim, camera), StagedArms(sim, None)
+        seen, black = SimulatedArms(sim, camera), SimulatedArms(sim, None)
         shapes = [
             {k: v.shape for k, v in arms.pictures(arms.look()).items()} for arms in (seen, black)
         ]

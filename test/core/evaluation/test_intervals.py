@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from adamoe_ros.evaluation.intervals import wilson_interval
+from adamoe_ros.evaluation.success import wilson_interval
 
 
 @pytest.mark.parametrize(

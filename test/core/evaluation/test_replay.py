@@ -5,18 +5,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 from bag_support import START, motion, pose, simulated_robot, write_mcap
 
+from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.control.scheduling import (
+    DelayWindow,
+    InferencePlan,
+    InferenceScheduler,
+    SchedulerSettings,
+)
+from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.evaluation.replay.errors import OpenLoopErrors, grippers_of
 from adamoe_ros.evaluation.replay.page import report_page
-from adamoe_ros.evaluation.replay.predictor import Prediction
 from adamoe_ros.evaluation.replay.results import results
 from adamoe_ros.evaluation.replay.run import BagReplay, Listeners, ReplaySettings
 
@@ -27,23 +34,39 @@ ROWS, DT = 20, 0.02
 class Clairvoyant:
     """Knows what will be commanded, and adds a constant."""
 
-    name, horizon, dt_s = "clairvoyant", ROWS, DT
-    slots = tuple(PROFILE.cameras)
-    facts: ClassVar[dict[str, Any]] = {}
+    horizon, dt_s = ROWS, DT
+    camera_slots = tuple(PROFILE.cameras)
 
-    def __init__(self, off: np.ndarray) -> None:
+    def __init__(self, off: np.ndarray, strategy: str = "async") -> None:
         from policy_support import manifest
 
         self.joint_map = build_joint_map(PROFILE, manifest())
-        self._off = off
+        self._off, self.strategy = off, strategy
         self.seen: list[Observation] = []
+        self.plans: list[InferencePlan] = []
+        self.restarts = 0
 
-    def predict(self, observation: Observation) -> Prediction:
+    def session(self) -> Clairvoyant:
+        return self
+
+    def scheduler(self, delay_s: float) -> InferenceScheduler:
+        settings = SchedulerSettings(ROWS, DT, max_prefix_rows=5)
+        side = make_strategy(self.strategy).policy_side
+        return InferenceScheduler(side, settings, DelayWindow(initial_s=delay_s))
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
         self.seen.append(observation)
+        self.plans.append(plan)
         start = (observation.stamp_ns - START) / 1e9
         rows = np.stack([pose(PROFILE, start + r * DT, 0.02) for r in range(ROWS)])
         rows = rows + self._off
-        return Prediction(rows, rows * 2.0, {"total": 0.01})
+        return Inference(rows, rows * 2.0, stages={"total": 0.01})
 
     def normalized_rows(self, commands: np.ndarray, state: np.ndarray) -> np.ndarray:
         return commands * 2.0
@@ -51,7 +74,8 @@ class Clairvoyant:
 
 def replayed(folder: Path, policies: list[Any], **settings: Any) -> Any:
     with Bag(folder) as bag:
-        return BagReplay(bag, PROFILE, policies, ReplaySettings(**settings)).run()
+        named = {f"policy {number}": policy for number, policy in enumerate(policies)}
+        return BagReplay(bag, PROFILE, named, ReplaySettings(**settings)).run()
 
 
 def test_errors_are_those_that_were_put_in(tmp_path: Path) -> None:
@@ -98,6 +122,25 @@ def test_inferences_keep_the_stride_and_see_model_units(tmp_path: Path) -> None:
     assert policy.seen[0].instruction == "lift the bar"
 
 
+@pytest.mark.parametrize("strategy", ["rtc", "rtc_trained"])
+def test_chunks_that_go_on_from_each_other_are_scheduled_as_by_the_node(
+    tmp_path: Path, strategy: str
+) -> None:
+    """Whatever the stride: as soon as half of a chunk is used, guided by the one before."""
+    folder = write_mcap(tmp_path / "bag", motion(PROFILE, 3.0))
+    policy = Clairvoyant(np.zeros(14), strategy)
+    record = replayed(folder, [policy], stride_s=0.5, latency_s=0.06)
+    first, *later = policy.plans
+    assert not first.needs_leftover and len(later) > 10
+    stamps = [plan.observation_ns for plan in policy.plans]
+    assert [plan.previous_ns for plan in later] == stamps[:-1]
+    np.testing.assert_allclose(np.diff(record.policies[0].times)[1:], 0.2)  # half of 20 rows
+    for plan in later:
+        assert plan.needs_leftover and plan.delay_rows == 3
+        assert (plan.weights is not None) == (strategy == "rtc")
+        assert plan.prefix_rows == (3 if strategy == "rtc_trained" else 0)
+
+
 def test_the_gate_would_have_clipped(tmp_path: Path) -> None:
     folder = write_mcap(tmp_path / "bag", motion(PROFILE, 4.0))
     calm = replayed(folder, [Clairvoyant(np.zeros(14))]).policies[0]
@@ -116,6 +159,22 @@ def test_the_gate_would_have_clipped(tmp_path: Path) -> None:
     beyond = replayed(folder, [Clairvoyant(off)]).policies[0]
     assert beyond.limits.refused == 8
     assert beyond.execution.as_dict()["rejected_chunks"] == 8
+
+
+@pytest.mark.parametrize(("share", "anew"), [(0.9, False), (1.1, True)])
+def test_a_recording_begins_anew_where_the_node_sees_a_jump(share: float, anew: bool) -> None:
+    from adamoe_ros.contract.joint_map import state_to_command
+    from adamoe_ros.evaluation.replay.executed import Execution
+    from adamoe_ros.streams.align import AlignSettings
+
+    state = state_to_command(PROFILE).invert(pose(PROFILE, 0.0))
+    run = Execution(PROFILE, "async", 0.1)
+    for now_ns in (START, START + 1_000_000_000):
+        run.state(now_ns, state)
+    before = run.as_dict()["ticks"]
+    assert not run.start_problems and before > 50
+    run.state(START + 1_000_000_000 - round(share * AlignSettings().jump_s * 1e9), state)
+    assert (run.as_dict()["ticks"] > before) == anew
 
 
 def test_fast_rows_are_counted_by_limit() -> None:
@@ -151,8 +210,11 @@ def test_without_a_policy_the_inputs_are_looked_at(tmp_path: Path) -> None:
 def test_results_and_page_of_two_policies(tmp_path: Path) -> None:
     folder = write_mcap(tmp_path / "bag", motion(PROFILE, 2.0))
     first, second = Clairvoyant(np.zeros(14)), Clairvoyant(np.full(14, 0.05))
-    second.name = "second <policy>"
-    records = [replayed(folder, [first, second]) for _ in range(2)]
+    policies = {"clairvoyant": first, "second <policy>": second}
+    records = []
+    for _ in range(2):
+        with Bag(folder) as bag:
+            records.append(BagReplay(bag, PROFILE, policies, ReplaySettings()).run())
     document = results(records, PROFILE.joint_ids, {"stride": 0.5}, {"bad": ["why"]})
     text = json.dumps(document, allow_nan=False)
     assert json.loads(text)["policies"]["second <policy>"]["open_loop"]["chunks"] == 8
@@ -190,28 +252,39 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     from policy_support import make_checkpoint
 
     root = tmp_path_factory.mktemp("checkpoints")
-    return [make_checkpoint(root / name) for name in "ab"]
+    return [make_checkpoint(root / name, rtc_max_delay=3) for name in "ab"]
 
 
-def test_a_checkpoint_gives_what_the_runtime_gives(tmp_path: Path, checkpoints: list[Path]) -> None:
-    from adamoe_ros.evaluation.replay.predictor import PolicyPredictor
-    from adamoe_ros.policy.checkpoint import read_checkpoint
-    from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
+@pytest.mark.parametrize("strategy", ["async", "rtc", "rtc_trained"])
+def test_a_checkpoint_gives_what_the_node_gives(
+    tmp_path: Path, checkpoints: list[Path], strategy: str
+) -> None:
+    from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
+    from adamoe_ros.ros.policy.policy_setup import make_actor
 
     folder = write_mcap(tmp_path / "bag", motion(PROFILE, 1.0))
-    policy = PolicyPredictor(checkpoints[0], "a", PROFILE, "cpu", seed=3)
-    seen: list[tuple[Observation, Prediction]] = []
-    listeners = Listeners(predicted=lambda number, o, p: seen.append((o, p)))
+    parameters = {"robot": "aloha_sim", "checkpoint": str(checkpoints[0]), "device": "cpu"}
+    node, replay = (
+        make_actor(PolicyParameters(**parameters, seed=3, strategy=strategy)) for _ in range(2)
+    )
+    seen: list[tuple[Observation, Inference]] = []
+    listeners = Listeners(predicted=lambda number, o, made: seen.append((o, made)))
     with Bag(folder) as bag:
-        BagReplay(bag, PROFILE, [policy], ReplaySettings(), listeners).run()
-    runtime = PolicyRuntime(read_checkpoint(checkpoints[0]), "cpu", engine="auto")
-    for observation, prediction in seen:
-        noise = runtime.noise(noise_seed(3, observation.stamp_ns))
-        actions = runtime.infer(observation, noise).actions
-        expected = policy.joint_map.command_from_model(actions)
-        np.testing.assert_array_equal(prediction.positions, expected)
-        rows = policy.normalized_rows(prediction.positions, observation.state)
-        np.testing.assert_allclose(rows, prediction.normalized, atol=1e-4)
+        settings = ReplaySettings(latency_s=0.04)
+        BagReplay(bag, PROFILE, {"a": replay}, settings, listeners).run()
+    session, scheduler = node.session(), node.scheduler(0.04)
+    assert len(seen) >= 2
+    guided = 0
+    for observation, made in seen:
+        plan = scheduler.start(observation.stamp_ns)
+        expected = session.infer(observation, plan)
+        assert scheduler.finish(observation.stamp_ns + 40_000_000)
+        np.testing.assert_array_equal(made.positions, expected.positions)
+        assert made.committed_rows == expected.committed_rows
+        guided += plan.needs_leftover
+        rows = replay.normalized_rows(made.positions, observation.state)
+        np.testing.assert_allclose(rows, made.normalized, atol=1e-4)
+    assert (guided > 0) == (strategy != "async")
 
 
 def test_command_line(

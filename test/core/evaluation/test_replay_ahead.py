@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.data.observations import BagObservation, Event, Part
-from adamoe_ros.evaluation.replay.ahead import decoded_ahead
+from adamoe_ros.data.observations import BagObservation, Event
+from adamoe_ros.evaluation.replay.bag_pictures import decoded_ahead
 from adamoe_ros.streams.frames import Frame
+from adamoe_ros.streams.joint_states import JointPart
 from adamoe_ros.streams.memory import keep_freed_pictures
 
 FREE = np.zeros(2)
@@ -34,7 +35,7 @@ def broken() -> np.ndarray:
 
 def test_events_keep_their_order_and_only_wanted_pictures_are_decoded() -> None:
     def state(stamp_ns: int) -> Event:
-        return Event("state", stamp_ns, stamp_ns, Part((0, 1), FREE))
+        return Event("state", stamp_ns, stamp_ns, JointPart((0, 1), FREE))
 
     events = [item for n in range(20) for item in (state(n), seen(n, picture(n)), state(n))]
     with ThreadPoolExecutor(3) as pool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adamoe_ros.data import svg
 from adamoe_ros.data.recording import (
     ChunkRecord,
     ControlRecord,
@@ -21,8 +22,8 @@ from adamoe_ros.data.recording import (
     Seam,
     read_recording,
 )
-from adamoe_ros.evaluation.report import svg
-from adamoe_ros.evaluation.report.page import report_page
+from adamoe_ros.evaluation.report.demo_page import demo_page
+from adamoe_ros.evaluation.report.rendering import number, shown
 from adamoe_ros.evaluation.report.summary import episode_results, results, spread
 
 JOINTS = [f"{side}/{name}" for side in ("left", "right") for name in ("waist", "elbow", "gripper")]
@@ -99,13 +100,13 @@ class Balance(HTMLParser):
 
 def test_page_is_well_formed_and_self_contained() -> None:
     parser = Balance()
-    parser.feed(report_page(make_recording(), b"\x00\x01mp4"))
+    parser.feed(demo_page(make_recording(), b"\x00\x01mp4"))
     assert parser.open == []
     assert parser.loads == ["data:video/mp4;base64,AAFtcDQ="]
 
 
 def test_page_shows_what_was_recorded() -> None:
-    page = report_page(make_recording(), None)
+    page = demo_page(make_recording(), None)
     assert "1 of 2" in page
     assert "lift the &lt;yellow&gt; bar" in page and "<yellow>" not in page
     assert "held: chunk_exhausted" in page
@@ -116,6 +117,63 @@ def test_page_shows_what_was_recorded() -> None:
         assert name.replace("/", " · ") in page
     assert page.count("expert 1: 75% on average") == 2 * 3
     assert not re.search(r"\bnan\b", page, re.IGNORECASE)
+
+
+def test_settings_are_for_people() -> None:
+    recording = make_recording()
+    recording.settings |= {
+        "scenes": [{"task": "lift_bar", "seed": 3}, {"task": "pick_two", "seed": 3}],
+        "checkpoint": "/somewhere/on/this/machine/demo",
+        "seeds": list(range(1000, 1050)),
+        "video": False,
+    }
+    page = demo_page(recording, None)
+    assert "task lift bar · seed 3; task pick two · seed 3" in page
+    assert "1000 … 1049" in page and "<dd>no</dd>" in page and "<dd>demo</dd>" in page
+    for raw in ("{&#39;", "{'", "[{", "/somewhere"):
+        assert raw not in page
+
+
+def test_the_title_is_one_sentence_or_none() -> None:
+    recording = make_recording()
+    assert "<h1>“lift the &lt;yellow&gt; bar”</h1>" in demo_page(recording, None)
+    recording.episodes[1].instruction = "push the blue cube to the line"
+    page = demo_page(recording, None)
+    assert "<h1>2 instructions, two arms</h1>" in page
+    assert "push the blue cube" not in page[page.index("<title>") : page.index("</h1>")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.30000000001, "0.3"),
+        (True, "yes"),
+        ([1, 2], "1, 2"),
+        ([5, 6, 7], "5 … 7"),
+        ([], "none"),
+        ({"a_b": 1.5, "c": [1, 3]}, "a b 1.5 · c 1, 3"),
+        (Path("/home/someone/checkpoints/demo"), "demo"),
+        ("/home/someone/checkpoints/demo", "demo"),
+        ("rad/s", "rad/s"),
+    ],
+)
+def test_shown(value: object, text: str) -> None:
+    assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1453.2, "1450"),
+        (0.01234, "0.0123"),
+        (99.96, "100"),
+        (None, "–"),
+        (2.5e7, "2.5e+07"),
+    ],
+)
+def test_numbers_are_short(value: float | None, text: str) -> None:
+    assert number(value) == text
 
 
 def test_recording_survives_the_file(tmp_path: Path) -> None:
@@ -151,9 +209,9 @@ def test_results_count_and_summarise() -> None:
 def test_an_empty_episode_still_makes_a_page() -> None:
     recording = Recording({}, [Episode(0, 0, "lift_bar", "lift")])
     parser = Balance()
-    parser.feed(report_page(recording, None))
+    parser.feed(demo_page(recording, None))
     assert episode_results(recording.episodes[0])["command_rate"] == 0.0
-    assert "No inference was recorded" in report_page(recording, None)
+    assert "No inference was recorded" in demo_page(recording, None)
 
 
 def test_spread_ignores_what_is_not_finite() -> None:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """transformers' native PI0 with our weights, and a plain AdaMoE layer written for reading.
 
-The oracle shares no code with the package: experts are looped over token by token.
+What it computes shares no code with the package: experts are looped over token by token. Names and
+settings are the converter's, which a wrong one would show in the figures.
 """
 
 from __future__ import annotations
+
+import re
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +15,8 @@ from transformers import PI0Config, PI0ForConditionalGeneration
 
 from adamoe_ros.model.config import ModelConfig, MoEConfig
 from adamoe_ros.model.policy_model import AdaMoEPolicy
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import canonical, pi0_names
+from adamoe_ros.policy.checkpoint_formats.transformers_pi0 import settings_of
 
 
 class PlainMoE(nn.Module):
@@ -49,7 +54,9 @@ class PlainMoE(nn.Module):
 def build(model: AdaMoEPolicy) -> PI0ForConditionalGeneration:
     """The oracle with the weights of ``model``; its parameters are copies."""
     config = model.config
-    oracle = PI0ForConditionalGeneration._from_config(_config(config), attn_implementation="eager")
+    oracle = PI0ForConditionalGeneration._from_config(
+        PI0Config(**settings_of(config)), attn_implementation="eager"
+    )
     ours = model.state_dict()
     if config.moe.variant != "dense":
         for i, layer in enumerate(oracle.model.dit.layers):
@@ -60,86 +67,18 @@ def build(model: AdaMoEPolicy) -> PI0ForConditionalGeneration:
             )
     with torch.no_grad():
         for theirs, parameter in oracle.named_parameters():
-            name = our_name(theirs)
+            name = our_name(theirs, config)
             if name is not None:
                 parameter.copy_(ours[name].reshape(parameter.shape))
     return oracle.eval()
 
 
-def our_name(theirs: str) -> str | None:
+def our_name(theirs: str, config: ModelConfig) -> str | None:
     """Our parameter of the same meaning; None for the expert's unused token embedding."""
-    if theirs == "model.dit.embed_tokens.weight":
-        return None
-    name = theirs
-    for old, new in _RENAMES:
-        name = name.replace(old, new)
-    return name
-
-
-_RENAMES = (
-    ("embed_action_time.", ""),
-    ("model.vlm.language_model.embed_tokens.", "embed."),
-    ("model.vlm.language_model.", "prefix."),
-    ("model.vlm.multi_modal_projector.linear.", "vision.head."),
-    ("model.vlm.vision_tower.vision_model.", "vision."),
-    ("model.vlm.vision_tower.", "vision."),
-    ("model.dit.", "expert."),
-    ("embeddings.patch_embedding.", "patch_embed."),
-    ("embeddings.position_embedding.weight", "pos_embed"),
-    ("encoder.layers.", "blocks."),
-    ("post_layernorm.", "norm."),
-    ("layer_norm1.", "norm1."),
-    ("layer_norm2.", "norm2."),
-    ("self_attn.out_proj.", "attn.out."),
-    ("self_attn.", "attn."),
-    ("q_proj.", "q."),
-    ("k_proj.", "k."),
-    ("v_proj.", "v."),
-    ("attn.o_proj.", "attn.o."),
-    ("post_attention_layernorm.", "ffn_norm."),
-    ("input_layernorm.", "attn_norm."),
-    ("mlp.w.", "ffn."),
-    ("mlp.gate_proj.", "ffn.gate."),
-    ("mlp.up_proj.", "ffn.up."),
-    ("mlp.down_proj.", "ffn.down."),
-    ("|", "."),
-)
-
-
-def _config(config: ModelConfig) -> PI0Config:
-    heads = {
-        "model_type": "gemma",
-        "num_hidden_layers": config.prefix.depth,
-        "num_attention_heads": config.prefix.heads,
-        "num_key_value_heads": config.prefix.kv_heads,
-        "head_dim": config.prefix.head_dim,
-        "vocab_size": config.prefix.vocab,
-    }
-    vision, prefix, expert = config.vision, config.prefix, config.expert
-    text = {**heads, "hidden_size": prefix.width, "intermediate_size": prefix.mlp}
-    images = {
-        "model_type": "siglip_vision_model",
-        "hidden_size": vision.width,
-        "intermediate_size": vision.mlp,
-        "num_hidden_layers": vision.depth,
-        "num_attention_heads": vision.heads,
-        "patch_size": vision.patch,
-        "image_size": vision.image_size[0],
-        "vision_use_head": False,
-    }
-    return PI0Config(
-        vlm_config={
-            "model_type": "paligemma",
-            "text_config": text,
-            "vision_config": images,
-            "projection_dim": prefix.width,
-            "image_token_id": prefix.vocab,
-        },
-        dit_config={**heads, "hidden_size": expert.width, "intermediate_size": expert.mlp},
-        chunk_size=config.horizon,
-        max_state_dim=config.state_dim,
-        max_action_dim=config.action_dim,
-    )
+    mixture = re.fullmatch(r"model\.dit\.layers\.(\d+)\.mlp\.w\.(.+)", theirs)
+    if mixture:
+        return f"expert.layers.{mixture[1]}.ffn.{mixture[2].replace('|', '.')}"
+    return pi0_names(config).get(canonical(theirs))
 
 
 def arguments(model: AdaMoEPolicy, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

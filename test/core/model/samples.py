@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.model.initial import initialise
+from adamoe_ros.model.layers import initialise
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adamoe_ros.model.flow import KnownRows, integrate_flow, noisy_actions, time_embedding
+from adamoe_ros.model.conditioning import ChunkGuidance, FrozenRows, SamplingOptions
+from adamoe_ros.model.flow import euler_times, integrate_flow, noisy_actions, time_embedding
 
 
 @pytest.mark.parametrize(
@@ -31,12 +32,12 @@ def test_integration_is_exact_for_a_straight_field():
         seen.append(t[0, 0].item())
         return noise - data
 
-    found = integrate_flow(velocity, noise, 10)
+    found = integrate_flow(velocity, noise, euler_times(10))
     torch.testing.assert_close(found, data, rtol=0, atol=1e-6)
     assert seen == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
-def test_known_rows_stay_at_their_values_with_time_zero():
+def test_frozen_rows_stay_at_their_values_with_time_zero():
     noise, actions = torch.randn(1, 4, 2), torch.full((1, 4, 2), 7.0)
     mask = torch.tensor([[True, True, False, False]])
 
@@ -46,22 +47,25 @@ def test_known_rows_stay_at_their_values_with_time_zero():
         assert (t[~mask] > 0).all()
         return torch.ones_like(x)
 
-    found = integrate_flow(velocity, noise, 5, known=KnownRows(actions, mask))
+    found = integrate_flow(
+        velocity, noise, euler_times(5), SamplingOptions(frozen=FrozenRows(actions, mask))
+    )
     assert (found[mask] == 7).all()
     torch.testing.assert_close(found[~mask], noise[~mask] - 1)
 
 
-def test_guidance_replaces_the_velocity():
-    noise = torch.randn(1, 4, 2)
-    found = integrate_flow(
-        lambda x, t: torch.zeros_like(x), noise, 4, guidance=lambda v, x, t: v(x, t) + 2
-    )
-    torch.testing.assert_close(found, noise - 2)
+def test_guidance_pulls_to_the_target_where_it_has_weight():
+    noise, target = torch.randn(1, 4, 2), torch.full((1, 4, 2), 3.0)
+    weights = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 4, 1)
+    options = SamplingOptions(guidance=ChunkGuidance(target, weights, 4.0))
+    found = integrate_flow(lambda x, t: torch.zeros_like(x), noise, euler_times(4), options)
+    assert torch.equal(found[:, 2:], noise[:, 2:])
+    assert (found[:, :2] - 3.0).abs().max() < 0.3 * (noise[:, :2] - 3.0).abs().max()
 
 
 def test_no_steps_is_our_bug():
     with pytest.raises(ValueError, match="at least 1"):
-        integrate_flow(lambda x, t: x, torch.zeros(1, 1, 1), 0)
+        integrate_flow(lambda x, t: x, torch.zeros(1, 1, 1), euler_times(0))
 
 
 def test_training_pair_with_a_time_per_row():

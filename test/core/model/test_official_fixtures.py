@@ -8,6 +8,7 @@ import official
 import pytest
 import torch
 
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import MoEConfig
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 
@@ -27,7 +28,9 @@ def case(request):
 
 def test_ten_step_samples(case):
     data, model, inputs = case
-    sample = model.sample(**inputs, noise=torch.from_numpy(data["noise_sample"]), steps=10)
+    sample = model.sample(
+        **inputs, noise=torch.from_numpy(data["noise_sample"]), options=SamplingOptions(10)
+    )
     np.testing.assert_allclose(sample.actions.numpy(), data["sample"], rtol=0, atol=1e-4)
 
 

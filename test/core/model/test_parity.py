@@ -8,6 +8,7 @@ import pytest
 import samples
 import torch
 
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import MoEConfig, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 
@@ -51,7 +52,7 @@ def check(model: AdaMoEPolicy, cameras: list[list[int]], prompts: list[int]) -> 
     torch.testing.assert_close(joint, expected, rtol=0, atol=1e-5)
 
     expected = reference.sample_actions(**theirs, noise=noise, num_steps=10)
-    found = model.sample(**inputs, noise=noise, steps=10).actions
+    found = model.sample(**inputs, noise=noise, options=SamplingOptions(10)).actions
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
@@ -77,7 +78,11 @@ def test_skewed_routing(favoured):
         layer.ffn.router.weight[:, 0] = 0.0
         layer.ffn.router.weight[2, 0] = 5.0 if favoured else -5.0
     inputs = samples.inputs(model.config, [[1, 1, 1], [1, 1, 0]], [3, 6])
-    sample = model.sample(**inputs, noise=samples.chunk(model.config, 2), steps=3, trace=True)
+    sample = model.sample(
+        **inputs,
+        noise=samples.chunk(model.config, 2),
+        options=SamplingOptions(3, trace=True),
+    )
     counts = sample.statistics().selection_counts
     assert ((counts[:, 2] == counts.sum(1)) if favoured else (counts[:, 2] == 0)).all()
     assert (counts > 0).any(1).all()
@@ -101,7 +106,7 @@ def test_loss_and_gradient_of_every_parameter(mixture):
     ours = dict(model.named_parameters())
     seen, moved = set(), 0
     for name, parameter in reference.named_parameters():
-        our = oracle.our_name(name)
+        our = oracle.our_name(name, model.config)
         if our is None:
             continue
         seen.add(our)

@@ -9,8 +9,8 @@ import pytest
 import samples
 import torch
 
+from adamoe_ros.model.conditioning import ChunkGuidance, FrozenRows, SamplingOptions
 from adamoe_ros.model.config import MoEConfig, small, tiny
-from adamoe_ros.model.flow import KnownRows
 from adamoe_ros.model.moe import MoEFeedForward
 
 CONFIGS = {"tiny": tiny(), "small": replace(small(), flow_steps=4)}
@@ -86,7 +86,7 @@ def test_routing_is_reported_per_step_and_layer(model):
     config = model.config
     inputs = samples.inputs(config, [[1, 1, 1], [1, 1, 1]], [4, 4])
     noise = samples.chunk(config, 2)
-    sample = model.sample(**inputs, noise=noise, steps=3, trace=True)
+    sample = model.sample(**inputs, noise=noise, options=SamplingOptions(3, trace=True))
     depth, tokens = config.prefix.depth, config.action_tokens
     assert sample.selected().shape == (3, depth, 2, tokens, config.moe.top_k)
     statistics = sample.statistics()
@@ -100,20 +100,23 @@ def test_routing_is_reported_per_step_and_layer(model):
 def test_a_dense_model_reports_no_routing():
     model = samples.policy(replace(tiny(), moe=MoEConfig()))
     inputs = samples.inputs(model.config, [[1, 1, 1]], [4])
-    sample = model.sample(**inputs, noise=samples.chunk(model.config, 1), trace=True)
+    sample = model.sample(
+        **inputs, noise=samples.chunk(model.config, 1), options=SamplingOptions(trace=True)
+    )
     assert sample.statistics() is None
 
 
-def test_known_rows_come_back_and_change_the_rest(model):
+def test_frozen_rows_come_back_and_change_the_rest(model):
     config = model.config
     inputs = samples.inputs(config, [[1, 1, 1]], [4])
     noise = samples.chunk(config, 1)
     given = samples.chunk(config, 1, seed=9)
     mask = torch.arange(config.horizon).unsqueeze(0) < config.action_patch
-    known = model.sample(**inputs, noise=noise, known=KnownRows(given, mask)).actions
+    options = SamplingOptions(frozen=FrozenRows(given, mask))
+    frozen = model.sample(**inputs, noise=noise, options=options).actions
     free = model.sample(**inputs, noise=noise).actions
-    assert torch.equal(known[mask], given[mask])
-    assert (known[~mask] - free[~mask]).abs().max() > 1e-4
+    assert torch.equal(frozen[mask], given[mask])
+    assert (frozen[~mask] - free[~mask]).abs().max() > 1e-4
 
 
 @torch.no_grad()
@@ -133,17 +136,10 @@ def test_guidance_may_differentiate_through_the_network(model):
     inputs = samples.inputs(model.config, [[1, 1, 1]], [4])
     noise = samples.chunk(model.config, 1)
     target = samples.chunk(model.config, 1, seed=9)
-
-    def guided(velocity, x, t):
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            v = velocity(x, t)
-            data = x - t.unsqueeze(-1) * v
-            (pull,) = torch.autograd.grad(data, x, target - data.detach())
-        return (v - 0.5 * pull).detach()
-
+    guidance = ChunkGuidance(target, torch.ones(1, model.config.horizon, 1), 0.5, "vjp")
     free = model.sample(**inputs, noise=noise).actions
-    near = model.sample(**inputs, noise=noise, guidance=guided).actions
+    options = SamplingOptions(guidance=guidance)
+    near = model.sample(**inputs, noise=noise, options=options).actions
     assert (near - target).norm() < (free - target).norm()
 
 
@@ -154,7 +150,9 @@ def test_bfloat16_stays_close_to_float32(router):
     inputs = samples.inputs(config, [[1, 1, 1]], [4])
     noise = samples.chunk(config, 1)
     expected = model.sample(**inputs, noise=noise).actions
-    found = model.to(torch.bfloat16).sample(**inputs, noise=noise, trace=True)
+    found = model.to(torch.bfloat16).sample(
+        **inputs, noise=noise, options=SamplingOptions(trace=True)
+    )
     assert found.actions.dtype == torch.float32
     assert found.routing[0][0].logits.dtype == getattr(torch, router)
     assert (found.actions - expected).abs().max() < 0.1
@@ -165,7 +163,7 @@ def test_autocast_keeps_the_router_in_float32():
     inputs = samples.inputs(small(), [[1, 1, 1]], [4])
     noise = samples.chunk(small(), 1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        sample = model.sample(**inputs, noise=noise, trace=True, steps=2)
+        sample = model.sample(**inputs, noise=noise, options=SamplingOptions(2, trace=True))
         loss = model.loss(**inputs, actions=noise, noise=noise, time=torch.tensor([0.5]))
     assert sample.routing[0][0].logits.dtype == torch.float32
     loss.flow.backward()

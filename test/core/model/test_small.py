@@ -7,7 +7,7 @@ import samples
 import torch
 
 from adamoe_ros.model.config import small
-from adamoe_ros.model.initial import initialise
+from adamoe_ros.model.layers import initialise
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import samples
 import torch
 
+from adamoe_ros.model.conditioning import FREE, SamplingOptions
 from adamoe_ros.model.config import ModelConfig, small, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.eager import EagerEngine, Engine
@@ -71,12 +72,15 @@ def pair(
     return EagerEngine(model), make(copy.deepcopy(model))
 
 
-def compare(eager: EagerEngine, engine: Engine, given: ModelInputs, **more: Any) -> float:
+def compare(
+    eager: EagerEngine, engine: Engine, given: ModelInputs, options: SamplingOptions = FREE
+) -> float:
     """Largest difference of a whole sample relative to its largest action; choices must agree."""
     noise = samples.chunk(eager.config, len(given))
     trace = eager.config.moe.variant != "dense"
-    wanted = eager.sample(given, noise, trace=trace, **more).sample
-    found = engine.sample(given, noise, trace=trace, **more).sample
+    options = replace(options, trace=trace)
+    wanted = eager.sample(given, noise, options).sample
+    found = engine.sample(given, noise, options).sample
     if trace:
         assert torch.equal(wanted.selected(), found.selected())
         for ours, theirs in zip(found.routing[-1], wanted.routing[-1], strict=True):

@@ -18,11 +18,11 @@ from adamoe_ros.contract.manifest import (
 )
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.model.config import ModelConfig, preset
-from adamoe_ros.model.initial import initialise
+from adamoe_ros.model.layers import initialise
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import write_checkpoint
 from adamoe_ros.policy.normalise import FeatureStats, NormStats
-from adamoe_ros.policy.tensor_writer import specs_of
+from adamoe_ros.policy.tensor_file import specs_of
 
 ROLES = tuple(
     f"{arm}_{joint}"

@@ -12,7 +12,7 @@ from policy_support import make_checkpoint, manifest, network, statistics, tiny_
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.policy.checkpoint import read_checkpoint, write_checkpoint
-from adamoe_ros.policy.tensor_writer import TensorSpec, specs_of, write_tensors
+from adamoe_ros.policy.tensor_file import TensorSpec, specs_of, write_tensors
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

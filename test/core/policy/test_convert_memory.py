@@ -12,12 +12,12 @@ import foreign
 import numpy as np
 import torch
 
-from adamoe_ros.policy.checkpoint_formats.jax_names import adamoe_rules
+from adamoe_ros.policy.checkpoint_formats.openpi_jax import adamoe_rules
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import EXPERT_HEAD, LM_HEAD, torch_rules
 from adamoe_ros.policy.checkpoint_formats.orbax_source import _Store, open_orbax
 from adamoe_ros.policy.checkpoint_formats.rules import Rule, expanded, wanted_shape
-from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
-from adamoe_ros.policy.checkpoint_formats.torch_names import EXPERT_HEAD, LM_HEAD, torch_rules
-from adamoe_ros.policy.tensor_writer import TensorSpec, write_tensors
+from adamoe_ros.policy.checkpoint_formats.sources import open_safetensors
+from adamoe_ros.policy.tensor_file import TensorSpec, write_tensors
 
 SCRIPT = Path(__file__).with_name("convert_memory.py")
 SIZES = {

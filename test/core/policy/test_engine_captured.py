@@ -14,9 +14,9 @@ import samples
 import torch
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.model.flow import KnownRows
+from adamoe_ros.model.conditioning import FREE, ChunkGuidance, FrozenRows, SamplingOptions
 from adamoe_ros.policy.engines import memory_budget as memory
-from adamoe_ros.policy.engines.captured import CapturedEngine, captured_shapes
+from adamoe_ros.policy.engines.captured import CapturedEngine
 from adamoe_ros.policy.engines.engine_settings import EngineSettings
 from adamoe_ros.policy.engines.memory_budget import (
     check_fits,
@@ -28,7 +28,6 @@ from adamoe_ros.policy.engines.prefix_program import heads_of
 from adamoe_ros.policy.engines.shapes import Shape, next_shape
 from adamoe_ros.policy.engines.transformer_block import make_block, run_block
 from adamoe_ros.policy.engines.weight_forms import WeightForms
-from adamoe_ros.policy.guidance import ChunkGuidance
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,20 +53,20 @@ def test_every_bucket_is_the_eager_engine(engines, batch):
     assert engine_cases.compare(*engines, given) < 1e-5
 
 
-def test_steering_inside_the_loop(engines):
+def test_conditioning_inside_the_loop(engines):
     config = engines[0].config
     given = engine_cases.inputs(config, [[1, 1, 1], [1, 0, 1]], [5, 2])
     target = samples.chunk(config, 2, seed=9)
     rows = torch.arange(config.horizon).expand(2, -1)
-    known = KnownRows(target, rows < torch.tensor([[config.horizon // 4], [config.horizon // 3]]))
+    frozen = FrozenRows(target, rows < torch.tensor([[config.horizon // 4], [config.horizon // 3]]))
     guidance = ChunkGuidance(target, torch.rand(2, config.horizon, 1), 4.0)
-    for more in (
-        {"known": known},
-        {"guidance": guidance},
-        {"known": known, "guidance": guidance},
-        {},  # nothing of the steered inferences may remain
+    for options in (
+        SamplingOptions(frozen=frozen),
+        SamplingOptions(guidance=guidance),
+        SamplingOptions(frozen=frozen, guidance=guidance),
+        FREE,  # nothing of the inferences before may remain
     ):
-        assert engine_cases.compare(*engines, given, **more) < 1e-5
+        assert engine_cases.compare(*engines, given, options) < 1e-5
 
 
 @pytest.mark.parametrize("form", ["grouped", "sparse"])
@@ -94,9 +93,13 @@ def test_one_inference_leaves_nothing_to_the_next():
 def test_results_outlive_the_next_inference():
     _, engine = engine_cases.pair(engine_cases.CONFIGS["k=1"](), static())
     given = engine_cases.inputs(engine.config, [[1, 1, 1]], [4])
-    first = engine.sample(given, samples.chunk(engine.config, 1), trace=True).sample
+    first = engine.sample(
+        given, samples.chunk(engine.config, 1), options=SamplingOptions(trace=True)
+    ).sample
     kept = first.actions.clone(), first.selected().clone()
-    engine.sample(given, samples.chunk(engine.config, 1, seed=8), trace=True)
+    engine.sample(
+        given, samples.chunk(engine.config, 1, seed=8), options=SamplingOptions(trace=True)
+    )
     assert torch.equal(first.actions, kept[0]) and torch.equal(first.selected(), kept[1])
 
 
@@ -139,9 +142,10 @@ def test_what_no_graph_holds_is_refused():
     given = engine_cases.inputs(engine.config, [[1, 0, 0]], [3])
     assert torch.isfinite(engine.sample(given, noise).sample.actions).all()  # the next bucket
     with pytest.raises(ContractError, match="expected 10 flow steps, got 3"):
-        engine.sample(given, noise, steps=3)
-    with pytest.raises(ContractError, match="expected ChunkGuidance"):
-        engine.sample(given, noise, guidance=lambda velocity, x, t: velocity(x, t))
+        engine.sample(given, noise, options=SamplingOptions(3))
+    exact = ChunkGuidance(noise, torch.ones(1, engine.config.horizon, 1), 4.0, "vjp")
+    with pytest.raises(ContractError, match="choose engine eager"):
+        engine.sample(given, noise, SamplingOptions(guidance=exact))
 
 
 def test_the_cheapest_bucket_is_taken():
@@ -153,7 +157,7 @@ def test_the_cheapest_bucket_is_taken():
 
 def test_default_buckets_hold_everything():
     config = engine_cases.CONFIGS["k=1"]()
-    shapes = captured_shapes(EngineSettings(), config)
+    shapes = EngineSettings().captured_shapes(config)
     for views in (1, 2, 3):
         for prompt in range(config.prompt_length + 1):
             assert next_shape(Shape(1, views, prompt), shapes)
@@ -164,7 +168,7 @@ def test_memory_is_refused_with_both_numbers():
     parameters = sum(p.numel() for p in engine_cases.network(config).parameters())
     assert weight_bytes(config, torch.bfloat16) == 2 * parameters
     assert parameters < weight_bytes(config, torch.bfloat16, int8=True) < 2 * parameters
-    shapes = captured_shapes(EngineSettings(), config)
+    shapes = EngineSettings().captured_shapes(config)
     needed = needed_bytes(config, torch.bfloat16, EngineSettings(), shapes)
     assert needed > 2 * parameters
     check_fits(needed, needed, "cuda:0")
@@ -190,7 +194,7 @@ def test_host_memory_is_refused_with_both_numbers(monkeypatch, tmp_path):
 def test_full_size_needs_what_the_reference_says():
     from adamoe_ros.model.config import adamoe_pi0
 
-    shapes = captured_shapes(EngineSettings(), adamoe_pi0())
+    shapes = EngineSettings().captured_shapes(adamoe_pi0())
     needed = needed_bytes(adamoe_pi0(), torch.bfloat16, EngineSettings(), shapes)
     assert 8.29e9 < needed < 9.5e9
 

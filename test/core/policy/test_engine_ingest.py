@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from adamoe_ros.policy.engines.arena import Arena
+from adamoe_ros.policy.engines.cuda_graphs import Arena
 from adamoe_ros.policy.engines.eager import model_images
-from adamoe_ros.policy.engines.ingest import DeviceResizer, host_pixels
-from adamoe_ros.policy.resizing import fitted_size
+from adamoe_ros.policy.resizing import DeviceResizer, fitted_size, host_pixels
 
 SIZES = [(480, 640), (720, 1280), (224, 224), (100, 60), (97, 311)]
 

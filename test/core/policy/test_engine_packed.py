@@ -10,11 +10,10 @@ import samples
 import torch
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.model.flow import KnownRows
+from adamoe_ros.model.conditioning import ChunkGuidance, FrozenRows, SamplingOptions
 from adamoe_ros.policy.engines import EngineSettings, linears, make_engine, weight_forms
 from adamoe_ros.policy.engines.packed import PackedEngine
 from adamoe_ros.policy.engines.shapes import exact_shape, small_inputs
-from adamoe_ros.policy.guidance import ChunkGuidance
 from adamoe_ros.policy.processing import stack_inputs
 
 
@@ -55,7 +54,7 @@ def test_same_numbers_and_choices_by_mkl(name, _as_on_intel):
     config = engine_cases.CONFIGS[name]()
     eager, engine = engine_cases.pair(config, packed(mixture="sparse"))
     laid = (engine.flow.blocks[0].qkv, engine.prefix.blocks[0].ffn.layer)
-    assert [type(form).__name__ for form in laid] == ["MklProduct", "ChunkedGated"]
+    assert [type(form).__name__ for form in laid] == ["MklLinear", "ChunkedGated"]
     for batch in ("all cameras", "different masks"):
         given = engine_cases.inputs(config, *engine_cases.BATCHES[batch])
         assert engine_cases.compare(eager, engine, given) < 1e-5
@@ -128,12 +127,18 @@ def test_real_time_chunking(name):
     given = engine_cases.inputs(config, [[1, 1, 1], [1, 0, 1]], [5, 2])
     target = samples.chunk(config, 2, seed=9)
     rows = torch.arange(config.horizon).expand(2, -1)
-    known = KnownRows(target, rows < config.horizon // 4)
+    frozen = FrozenRows(target, rows < config.horizon // 4)
     guidance = ChunkGuidance(target, torch.rand(2, config.horizon, 1), 4.0)
-    for more in ({"known": known}, {"guidance": guidance}, {"steps": 3}):
-        assert engine_cases.compare(eager, engine, given, **more) < 1e-5
-    out = engine.sample(given, samples.chunk(config, 2), known=known).sample.actions
-    assert torch.equal(out[known.mask], target[known.mask])
+    for options in (
+        SamplingOptions(frozen=frozen),
+        SamplingOptions(guidance=guidance),
+        SamplingOptions(3, frozen, guidance),
+        SamplingOptions(3),
+    ):
+        assert engine_cases.compare(eager, engine, given, options) < 1e-5
+    options = SamplingOptions(frozen=frozen)
+    out = engine.sample(given, samples.chunk(config, 2), options).sample.actions
+    assert torch.equal(out[frozen.mask], target[frozen.mask])
 
 
 def test_the_exact_jacobian_is_refused():
@@ -143,7 +148,7 @@ def test_the_exact_jacobian_is_refused():
     target = samples.chunk(config, 1)
     guidance = ChunkGuidance(target, torch.ones(1, config.horizon, 1), 4.0, "vjp")
     with pytest.raises(ContractError, match="choose engine eager"):
-        engine.sample(given, target, guidance=guidance)
+        engine.sample(given, target, SamplingOptions(guidance=guidance))
 
 
 def test_weights_exist_once():
@@ -170,7 +175,7 @@ def test_choice_by_name():
 
 
 def test_thousands_of_inferences_leave_memory_flat():
-    """The smallest network; two shapes in turn. 10 000 run in ``adamoe bench --soak``."""
+    """The smallest network; two shapes in turn. 10 000 run in ``bench_engines.py --soak``."""
     config = engine_cases.CONFIGS["k=1"]().changed(
         {
             "num_views": 1, "horizon": 2, "flow_steps": 1, "prefix.depth": 1, "vision.depth": 1,

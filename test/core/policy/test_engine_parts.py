@@ -10,9 +10,8 @@ from torch.nn import functional as F
 
 from adamoe_ros.model.moe import FeedForward, MoEFeedForward
 from adamoe_ros.policy.engines import linears, weight_forms
-from adamoe_ros.policy.engines.attention import attend, attend_heads
-from adamoe_ros.policy.engines.gated import ChunkedGated
-from adamoe_ros.policy.engines.heads import Heads
+from adamoe_ros.policy.engines.attention import Heads, attend, attend_heads
+from adamoe_ros.policy.engines.feed_forward import ChunkedGated
 from adamoe_ros.policy.engines.routing import make_router, ranks
 from adamoe_ros.policy.engines.weight_forms import WeightForms
 
@@ -120,7 +119,7 @@ def test_mkl_products_of_any_number_of_rows(rows):
     weight, bias = torch.randn(20, 16), torch.randn(20)
     x, other = torch.randn(rows, 16), torch.randn(rows, 20)
     before = other.clone()
-    made, plain = linears.MklProduct(weight, bias, 6), linears.PlainProduct(weight, bias)
+    made, plain = linears.MklLinear(weight, bias, 6), linears.PlainLinear(weight, bias)
     for found, wanted in (
         (made(x), plain(x)),
         (made(x.unsqueeze(0)), plain(x.unsqueeze(0))),
@@ -144,8 +143,8 @@ def test_mkl_products_of_any_number_of_rows(rows):
 def test_where_mkl_packs(monkeypatch, rows, fixed, dtype, mkl):
     monkeypatch.setattr(linears, "mkl_packing_works", lambda: True)
     made = []
-    monkeypatch.setattr(linears, "MklProduct", lambda *a: made.append(a) or "mkl")
-    linears.packed_product(torch.randn(16, 16).to(dtype), None, rows, fixed)
+    monkeypatch.setattr(linears, "MklLinear", lambda *a: made.append(a) or "mkl")
+    linears.packed_linear(torch.randn(16, 16).to(dtype), None, rows, fixed)
     assert bool(made) == mkl
 
 
@@ -156,8 +155,8 @@ def test_packed_products_run_here(dtype):
     assert linears.mkl_packing_works() == linears.mkl_is_at_home()
     weight, bias = torch.randn(512, 256).to(dtype), torch.randn(512).to(dtype)
     x, other = torch.randn(2, 7, 256).to(dtype), torch.randn(2, 7, 512).to(dtype)
-    packed, plain = linears.packed_product(weight, bias, 50), linears.PlainProduct(weight, bias)
-    assert isinstance(packed, linears.PackedProduct)
+    packed, plain = linears.packed_linear(weight, bias, 50), linears.PlainLinear(weight, bias)
+    assert isinstance(packed, linears.PackedLinear)
     close = 1e-5 if dtype == torch.float32 else 2e-2
     for found, wanted in (
         (packed(x), plain(x)),
@@ -170,7 +169,7 @@ def test_packed_products_run_here(dtype):
 
 @pytest.mark.parametrize("how", ["missing", "raises", "wrong numbers"])
 def test_without_private_operators_the_plain_product_stands_in(monkeypatch, how):
-    class Broken(linears.PackedProduct):
+    class Broken(linears.PackedLinear):
         def __init__(self, weight, bias, rows):
             if how == "missing":
                 raise AttributeError("no operator mkldnn::_reorder_linear_weight")
@@ -182,14 +181,14 @@ def test_without_private_operators_the_plain_product_stands_in(monkeypatch, how)
             return super()._run(x, follower, form) + 1
 
     linears.packing_works.cache_clear()
-    monkeypatch.setattr(linears, "PackedProduct", Broken)
+    monkeypatch.setattr(linears, "PackedLinear", Broken)
     try:
         assert not linears.packing_works(torch.float32)
         layer, x = layer_of("k=1"), torch.randn(6, 24)
         mixture = WeightForms(packed=True, mixture="sparse").mixture_of(layer, 6)
         found = mixture(x, torch.zeros(6, 24), None)
         assert engine_cases.relative(found, layer(x.unsqueeze(0))[0]) < 1e-6
-        assert isinstance(mixture.shared.gate, linears.PlainProduct)
+        assert isinstance(mixture.shared.gate, linears.PlainLinear)
     finally:
         linears.packing_works.cache_clear()
 

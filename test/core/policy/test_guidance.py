@@ -9,19 +9,17 @@ import samples
 import torch
 from torch import Tensor, nn
 
-from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.contract.manifest import CheckpointManifest, Provenance
 from adamoe_ros.control import rtc_math
-from adamoe_ros.model.config import small, tiny
-from adamoe_ros.model.flow import integrate_flow
-from adamoe_ros.policy.guidance import (
+from adamoe_ros.model.conditioning import (
     FREE,
     ChunkGuidance,
-    ChunkGuide,
-    check_trained_prefix,
+    SamplingOptions,
     guidance_weight,
-    stacked,
+    stack_options,
 )
+from adamoe_ros.model.config import small, tiny
+from adamoe_ros.model.flow import euler_times, integrate_flow
+from adamoe_ros.policy.actor import condition_on
 
 H, A = 8, 3
 
@@ -47,6 +45,14 @@ def given(seed: int = 3, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Te
     return x, target, torch.tensor(rtc_math.soft_mask(H, 2, 3), dtype=dtype)[None, :, None]
 
 
+def paper_weight(tau: float, beta: float) -> float:
+    """The paper's clipped weight, as it is written there."""
+    if tau in (0.0, 1.0):
+        return beta
+    r2 = (1 - tau) ** 2 / (tau**2 + (1 - tau) ** 2)
+    return min(beta, (1 - tau) / (tau * r2))
+
+
 def paper_chunk(velocity, noise: Tensor, target: Tensor, weights: Tensor, n: int, beta: float):
     """Algorithm 1 (GuidedInference) with the paper's tau = 0 -> 1 and v = dA / dtau, in a loop."""
     action, flat = noise.clone(), weights.expand_as(target).flatten()
@@ -61,10 +67,8 @@ def paper_chunk(velocity, noise: Tensor, target: Tensor, weights: Tensor, n: int
 
         error = flat * (target - denoised(action)).flatten()
         jacobian = torch.autograd.functional.jacobian(denoised, action).reshape(H * A, H * A)
-        r2 = (1 - tau) ** 2 / (tau**2 + (1 - tau) ** 2)
-        weight = beta if tau == 0 else min(beta, (1 - tau) / (tau * r2))
         pull = (error @ jacobian).reshape(action.shape)
-        action = action + (field(action) + weight * pull) / n
+        action = action + (field(action) + paper_weight(tau, beta) * pull) / n
     return action
 
 
@@ -82,8 +86,8 @@ def test_whole_sampling_is_the_papers_pseudo_code(steps: int, beta: float) -> No
     found = integrate_flow(
         lambda x, t: policy(x.double(), t.double()).float(),
         noise,
-        steps,
-        guidance=ChunkGuidance(target.float(), weights.float(), beta, "vjp"),
+        euler_times(steps),
+        SamplingOptions(guidance=ChunkGuidance(target.float(), weights.float(), beta, "vjp")),
     )
     torch.testing.assert_close(found.double(), expected.detach(), rtol=0, atol=2e-5)
 
@@ -107,7 +111,7 @@ def test_one_step_against_autograd_in_float64(jacobian: str, time: float) -> Non
     if jacobian == "identity":
         torch.testing.assert_close(whole, torch.eye(H * A, dtype=torch.float64))
     pull = (error.flatten() @ whole).reshape(x.shape)
-    expected = v - rtc_math.guidance_weight(1 - time, 6.0) * pull
+    expected = v - paper_weight(1 - time, 6.0) * pull
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     assert not found.requires_grad
 
@@ -137,7 +141,7 @@ def test_vjp_of_the_real_network_against_its_whole_jacobian(config) -> None:
     error = (weights * (target - (x - 0.6 * v))).flatten()
     pull = (error @ whole.reshape(20, 20)).reshape(x.shape)
     assert (pull - error.reshape(x.shape)).abs().max() > 1e-3  # not the identity by chance
-    expected = v - rtc_math.guidance_weight(0.4, 5.0) * pull
+    expected = v - paper_weight(0.4, 5.0) * pull
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
@@ -153,7 +157,10 @@ def test_without_weight_it_is_exactly_unguided_sampling(config, jacobian: str) -
         ChunkGuidance(target, torch.zeros(shape), 5.0, jacobian),  # type: ignore[arg-type]
         ChunkGuidance(target, torch.ones(shape), 0.0, jacobian),  # type: ignore[arg-type]
     ):
-        assert torch.equal(model.sample(**inputs, noise=noise, guidance=guidance).actions, free)
+        assert torch.equal(
+            model.sample(**inputs, noise=noise, options=SamplingOptions(guidance=guidance)).actions,
+            free,
+        )
 
 
 def gaussian_policy(generator: torch.Generator):
@@ -182,11 +189,12 @@ def test_a_linear_policy_converges_to_the_frozen_prefix(jacobian: str) -> None:
     noise = torch.randn(draws, H, A, generator=generator, dtype=torch.float64)
     target = mean + 0.8
     weights = torch.tensor(rtc_math.hard_mask(H, d))[None, :, None]
-    free = integrate_flow(velocity, noise, 10) - target
+    free = integrate_flow(velocity, noise, euler_times(10)) - target
     errors, after = [], []
     for steps in (5, 10, 20, 40):
         guidance = ChunkGuidance(target, weights, float(steps), jacobian)  # type: ignore[arg-type]
-        found = integrate_flow(velocity, noise, steps, guidance=guidance) - target
+        options = SamplingOptions(guidance=guidance)
+        found = integrate_flow(velocity, noise, euler_times(steps), options) - target
         errors.append(found[:, :d].abs().mean().item())
         after.append(found[:, d].mean().abs().item())
     assert errors[0] < 0.25 * free[:, :d].abs().mean()
@@ -196,67 +204,51 @@ def test_a_linear_policy_converges_to_the_frozen_prefix(jacobian: str) -> None:
 
 
 @pytest.mark.parametrize("beta", [5.0, 100.0])
-def test_weights_are_those_of_the_numpy_arithmetic(beta: float) -> None:
+def test_weights_are_the_papers(beta: float) -> None:
     times = torch.linspace(0, 1, 21, dtype=torch.float64)
-    expected = [rtc_math.guidance_weight(1 - t, beta) for t in times.tolist()]
+    expected = [paper_weight(1 - t, beta) for t in times.tolist()]
     np.testing.assert_allclose(guidance_weight(times, beta), expected, rtol=1e-12)
+
+
+def test_weights_on_given_numbers() -> None:
+    times = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.8, 1.0])
+    expected = [100.0, 9.111, 4.25, 2.762, 2.167, 2.0, 4.25, 100.0]
+    np.testing.assert_allclose(guidance_weight(times, 100.0), expected, atol=1e-3)
 
 
 def test_guide_gives_what_the_plan_asked_for() -> None:
     rows = np.random.default_rng(0).normal(size=(H, A))
-    guide = ChunkGuide("identity", 0.0, flow_steps=8)
-    assert guide.max_weight == 8.0  # no clip named: as many as steps
-    soft = guide.steering(rows, rtc_math.soft_mask(H, 2, 3), 0)
-    assert soft.known is None and soft.committed_rows == 0
+    soft = condition_on(rows, rtc_math.soft_mask(H, 2, 3), 0, 8.0)
+    assert soft.frozen is None
     assert soft.guidance is not None and soft.guidance.weights.shape == (1, H, 1)
     np.testing.assert_allclose(soft.guidance.target[0], rows, rtol=1e-6)
-    hard = guide.steering(rows, None, 3)
-    assert hard.guidance is None and hard.committed_rows == 3
-    assert hard.known is not None and hard.known.mask.tolist() == [[True] * 3 + [False] * 5]
-
-
-@pytest.mark.parametrize("max_weight", [-1.0, 16.0, 40.0])
-def test_a_clip_that_cannot_converge_is_refused(max_weight: float) -> None:
-    with pytest.raises(ContractError, match="rtc_max_weight: expected 0 or more, below twice"):
-        ChunkGuide("identity", max_weight, flow_steps=8)
-
-
-def test_trained_prefix_needs_a_checkpoint_trained_for_it() -> None:
-    manifest = CheckpointManifest(
-        raw_only=True, embodiment=None, joints=(), gripper=None, control_rate_hz=None,
-        camera_slots=(), normalization=None, adapt_to_pi=None, prompt_style=None, tokenizer=None,
-        state_source=None, provenance=Provenance(source="test", created_by="test", created=""),
-    )  # fmt: skip
-    with pytest.raises(ContractError, match="strategy rtc_trained: expected a checkpoint trained"):
-        check_trained_prefix(manifest, "rtc_trained")
-    check_trained_prefix(manifest.model_copy(update={"rtc_max_delay": 5}), "rtc_trained")
+    hard = condition_on(rows, None, 3, 8.0)
+    assert hard.guidance is None
+    assert hard.frozen is not None and hard.frozen.mask.tolist() == [[True] * 3 + [False] * 5]
 
 
 @pytest.mark.parametrize("jacobian", ["identity", "vjp"])
-def test_a_batch_is_steered_as_each_alone(jacobian: str) -> None:
+def test_a_batch_is_conditioned_as_each_alone(jacobian: str) -> None:
     config = tiny()
     model = samples.policy(config)
-    guide = ChunkGuide(jacobian, 5.0, config.flow_steps)
     rng = np.random.default_rng(0)
     shape = (config.horizon, config.action_dim)
     weights = rtc_math.soft_mask(config.horizon, 1, 2)
     parts = [
         FREE,
-        guide.steering(rng.normal(size=shape), weights, 0),
-        guide.steering(rng.normal(size=shape), None, 2),
-        guide.steering(rng.normal(size=shape), weights, 0),
+        condition_on(rng.normal(size=shape), weights, 0, 5.0, jacobian),
+        condition_on(rng.normal(size=shape), None, 2, 5.0, jacobian),
+        condition_on(rng.normal(size=shape), weights, 0, 5.0, jacobian),
     ]
     inputs = samples.inputs(config, [[1, 1, 1]] * 4, [4] * 4)
     noise = samples.chunk(config, 4)
 
     def sample(part, chosen: slice):
         own = {name: value[chosen] for name, value in inputs.items()}
-        return model.sample(
-            **own, noise=noise[chosen], known=part.known, guidance=part.guidance
-        ).actions
+        return model.sample(**own, noise=noise[chosen], options=part).actions
 
-    together = sample(stacked(parts), slice(None))
+    together = sample(stack_options(parts), slice(None))
     for number, part in enumerate(parts):
         alone = sample(part, slice(number, number + 1))
         torch.testing.assert_close(together[number : number + 1], alone, rtol=0, atol=1e-4)
-    assert stacked([FREE, FREE]) == FREE
+    assert stack_options([FREE, FREE]) == FREE

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from adamoe_ros.cli.main import main
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.policy.checkpoint_formats.jax_names import adamoe_rules, dense_rules
+from adamoe_ros.policy.checkpoint_formats.openpi_jax import adamoe_rules, dense_rules
 from adamoe_ros.policy.checkpoint_formats.orbax_source import open_orbax
 from adamoe_ros.policy.checkpoint_formats.rules import assembled, vote, wanted_shape
-from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
+from adamoe_ros.policy.checkpoint_formats.sources import open_safetensors
 
 CASES = {"official_dense": "openpi-jax", "official_adamoe_k1": "adamoe-jax"}
 OPTIONS = ["--horizon", "6", "--prompt-length", "10"]
@@ -51,7 +52,7 @@ def converted(request, tmp_path_factory) -> tuple[dict[str, np.ndarray], AdaMoEP
 def test_the_authors_samples(converted) -> None:
     data, model, _ = converted
     noise = torch.from_numpy(data["noise_sample"])
-    sample = model.sample(**official.inputs(data), noise=noise, steps=10)
+    sample = model.sample(**official.inputs(data), noise=noise, options=SamplingOptions(10))
     np.testing.assert_allclose(sample.actions.numpy(), data["sample"], rtol=0, atol=1e-4)
 
 

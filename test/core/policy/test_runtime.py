@@ -11,10 +11,11 @@ import torch
 from policy_support import make_checkpoint, manifest, network, observation, tiny_config
 
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.policy.checkpoint import read_checkpoint, write_checkpoint
 from adamoe_ros.policy.engines.eager import model_images
 from adamoe_ros.policy.runtime import PolicyRuntime, choose_device
-from adamoe_ros.policy.tensor_writer import specs_of
+from adamoe_ros.policy.tensor_file import specs_of
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,10 @@ def test_a_batch_equals_one_by_one(runtime: PolicyRuntime) -> None:
 
 
 def test_expert_loads(runtime: PolicyRuntime) -> None:
-    output = runtime.infer(observation(), runtime.noise(0), trace=True)
+    """As ``msg/ExpertLoad.msg`` says, also where a token has several experts."""
+    text = (Path(__file__).resolve().parents[3] / "msg" / "ExpertLoad.msg").read_text()
+    assert "share of all selections (k per token)" in text and text.count("sums to 1\n") == 2
+    output = runtime.infer(observation(), runtime.noise(0), SamplingOptions(trace=True))
     loads = output.expert_loads()
     assert [load["layer"] for load in loads] == [0, 1]
     for load in loads:

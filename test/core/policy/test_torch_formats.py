@@ -19,15 +19,15 @@ from transformers import PI0Config, PI0ForConditionalGeneration
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.contract.errors import Problems
+from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig, MoEConfig, VisionConfig, pi0, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.policy.checkpoint_formats import torch_names
+from adamoe_ros.policy.checkpoint_formats import openpi_torch
 from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import model_config
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
-from adamoe_ros.policy.checkpoint_formats.safetensors_source import open_safetensors
-from adamoe_ros.policy.checkpoint_formats.sources import whole
-from adamoe_ros.policy.checkpoint_formats.torch_names import EMBED, EXPERT_HEAD, LM_HEAD
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import EMBED, EXPERT_HEAD, LM_HEAD
+from adamoe_ros.policy.checkpoint_formats.sources import open_safetensors, whole
 
 SLOTS = ("base_0_rgb", "left_wrist_0_rgb", "right_wrist_0_rgb")
 CAMERAS = ["--cameras", ",".join(SLOTS)]
@@ -82,13 +82,13 @@ def test_transformers_reads_what_we_write(tmp_path: Path, model: AdaMoEPolicy) -
     assert not report["mismatched_keys"]
     theirs = dict(found.named_parameters())
     for name, values in theirs.items():
-        our = oracle.our_name(name)
+        our = oracle.our_name(name, model.config)
         if our is not None:
             assert torch.equal(values, model.state_dict()[our].reshape(values.shape)), name
     inputs = samples.inputs(model.config, [[1, 0, 1]], [4])
     noise = samples.chunk(model.config, 1)
     expected = found.eval().sample_actions(**oracle.arguments(model, inputs), noise=noise)
-    actual = model.sample(**inputs, noise=noise, steps=10).actions
+    actual = model.sample(**inputs, noise=noise, options=SamplingOptions(10)).actions
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
     assert convert("--from", "transformers", tmp_path / "theirs", tmp_path / "b", *CAMERAS) == 0
     assert_weights(tmp_path / "b", model)
@@ -274,7 +274,7 @@ def opened(shapes: dict[str, tuple[int, ...]], metadata: CheckpointMetadata) -> 
         raise AssertionError("read")
 
     tensors = {name: whole(shape, torch.bfloat16, unread) for name, shape in shapes.items()}
-    return torch_names.open_torch(Path("full"), tensors, metadata, {})
+    return openpi_torch.open_torch(Path("full"), tensors, metadata, {})
 
 
 def full_size_names() -> dict[str, tuple[int, ...]]:
@@ -289,7 +289,7 @@ def test_names_at_full_size(form: str) -> None:
     """777 in openpi's files and pi0_base; 778 in LeRobot's; 776 where no unused head is stored."""
     theirs = full_size_names()
     assert len(theirs) == 777
-    names = {torch_names.canonical(name): shape for name, shape in theirs.items()}
+    names = {openpi_torch.canonical(name): shape for name, shape in theirs.items()}
     names[EXPERT_HEAD] = names.pop("paligemma_with_expert.gemma_expert.model.embed_tokens.weight")
     tied = {LM_HEAD if name == EMBED else name: shape for name, shape in names.items()}
     shapes = {

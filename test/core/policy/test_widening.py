@@ -14,8 +14,7 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.config import MoEConfig
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
-from adamoe_ros.policy.upcycling import count_parameters
-from adamoe_ros.policy.widening import widen_checkpoint
+from adamoe_ros.policy.upcycling import count_parameters, widen_checkpoint
 
 DENSE = {"moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0}
 

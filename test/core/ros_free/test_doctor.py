@@ -19,7 +19,7 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir, share_dir
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.ros.doctor import system
-from adamoe_ros.ros.doctor.files import check_checkpoint, weight_bytes
+from adamoe_ros.ros.doctor.files import check_checkpoint, check_profile, weight_bytes
 from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
@@ -232,3 +232,42 @@ def test_an_image_that_cannot_be_read_fails_with_the_reason(tmp_path: Path) -> N
     save_views(report, SIM, {"cam_high": message}, tmp_path)
     assert report.exit_code == 1
     assert "16UC1" in report.checks[0].text
+
+
+def test_a_profile_that_fails_is_named_once_a_line(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("extends: aloha_sim\nname: wrong\ncomand_rate: 50\n")
+    missing = tmp_path / "missing.yaml"
+    for path in (wrong, missing):
+        assert main(["doctor", "--robot", str(path)]) == 1
+        lines = [line for line in capsys.readouterr().out.splitlines() if path.name in line]
+        assert lines and all(line.count(path.name) == 1 for line in lines), lines
+    report = Report()
+    assert check_profile(report, str(wrong)) is None
+    assert "did you mean 'command_rate'?" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("arms: {left: {command: {type: joint_trajectroy}}}", "expected one of joint_state, "),
+        ("arms: {left: {command: {type: 'no_such_module:Codec'}}}", "No module named"),
+        ("cameras: {cam_high: {encoding: 8UC3}}", "bgr8 (OpenCV's order) or rgb8"),
+        ("cameras: {cam_high: {encoding: 16UC1}}", "a depth map"),
+    ],
+)
+def test_commands_and_encodings_that_do_not_exist_fail_by_name(
+    change: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"extends: aloha_sim\n{change}\n", encoding="utf-8")
+    report = Report()
+    assert check_profile(report, str(path)) is None
+    (check,) = report.checks
+    assert check.outcome == "fail" and words in check.text
+
+
+def test_stamps_that_stand_still_are_named() -> None:
+    arrivals = Arrivals([5 * 10**9] * 20, [5 * 10**9 + k * 10**7 for k in range(20)])
+    stamps = next(c for c in check_arrivals("/t", arrivals, 100.0, 0.2, 0.2) if "stamps" in c.name)
+    assert stamps.outcome == "fail" and "stand still at 5.000 s" in stamps.text

@@ -34,12 +34,5 @@ def test_levels(free: int, degrees: float | None, level: Level, says: str) -> No
     assert diagnostic.values["memory of this node (MiB)"] == 20 * 1024
 
 
-def test_a_real_gpu() -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        assert gpu.temperature("GPU-none") is None
-        return
-    diagnostic = gpu.device_diagnostic("cuda:0 (x)")
-    assert float(str(diagnostic.values["memory total (MiB)"])) > 0
-    degrees = diagnostic.values.get("temperature (C)")
-    assert degrees is None or 0 < float(str(degrees)) < 120
+def test_the_temperature_of_a_gpu_that_is_not_there_is_unknown() -> None:
+    assert gpu.temperature("GPU-none") is None

@@ -24,6 +24,7 @@ GOOD = StreamHealth(
     skew_s=0.001,
     stamps_at_receipt=False,
     clock_offset_s=0.0,
+    clock_difference="",
 )
 DECLARED = {"cam_high": 30.0}
 
@@ -61,3 +62,9 @@ def test_stamps_set_on_receipt_are_told() -> None:
     diagnostic = inputs_diagnostic([], [replace(GOOD, stamps_at_receipt=True)], DECLARED)
     assert diagnostic.level is Level.OK
     assert "delays are hidden: cam_high" in diagnostic.message
+
+
+def test_a_clock_that_differs_is_a_warning() -> None:
+    line = "the clock of the driver of cam_high is 0.21 s ahead of this computer's: synchronise"
+    diagnostic = inputs_diagnostic([], [replace(GOOD, clock_difference=line)], DECLARED)
+    assert (diagnostic.level, diagnostic.message) == (Level.WARN, line)

@@ -14,7 +14,6 @@ import yaml
 
 from adamoe_ros.contract.profile_io import known_profiles
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.ros import generate
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -65,15 +64,6 @@ def test_default_robots_exist() -> None:
         for call in calls(path, "robot_arguments"):
             robot = literal(call.keywords[0].value)
             assert robot is None or robot in known_profiles(robots_dir())
-
-
-def test_parameters_that_launch_passes_are_declared() -> None:
-    declared = {item.name for item in generate.declaration("control_node").declarations()}
-    assert {"robot", "autostart", "strategy", "shadow", "max_speed_scale"} <= declared
-    declared = {item.name for item in generate.declaration("policy_node").declarations()}
-    assert {"robot", "autostart", "strategy", "checkpoint", "device"} <= declared
-    declared = {item.name for item in generate.declaration("sim_node").declarations()}
-    assert {"robot", "task", "seed"} <= declared
 
 
 def test_gazebo_controllers_take_the_joints_of_their_profiles_in_order() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from adamoe_ros.contract.chunk import ActionChunk
+from adamoe_ros.contract.chunk import ActionChunk, Inference
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.control.scheduling import (
     DelayWindow,
@@ -20,7 +20,7 @@ from adamoe_ros.control.scheduling import (
     SchedulerSettings,
 )
 from adamoe_ros.control.strategies import STRATEGIES
-from adamoe_ros.ros.policy.policy_worker import Assignment, Inference, PolicyWorker, Work
+from adamoe_ros.ros.policy.policy_worker import Assignment, PolicyWorker, Work
 
 JOINTS = ("left/waist", "left/gripper")
 
@@ -71,7 +71,8 @@ class Bench:
         self.plans.append(plan)
         self.entered.set()
         assert self.leave.wait(5.0)
-        return Inference(self.make(), 0, {"total": 0.1}, ())
+        rows = self.make()
+        return Inference(rows, rows, 0, {"total": 0.1}, ())
 
     def _deliver(self, chunk: ActionChunk, observation: Observation, made: Inference) -> None:
         self.chunks.append(chunk)

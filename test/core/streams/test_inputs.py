@@ -86,5 +86,38 @@ def test_what_is_wrong_on_the_outside_is_refused_on_arrival() -> None:
     inputs = ObservationInputs(made)
     message = jpeg(made, SECOND)
     message.data = message.data[:-30]
-    with pytest.raises(ContractError, match="no end marker"):
+    with pytest.raises(ContractError, match="no end of one"):
         inputs.accept("cam_high", message, SECOND)
+
+
+def test_inputs_on_another_clock_are_explained_and_may_be_taken_by_their_arrival() -> None:
+    """What policy_node says and does while drivers stamp since their start."""
+    made = profile()
+    inputs = ObservationInputs(made)
+    now = 1_700_000_000 * SECOND
+    seen = by_arrival(made)
+    for each in (inputs, seen):
+        for topic in each.topics:
+            if topic.kind == "joint_state":
+                message = joint_state(["a", "b", "g", "finger"], [0.1] * 4, 9 * SECOND)
+            elif topic.kind == "compressed":
+                message = jpeg(made, 9 * SECOND)
+            else:
+                pixels = np.full((6, 24), 50, np.uint8)
+                message = image("rgb8", pixels, width=8, header=header(9 * SECOND))
+            each.push(topic.name, each.accept(topic.name, message, now), now)
+    lines = inputs.missing(now)
+    assert len(lines) == 5 and inputs.observation("") is None
+    assert all("device's start: 9.0 s" in line and "stamp: arrival" in line for line in lines)
+    observation = seen.observation("lift")
+    assert observation is not None and observation.stamp_ns == now and not seen.missing(now)
+
+
+def by_arrival(made: RobotProfile) -> ObservationInputs:
+    document = made.model_dump(exclude_unset=True)
+    owners = [camera for camera in document["cameras"].values() if not camera.get("absent")]
+    for arm in document["arms"].values():
+        owners += [arm["state"], *filter(None, [arm["gripper"].get("state")])]
+    for owner in owners:
+        owner["stamp"] = "arrival"
+    return ObservationInputs(RobotProfile.model_validate(document))

@@ -12,13 +12,12 @@ import torch
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.model.config import ModelConfig, preset
-from adamoe_ros.training.config import TrainingConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
-from adamoe_ros.training.parts import prepare_parts
-from adamoe_ros.training.run import make_objective, prompt_encoder
-from adamoe_ros.training.samples import DataLayout
-from adamoe_ros.training.start import make_start
+from adamoe_ros.training.demonstration_set import DataLayout, Demonstration, DemonstrationSet
+from adamoe_ros.training.finetuning import prepare_parts
+from adamoe_ros.training.starting_point import make_start
 from adamoe_ros.training.trainer import Trainer
+from adamoe_ros.training.training_config import TrainingConfig
+from adamoe_ros.training.training_run import make_objective, prompt_encoder
 
 
 @pytest.fixture
@@ -32,17 +31,17 @@ def demonstrations() -> DemonstrationSet:
     """Four short episodes of two tasks with smooth random motion."""
     rng = np.random.default_rng(0)
 
-    def episode(number: int) -> Episode:
+    def episode(number: int) -> Demonstration:
         actions = np.cumsum(rng.normal(0, 0.1, (12, 4)), 0).astype(np.float32)
         steps = np.arange(0, 12, 4)
-        return Episode(
+        return Demonstration(
             images=rng.integers(0, 256, (3, 2, 24, 24, 3), dtype=np.uint8),
             steps=steps,
             state=actions[steps] + 0.01,
             actions=actions,
             objects=rng.normal(0, 0.1, (3, 3)).astype(np.float32),
-            instruction=("lift the bar", "push the red cube")[number % 2],
-            task=("lift", "push")[number % 2],
+            instructions=(("lift the bar", "push the red cube")[number % 2],) * 3,
+            tasks=(("lift", "push")[number % 2],) * 3,
             seed=number,
         )
 

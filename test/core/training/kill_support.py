@@ -6,8 +6,8 @@ from __future__ import annotations
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from adamoe_ros.training.config import load_config
-from adamoe_ros.training.train import train
+from adamoe_ros.training.training_config import load_config
+from adamoe_ros.training.training_run import train
 
 
 def run_and_tell(settings: Path, folder: Path, told: Connection) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from adamoe_ros.training.augmentation import crop_and_turn, jitter_colours, shift_images
-from adamoe_ros.training.config import AugmentConfig
 from adamoe_ros.training.sampling import augment_rng
+from adamoe_ros.training.training_config import AugmentConfig
 
 
 def _pictures(count: int = 6) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from dataset_support import ROLES, as_others_make_it, change_rows, train_command, write_dataset
 
-from adamoe_ros.training.storage import load_state
+from adamoe_ros.training.run_state import load_state
 
 NAN = float("nan")
 STATE = "observation.state"

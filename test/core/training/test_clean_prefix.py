@@ -13,13 +13,12 @@ from training_sizes import SMALL_CHANGES
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.training.config import TrainingConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet
-from adamoe_ros.training.run import make_objective, prompt_encoder
+from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.sampling import flow_generator, flow_times, with_clean_prefix
 from adamoe_ros.training.shards import write_shard
-from adamoe_ros.training.start import make_start, model_sizes
-from adamoe_ros.training.train import train
+from adamoe_ros.training.starting_point import make_start, model_sizes
+from adamoe_ros.training.training_config import TrainingConfig
+from adamoe_ros.training.training_run import make_objective, prompt_encoder, train
 
 
 def test_prefixes_are_of_every_length_equally_often() -> None:

@@ -11,7 +11,7 @@ from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.training.storage import read_lines
+from adamoe_ros.training.training_log import read_lines
 
 SHIPPED = Path(__file__).parents[3] / "config" / "training" / "lift_bar.yaml"
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.demonstrations import DemonstrationSet, Episode
-from adamoe_ros.training.samples import DataLayout
+from adamoe_ros.training.demonstration_set import DataLayout, Demonstration, DemonstrationSet
 
 _LAYOUT = DataLayout(
     embodiment="test_arm",
@@ -20,21 +19,21 @@ _LAYOUT = DataLayout(
 )
 
 
-def _episode(first: float, length: int = 9, every: int = 4, task: str = "lift") -> Episode:
+def _episode(first: float, length: int = 9, every: int = 4, task: str = "lift") -> Demonstration:
     steps = np.arange(0, length, every)
     actions = first + np.stack([np.arange(length), -np.arange(length)], 1).astype(np.float32)
-    return Episode(
+    return Demonstration(
         images=np.full((len(steps), 2, 4, 4, 3), int(first), dtype=np.uint8),
         steps=steps,
         state=actions[steps] + 0.5,
         actions=actions,
         objects=np.full((len(steps), 3), first, dtype=np.float32),
-        instruction=f"do {task}",
-        task=task,
+        instructions=(f"do {task}",) * len(steps),
+        tasks=(task,) * len(steps),
     )
 
 
-def _set(*episodes: Episode) -> DemonstrationSet:
+def _set(*episodes: Demonstration) -> DemonstrationSet:
     return DemonstrationSet(episodes, _LAYOUT, rows=4)
 
 

@@ -13,11 +13,12 @@ from kill_support import run_and_tell
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.training.config import TrainingConfig, dump_config
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.run_state import load_state
 from adamoe_ros.training.shards import write_shard
-from adamoe_ros.training.storage import load_state, read_lines
-from adamoe_ros.training.train import train
+from adamoe_ros.training.training_config import TrainingConfig, dump_config
+from adamoe_ros.training.training_log import read_lines
+from adamoe_ros.training.training_run import train
 
 STEPS, KILLS = 20, 5
 
@@ -56,7 +57,9 @@ def test_killed_again_and_again(demonstrations: DemonstrationSet, tmp_path: Path
     settings, killed = tmp_path / "settings.yaml", tmp_path / "killed"
     settings.write_text(dump_config(config), encoding="utf-8")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["adamoe_ros.training.train", "torch._dynamo"])  # once for all
+    context.set_forkserver_preload(
+        ["adamoe_ros.training.training_run", "torch._dynamo"]
+    )  # once for all
     rng = random.Random(0)
     reached = 0
     for _ in range(KILLS):

@@ -11,12 +11,12 @@ import torch
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.config import TrainingConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet
-from adamoe_ros.training.run import prepare
-from adamoe_ros.training.schedules import stage
+from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.optimiser import stage
 from adamoe_ros.training.shards import write_shard
-from adamoe_ros.training.storage import read_lines
+from adamoe_ros.training.training_config import TrainingConfig
+from adamoe_ros.training.training_log import read_lines
+from adamoe_ros.training.training_run import prepare
 
 
 def settings(data: Path, **changes: Any) -> TrainingConfig:

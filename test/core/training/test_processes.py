@@ -14,13 +14,13 @@ import torch
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.config import TrainingConfig, dump_config
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.processes import Processes
-from adamoe_ros.training.run import check_share, prepare
+from adamoe_ros.training.run_state import load_state
 from adamoe_ros.training.shards import write_shard
-from adamoe_ros.training.storage import load_state, read_lines
-from adamoe_ros.training.train import train
+from adamoe_ros.training.training_config import TrainingConfig, dump_config
+from adamoe_ros.training.training_log import read_lines
+from adamoe_ros.training.training_run import check_share, prepare, train
 
 COMMON: dict[str, Any] = {
     "steps": 6,
@@ -47,16 +47,32 @@ def config(demonstrations: DemonstrationSet, tmp_path: Path) -> TrainingConfig:
 
 
 def torchrun(config: TrainingConfig, folder: Path, *options: str) -> subprocess.CompletedProcess:
-    """``adamoe train`` in two processes."""
+    """``adamoe train`` in two processes, each of which names its threads if the interpreter ends."""
     path = folder.with_suffix(".yaml")
     path.write_text(dump_config(config), encoding="utf-8")
-    words = ["--standalone", "--nproc-per-node=2", "-m", "adamoe_ros.cli.main", "train"]
+    script = folder.with_suffix(".py")
+    script.write_text(WATCHED, encoding="utf-8")
+    words = ["--standalone", "--nproc-per-node=2", str(script), "train"]
     command = [sys.executable, "-m", "torch.distributed.run", *words]
     command += ["--config", str(path), "--out", str(folder), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
+
+
+WATCHED = """
+import atexit, sys
+from pathlib import Path
+from adamoe_ros.cli.main import main
+
+@atexit.register
+def report() -> None:
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    print("threads at the interpreter's end:", *names, file=sys.stderr)
+
+sys.exit(main())
+"""
 
 
 def losses(folder: Path) -> dict[int, dict[str, float]]:
@@ -85,6 +101,8 @@ def test_two_processes_equal_one(config: TrainingConfig, tmp_path: Path) -> None
     done = torchrun(config, tmp_path / "two")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("checkpoint:") == 1  # only the first process speaks
+    # such a thread that still releases tensors while the interpreter ends: SIGABRT
+    assert "pt_gloo_runloop" not in done.stderr
     assert_same_run(tmp_path / "one", tmp_path / "two", 6)
     longer = config.model_copy(update={"steps": 8})
     for name in ("one", "two"):

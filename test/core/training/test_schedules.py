@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from adamoe_ros.training.config import BalanceConfig, GroupConfig
+from adamoe_ros.training.data_statistics import column_statistics
+from adamoe_ros.training.optimiser import balance_coefficient, ema_decay, learning_rate
 from adamoe_ros.training.sampling import (
     BalancedOrder,
     ShuffledOrder,
     flow_generator,
     flow_times,
 )
-from adamoe_ros.training.schedules import balance_coefficient, ema_decay, learning_rate
-from adamoe_ros.training.statistics import column_statistics
+from adamoe_ros.training.training_config import BalanceConfig, GroupConfig
 
 
 def test_learning_rate_of_openpi() -> None:

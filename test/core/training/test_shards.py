@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.training.config import GenerateConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.generate_shards import generate_missing, shard_path
 from adamoe_ros.training.shards import read_shards, write_shard
+from adamoe_ros.training.training_config import GenerateConfig
 
 
 def test_round_trip(demonstrations: DemonstrationSet, tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_round_trip(demonstrations: DemonstrationSet, tmp_path: Path) -> None:
     for mine, theirs in zip(back.episodes, demonstrations.episodes, strict=True):
         for name in ("images", "steps", "state", "actions", "objects"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
-        assert (mine.instruction, mine.seed) == (theirs.instruction, theirs.seed)
+        assert (mine.instructions, mine.seed) == (theirs.instructions, theirs.seed)
     assert len(read_shards(tmp_path, rows=6, most=1).episodes) == 1
 
 

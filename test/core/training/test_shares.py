@@ -11,11 +11,11 @@ import pytest
 import torch
 from training_sizes import SMALL_CHANGES
 
-from adamoe_ros.training.config import TrainingConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.processes import Processes
-from adamoe_ros.training.run import make_objective, prompt_encoder
-from adamoe_ros.training.start import make_start, model_sizes
+from adamoe_ros.training.starting_point import make_start, model_sizes
+from adamoe_ros.training.training_config import TrainingConfig
+from adamoe_ros.training.training_run import make_objective, prompt_encoder
 
 
 class Recorded(torch.nn.Module):

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
-from adamoe_ros.training.config import ModelConfig, TrainingConfig
-from adamoe_ros.training.demonstrations import DemonstrationSet
+from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.shards import read_shards, write_shard
-from adamoe_ros.training.train import train
+from adamoe_ros.training.training_config import NetworkConfig, TrainingConfig
+from adamoe_ros.training.training_run import train
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -70,7 +73,8 @@ def test_checkpoint_is_what_was_trained(
     assert record["steps"] == 6 and record["data"]["episodes"] == 4
     assert [row["step"] for row in record["curve"]] == [2, 4, 6]
     assert [row["evaluation"]["success"] for row in record["evaluations"]] == [0.5, 0.5]
-    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    curve = ElementTree.parse(folder / "curve.svg").getroot()
+    assert sum("line" in path.get("class", "") for path in curve.iter(f"{SVG}path")) >= 2
 
 
 def test_a_run_is_never_overwritten_and_goes_on(config: TrainingConfig, tmp_path: Path) -> None:
@@ -106,7 +110,7 @@ def test_data_that_does_not_fit_the_network(
 def test_a_checkpoint_goes_on_learning(config: TrainingConfig, tmp_path: Path) -> None:
     """Its sizes, statistics and tokenizer are kept; data of another robot is refused."""
     first = train(config, tmp_path / "first")
-    model = ModelConfig(checkpoint=first)
+    model = NetworkConfig(checkpoint=first)
     second = train(config.model_copy(update={"model": model}), tmp_path / "second")
     for name in ("config.json", "norm_stats.json", "tokenizer.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
@@ -118,7 +122,7 @@ def test_a_checkpoint_goes_on_learning(config: TrainingConfig, tmp_path: Path) -
         assert far < 1e-2 and fresh < 1e-2, name
     assert any(not torch.equal(after[name], before[name]) for name in after)
 
-    resized = ModelConfig(checkpoint=first, changes={"expert.mlp": 32})
+    resized = NetworkConfig(checkpoint=first, changes={"expert.mlp": 32})
     with pytest.raises(ContractError, match=r"model\.changes"):
         train(config.model_copy(update={"model": resized}), tmp_path / "third")
     data = read_shards(config.data.folder, rows=6)

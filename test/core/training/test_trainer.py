@@ -15,13 +15,11 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.config import preset
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.training.config import TrainingConfig, load_config
-from adamoe_ros.training.demonstrations import DemonstrationSet
-from adamoe_ros.training.objective import MultipleDraws
+from adamoe_ros.training.demonstration_set import Batch, DemonstrationSet
 from adamoe_ros.training.optimiser import parameter_groups
-from adamoe_ros.training.samples import Batch
-from adamoe_ros.training.storage import read_lines
 from adamoe_ros.training.trainer import LOG_FILE, Trainer
+from adamoe_ros.training.training_config import TrainingConfig, load_config
+from adamoe_ros.training.training_log import read_lines
 
 MakeTrainer = Callable[..., Trainer]
 _FAST = [
@@ -112,13 +110,13 @@ def test_several_draws_equal_the_networks_own_loss(
             return trainer.network(**inputs)
 
     alone = trainer.objective(Spy(), batch, 0)
-    losses = MultipleDraws(trainer.network)(**captured)
+    losses = trainer.network(**captured)
     assert float(losses.flow.detach()) == pytest.approx(float(alone.parts["flow"]), rel=1e-5)
     assert float(losses.objects.detach()) == pytest.approx(float(alone.parts["objects"]), rel=1e-5)
     twice = captured | {
         k: captured[k].repeat_interleave(2, 0) for k in ("actions", "noise", "time")
     }
-    doubled = MultipleDraws(trainer.network)(**twice)
+    doubled = trainer.network(**twice)
     assert float(doubled.flow.detach()) == pytest.approx(float(alone.parts["flow"]), rel=1e-5)
 
 

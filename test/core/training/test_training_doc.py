@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from adamoe_ros.training.config import TrainingConfig, load_config
+from adamoe_ros.training.training_config import NetworkConfig, load_config
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "doc" / "training.md").read_text(encoding="utf-8")
@@ -38,5 +39,6 @@ def test_named_robots_exist() -> None:
         assert (ROOT / "config" / "robots" / f"{name}.yaml").is_file(), name
 
 
-def test_every_setting_of_the_table_is_one() -> None:
-    assert set(TrainingConfig().model.model_dump()) >= {"freeze", "lora", "inherit", "upcycle"}
+def test_every_way_to_inherit_is_explained() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE)
+    assert set(rows) == set(get_args(NetworkConfig.model_fields["inherit"].annotation))

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do the clocks behind the stamps agree with this computer's? From stamps and arrivals alone.
+
+arrival - stamp is the delay of a message and the difference of the two clocks together. A delay is
+never negative and varies, a difference is constant over seconds: so the least of many bounds it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+NOTABLE_AHEAD_S = 0.02  # a stamp from the future, and more than a clock daemon leaves
+NOTABLE_BEHIND_S = 0.15  # longer than a camera with its encoder takes
+INTOLERABLE_S = 0.1  # ahead by more: rows of a chunk would be played at the wrong time
+_ENOUGH = 10  # messages before anything is said
+_RECENT = 64
+_DO = "synchronise the two computers (chrony or ptp), or let the driver stamp on arrival"
+
+
+class Delays:
+    """arrival - stamp of the last messages of one stream, ns."""
+
+    def __init__(self) -> None:
+        self._recent: deque[int] = deque(maxlen=_RECENT)
+
+    def note(self, stamp_ns: int, arrival_ns: int) -> None:
+        """One more message; an empty stamp (0) says nothing."""
+        if stamp_ns:
+            self._recent.append(arrival_ns - stamp_ns)
+
+    def clear(self) -> None:
+        """Forget them: a clock was set."""
+        self._recent.clear()
+
+    @property
+    def count(self) -> int:
+        """Messages that count."""
+        return len(self._recent)
+
+    @property
+    def least_s(self) -> float:
+        """s; NaN while there are too few messages for a judgement."""
+        return min(self._recent) / 1e9 if len(self._recent) >= _ENOUGH else math.nan
+
+    @property
+    def median_s(self) -> float:
+        """s; 0 without a message."""
+        ordered = sorted(self._recent)
+        return ordered[len(ordered) // 2] / 1e9 if ordered else 0.0
+
+
+def is_ahead(delays: Delays, limit_s: float) -> bool:
+    """Whether the other clock is ahead by more than this: not one stamp but half of them and more."""
+    return delays.count >= _ENOUGH and delays.median_s < -limit_s
+
+
+def clock_difference(delays: Delays, whose: str) -> str:
+    """Whose clock differs, by how much, and what to do; empty: nothing to be seen.
+
+    Args:
+        whose: e.g. "the driver of /joint_states".
+    """
+    if is_ahead(delays, NOTABLE_AHEAD_S):
+        return f"the clock of {whose} is {-delays.least_s:.2f} s ahead of this computer's; {_DO}"
+    if delays.least_s > NOTABLE_BEHIND_S:
+        late = f"at least {delays.least_s:.2f} s"
+        return (
+            f"the clock of {whose} is {late} behind this computer's, or all of it arrives {late} late;"
+            f" {_DO}"
+        )
+    return ""

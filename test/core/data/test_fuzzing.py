@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged inputs through every command: the same examples as ``make fuzz``, a few hundred of them."""
+
+from __future__ import annotations
+
+import pytest
+from fuzzing import try_example
+
+_EXAMPLES = 240
+_AT_ONCE = 12  # examples of a test
+
+
+@pytest.mark.parametrize("first", range(0, _EXAMPLES, _AT_ONCE))
+def test_damaged_inputs_are_refused_or_read_and_told(first: int) -> None:
+    found = [try_example(number) for number in range(first, first + _AT_ONCE)]
+    assert [vars(item) for item in found if item.fault] == []
