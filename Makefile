@@ -53,6 +53,12 @@ test-matrix: SETUP_FLAGS := --quiet
 test-matrix: setup  ## without torch: other Pythons with Kilted, 3.12 with Jazzy
 	@$(VENV)/python tools/test_matrix.py $(ARGS)
 
+chaos: SETUP_FLAGS := --quiet
+chaos: setup  ## kill, freeze and restart nodes while arms move; ARGS="--trials 200"
+	@source tools/env.sh
+	export PYTHONPATH="$$PYTHONPATH:test/ros:test/core/policy:benchmarks"
+	python test/chaos/run_chaos.py $(ARGS)
+
 fuzz: SETUP_FLAGS := --quiet
 fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); report in benchmarks/results
 	@tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS)
@@ -61,12 +67,6 @@ conformance: SETUP_FLAGS := --quiet
 conformance: setup  ## LeRobot opens our datasets and we its; builds .venv-lerobot (2 GB)
 	@$(VENV)/python tools/conformance_environment.py
 	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) test/conformance
-
-chaos: SETUP_FLAGS := --quiet
-chaos: setup  ## kill, freeze and restart nodes while arms move; ARGS="--trials 200"
-	@source tools/env.sh
-	export PYTHONPATH="$$PYTHONPATH:test/ros:test/core/policy:benchmarks"
-	python test/chaos/run_chaos.py $(ARGS)
 
 clean:  ## remove everything that was made
 	@tools/clean.sh

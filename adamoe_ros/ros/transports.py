@@ -102,10 +102,7 @@ def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     if not fastdds or prepared(environment) or chosen_transports(environment):
         return
     old = environment.get("ROS_DISTRO") == "humble"  # it knows no FASTDDS_BUILTIN_TRANSPORTS
-    local = (
-        environment.get(_RANGE, "").upper() == "LOCALHOST"
-        or environment.get(_LOCALHOST_ONLY) == "1"
-    )
+    local = _localhost(environment)
     peers = ["127.0.0.1", *filter(None, environment.get(_PEERS, "").split(";"))]
     path = _write(
         _PROFILE.format(
@@ -126,18 +123,27 @@ def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
 
 def prepared(environment: MutableMapping[str, str] = os.environ) -> bool:
     """Whether ``prepare`` chose the transports, here or in the process that started this one."""
-    path = environment.get(_PREPARED, "")
     return (
-        bool(path)
-        and path == environment.get(profile_variable(environment))
+        _has_our_profile(environment)
         and environment.get(_BUILTIN) == "NONE"
-        and Path(path).is_file()
+        and not _localhost(environment)  # set since: rmw_fastrtps would add shared memory
     )
+
+
+def _has_our_profile(environment: MutableMapping[str, str]) -> bool:
+    path = environment.get(_PREPARED, "")
+    ours = bool(path) and path == environment.get(profile_variable(environment))
+    return ours and Path(path).is_file()
+
+
+def _localhost(environment: MutableMapping[str, str]) -> bool:
+    only = environment.get(_LOCALHOST_ONLY) == "1"
+    return only or environment.get(_RANGE, "").upper() == "LOCALHOST"
 
 
 def chosen_transports(environment: MutableMapping[str, str] = os.environ) -> str:
     """``NAME=value`` by which a user chose transports of Fast DDS; empty: none did."""
-    if prepared(environment):
+    if _has_our_profile(environment):
         return ""
     for name in PROFILE_VARIABLES:
         value = environment.get(name, "")

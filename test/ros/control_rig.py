@@ -103,7 +103,7 @@ class Process:
             command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment
         )
 
-    def stop(self, number: int = signal.SIGINT, timeout: float = 10.0) -> int:
+    def stop(self, number: int = signal.SIGINT, timeout: float = 30.0) -> int:
         """Signal and wait; kills what does not end. Returns the exit code."""
         if self.child.poll() is None:
             self.child.send_signal(number)

@@ -48,6 +48,9 @@ def test_udp_alone_whatever_drivers_use(distro: str, given: dict[str, str]) -> N
     before = dict(environment)
     transports.prepare(environment)  # as in a child process
     assert environment == before
+    environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"  # a child that wants it again
+    transports.prepare(environment)
+    assert environment == before
 
 
 def test_a_network_keeps_its_discovery() -> None:
