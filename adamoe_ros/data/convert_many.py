@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.workers import run_in_processes
 from adamoe_ros.data.convert import (
     ConvertSettings,
     convert_bag,
@@ -162,19 +161,12 @@ def convert_bags(job: ConversionJob, progress: Progress) -> Outcome:
 def _results(
     job: ConversionJob, bags: Sequence[Path]
 ) -> Iterator[tuple[Path, dict[str, Any] | None, list[str]]]:
-    if job.workers <= 1 or len(bags) <= 1:
-        for bag in bags:
-            yield (bag, *_one(job, bag))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(job.workers, len(bags)), context) as pool:
-        futures = {pool.submit(_one, job, bag): bag for bag in bags}
-        for future in as_completed(futures):
-            bag = futures[future]
-            try:
-                yield (bag, *future.result())
-            except Exception as error:  # a worker that died must not take the others along
-                yield bag, None, [f"{bag.name}: {type(error).__name__}: {error}"]
+    for number, done in run_in_processes(_one, [(job, bag) for bag in bags], job.workers):
+        bag = bags[number]
+        try:
+            yield (bag, *done.result())
+        except Exception as error:  # a worker that died must not take the others along
+            yield bag, None, [f"{bag.name}: {type(error).__name__}: {error}"]
 
 
 def _one(job: ConversionJob, bag: Path) -> tuple[dict[str, Any] | None, list[str]]:

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
+from adamoe_ros.contract.workers import run_in_processes
 from adamoe_ros.data.sim_trace import Trace, read_trace, write_trace
 from adamoe_ros.evaluation.cases import CONTROLS, Case
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
@@ -244,16 +243,12 @@ def _results(job: Job, todo: list[Block], processes: int) -> Iterator[tuple[Bloc
         finally:
             evaluator.close()
         return
-    context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
     share = max(1, len(os.sched_getaffinity(0)) // processes)
     settings = dataclasses.replace(job.settings, threads=job.settings.threads or share)
-    with ProcessPoolExecutor(processes, context, _begin, (job.checkpoint, settings)) as pool:
-        asked = {pool.submit(_run, block.cases): block for block in todo}
-        try:
-            for done in as_completed(asked):
-                yield asked[done], done.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    jobs = [(block.cases,) for block in todo]
+    begin = (job.checkpoint, settings)
+    for number, done in run_in_processes(_run, jobs, processes, _begin, begin):
+        yield todo[number], done.result()
 
 
 _own: Evaluator | None = None

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.workers import run_in_processes
 from adamoe_ros.training.generate import Generator
 from adamoe_ros.training.run_state import write_file
 from adamoe_ros.training.shards import write_shard
@@ -57,14 +56,10 @@ def generate_missing(
 
 
 def _run(jobs: list[tuple[GenerateConfig, tuple[int, int], Path, int, int]]) -> Iterator[int]:
-    if len(jobs) == 1:
-        yield _make_shard(*jobs[0])
-        return
-    workers = min(len(os.sched_getaffinity(0)), len(jobs))
-    context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
-    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
-        for done in as_completed([pool.submit(_make_shard, *job) for job in jobs]):
-            yield done.result()
+    for _, done in run_in_processes(
+        _make_shard, jobs, len(os.sched_getaffinity(0)), begin=_one_thread
+    ):
+        yield done.result()
 
 
 def _one_thread() -> None:

@@ -8,10 +8,8 @@ of one that fails. Staged episodes wait beside the dataset; a stopped run goes o
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.contract.workers import run_in_processes
 from adamoe_ros.data.episode_info import hash_of
 from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, Schema, Totals, Version
 from adamoe_ros.data.lerobot.dataset_writer import DatasetDetails, assemble
@@ -175,15 +174,9 @@ def generate_dataset(job: SuiteJob, tell: Callable[[str, int], None]) -> SuiteOu
 
 
 def _run(job: SuiteJob, batches: list[tuple[str, list[int]]]) -> Iterator[tuple[str, int]]:
-    if job.workers <= 1 or len(batches) <= 1:
-        for task, seeds in batches:
-            yield task, _show_batch(job, task, seeds)
-        return
-    context = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
-    with ProcessPoolExecutor(min(job.workers, len(batches)), context) as pool:
-        futures = {pool.submit(_show_batch, job, *batch): batch[0] for batch in batches}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    jobs = [(job, *batch) for batch in batches]
+    for number, done in run_in_processes(_show_batch, jobs, job.workers):
+        yield batches[number][0], done.result()
 
 
 def _show_batch(job: SuiteJob, task: str, seeds: list[int]) -> int:

@@ -70,6 +70,7 @@ class Dataset:
         for entry in self.episodes:
             self._by_data.setdefault(entry.data, []).append((entry.index, entry.length))
         self._rows = RowFinder()
+        self._times: dict[int, NDArray[np.float64]] = {}  # asked for by every camera
         self._frames = RowFrames(self.episodes, self.fps)
 
     # --- columns --------------------------------------------------------------------------------
@@ -164,6 +165,11 @@ class Dataset:
         Raises:
             ContractError: they are not those of the dataset's rate.
         """
+        if entry.index not in self._times:
+            self._times[entry.index] = self._read_times(entry)
+        return self._times[entry.index]
+
+    def _read_times(self, entry: EpisodeEntry) -> NDArray[np.float64]:
         grid = np.arange(entry.length) / self.fps
         where = f"{entry.data}: episode {entry.index}: timestamp"
         if not entry.length or "timestamp" not in self._columns_of(entry.data):

@@ -148,8 +148,9 @@ def read_rows(path: Path, name: str, first: int, count: int) -> Any:
         ContractError: no such column, or the file is damaged.
     """
     parts = list(row_batches(path, name, first, count, batch=max(count, 1)))
-    kind = open_table(path).schema_arrow.field(name).type
-    return pa.chunked_array(parts, type=kind).combine_chunks()
+    if not parts:
+        return pa.array([], open_table(path).schema_arrow.field(name).type)
+    return parts[0] if len(parts) == 1 else pa.chunked_array(parts).combine_chunks()
 
 
 def row_batches(
