@@ -20,7 +20,7 @@ from typing import Any
 from bag_maker import PROFILE, load_now, make_bag, repeat_bag, settings_facts
 
 from adamoe_ros.data.bag.reader import Bag
-from adamoe_ros.data.convert import ConvertSettings, convert_bag
+from adamoe_ros.data.bag_conversion import ConvertSettings, convert_bag
 from adamoe_ros.data.units import units_for
 from adamoe_ros.evaluation.replay.run import BagReplay, Listeners, ReplaySettings
 

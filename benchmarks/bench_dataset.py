@@ -25,8 +25,8 @@ import cv2
 import numpy as np
 from bag_maker import PROFILE, jpegs, load_now, make_bag, settings_facts
 
-from adamoe_ros.data.convert import ConvertSettings
-from adamoe_ros.data.convert_many import ConversionJob, convert_bags
+from adamoe_ros.data.bag_conversion import ConvertSettings
+from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
 from adamoe_ros.data.lerobot.video_writer import GOP, PRESET
 from adamoe_ros.data.units import units_for
 

@@ -154,9 +154,9 @@ def _profile(name: str) -> RobotProfile:
 def _convert(options: argparse.Namespace) -> int:
     from adamoe_ros.cli.progress import Steps
     from adamoe_ros.contract.manifest import load_manifest
-    from adamoe_ros.data.bag.files import bags_below
-    from adamoe_ros.data.convert import ConvertSettings
-    from adamoe_ros.data.convert_many import ConversionJob, convert_bags
+    from adamoe_ros.data.bag.bag_files import bags_below
+    from adamoe_ros.data.bag_conversion import ConvertSettings
+    from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
     from adamoe_ros.data.observations import StreamOptions
     from adamoe_ros.data.units import units_for
 

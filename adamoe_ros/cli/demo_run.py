@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros import __version__
-from adamoe_ros.cli.demo_view import Snapshot, View, make_view
+from adamoe_ros.cli.demo_view import View, ViewState, make_view
 from adamoe_ros.contract.manifest import check_checkpoint_files, checkpoint_name
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
@@ -149,10 +149,10 @@ class DemoRun:
         if self._session is not None and self._episode is not None:
             self._view.update(self._snapshot(self._session.live, self._episode))
 
-    def _snapshot(self, live: Any, episode: Episode) -> Snapshot:
+    def _snapshot(self, live: Any, episode: Episode) -> ViewState:
         control, policy = live.control, live.policy
         latency = dict(zip(policy.stages, policy.latency_last, strict=False))
-        return Snapshot(
+        return ViewState(
             episode=episode.index + 1,
             episodes=len(self._plans),
             instruction=policy.instruction or episode.instruction,

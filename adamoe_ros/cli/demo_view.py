@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class ViewState:
     """The figures of one moment.
 
     Attributes:
@@ -38,7 +38,7 @@ class Snapshot:
     success: bool
 
 
-def describe(now: Snapshot) -> list[tuple[str, str]]:
+def describe(now: ViewState) -> list[tuple[str, str]]:
     """(name, value) pairs in the order they are shown."""
     inference = "–" if now.inference is None else f"{now.inference * 1e3:.0f} ms"
     rate = "–" if now.command_rate is None else f"{now.command_rate:.1f} Hz"
@@ -72,13 +72,13 @@ class View:
         """A line that stays."""
         print(text, file=self._stream, flush=True)
 
-    def update(self, now: Snapshot) -> None:
+    def update(self, now: ViewState) -> None:
         """Current figures; may be called often."""
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + self.period
             self.show(now)
 
-    def show(self, now: Snapshot) -> None:
+    def show(self, now: ViewState) -> None:
         """Figures, at once."""
         figures = "  ".join(f"{name} {value}" for name, value in describe(now))
         self.step(f"  {now.elapsed:5.1f} s  {figures}")
@@ -103,7 +103,7 @@ class PanelView(View):
         """See ``View``."""
         self._console.print(text, highlight=False, markup=False)
 
-    def show(self, now: Snapshot) -> None:
+    def show(self, now: ViewState) -> None:
         """See ``View``."""
         if self._live is None:
             from rich.live import Live
@@ -119,7 +119,7 @@ class PanelView(View):
             self._live = None
 
     @staticmethod
-    def _panel(now: Snapshot) -> Any:
+    def _panel(now: ViewState) -> Any:
         from rich.panel import Panel
         from rich.table import Table
         from rich.text import Text

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ContractError: the options do not fit each other.
     """
-    from adamoe_ros.ros.doctor.files import check_checkpoint, check_match, check_profile
+    from adamoe_ros.ros.doctor.file_checks import check_checkpoint, check_match, check_profile
     from adamoe_ros.ros.doctor.model_checks import open_checkpoint
     from adamoe_ros.ros.doctor.report import Report
     from adamoe_ros.ros.doctor.system import check_machine

@@ -25,7 +25,7 @@ from adamoe_ros.evaluation.cases import Case, Instructions, begin
 from adamoe_ros.evaluation.evaluator import BlockResult, EpisodeRecord
 from adamoe_ros.evaluation.judgement import EpisodeWatch, judge_trace
 from adamoe_ros.evaluation.scenes import SceneStore
-from adamoe_ros.evaluation.usage.record import UNKNOWN, Label, RoutingLog, RoutingRecord
+from adamoe_ros.evaluation.usage.decision_record import UNKNOWN, Label, RoutingLog, RoutingRecord
 from adamoe_ros.ros.sim.node_processes import free_domain, prepare_environment
 
 if TYPE_CHECKING:

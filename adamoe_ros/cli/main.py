@@ -154,7 +154,7 @@ def _unforeseen(name: str, error: Exception) -> int:
 
 
 def _place(error: Exception) -> str:
-    """The innermost line of this package, as ``data/convert.py:12``."""
+    """The innermost line of this package, as ``data/bag_conversion.py:12``."""
     package = Path(__file__).parents[1]
     frames = traceback.extract_tb(error.__traceback__)
     ours = [item for item in frames if package in Path(item.filename).parents]

@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     """
     from adamoe_ros.contract.profile_io import load_profile, profile_path
     from adamoe_ros.contract.resources import robots_dir
-    from adamoe_ros.data.bag.files import bags_below
+    from adamoe_ros.data.bag.bag_files import bags_below
 
     _check(options)
     profile = load_profile(profile_path(options.robot, robots_dir()))
@@ -243,7 +243,7 @@ class _Replay:
     def _write(self) -> None:
         from adamoe_ros import __version__
         from adamoe_ros.evaluation.replay.page import report_page
-        from adamoe_ros.evaluation.replay.results import results
+        from adamoe_ros.evaluation.replay.replay_results import results
 
         options, out = self._options, self._options.out
         facts = {

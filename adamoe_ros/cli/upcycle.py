@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from adamoe_ros.cli.progress import Megabytes
     from adamoe_ros.contract.errors import Problems
     from adamoe_ros.model.config import MoEConfig
-    from adamoe_ros.model.upcycle import UpcycleSettings
+    from adamoe_ros.model.dense_to_moe import UpcycleSettings
     from adamoe_ros.policy.upcycling import upcycle_checkpoint
 
     problems = Problems()

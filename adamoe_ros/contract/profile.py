@@ -159,7 +159,7 @@ class Camera(_Strict):
         return self
 
 
-class Gate(_Strict):
+class GateLimits(_Strict):
     """Bounds of the safety gate beyond the joints' own limits."""
 
     max_start_distance: float = Field(
@@ -188,7 +188,7 @@ class Gate(_Strict):
     urdf: str | None = Field(None, description="file for the workspace box; null: none")
 
 
-class Watchdogs(_Strict):
+class WatchdogTimes(_Strict):
     """How long something may be missing before the arms hold."""
 
     chunk: float = Field(0.5, gt=0, description="s past the end of the last chunk")
@@ -208,8 +208,8 @@ class RobotProfile(_Strict):
     arms: dict[Literal["left", "right"], Arm] = Field(min_length=1)
     cameras: dict[str, Camera] = Field(min_length=1)
     command_rate: float = Field(100.0, ge=10, le=1000, description="Hz")
-    gate: Gate = Gate()
-    watchdogs: Watchdogs = Watchdogs()
+    gate: GateLimits = GateLimits()
+    watchdogs: WatchdogTimes = WatchdogTimes()
     use_sim_time: bool = False
 
     @property

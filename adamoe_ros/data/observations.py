@@ -22,8 +22,8 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag_topics import BagTopics
+from adamoe_ros.data.joint_timeline import JointTimeline
 from adamoe_ros.data.stream_account import StreamAccount
-from adamoe_ros.data.timeline import JointTimeline
 from adamoe_ros.streams.align import AlignSettings, present_slots
 from adamoe_ros.streams.buffer import Verdict
 from adamoe_ros.streams.commands import CommandDecoder

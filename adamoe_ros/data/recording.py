@@ -81,7 +81,7 @@ class ControlRecord:
 
 
 @dataclass
-class Seam:
+class SeamRecord:
     """One chunk boundary: per joint, new chunk minus old; see ``msg/ControlStatus.msg``."""
 
     time: float
@@ -122,7 +122,7 @@ class Episode:
     chunks: list[ChunkRecord] = field(default_factory=list)
     inferences: list[InferenceRecord] = field(default_factory=list)
     control: list[ControlRecord] = field(default_factory=list)
-    seams: list[Seam] = field(default_factory=list)
+    seams: list[SeamRecord] = field(default_factory=list)
     counters: dict[str, Any] = field(default_factory=dict)
     success: bool = False
     ever_success: bool = False
@@ -178,7 +178,7 @@ def _episode(entry: dict[str, Any]) -> Episode:
         "chunks": [ChunkRecord(**item) for item in entry["chunks"]],
         "inferences": [InferenceRecord(**item) for item in entry["inferences"]],
         "control": [ControlRecord(**item) for item in entry["control"]],
-        "seams": [Seam(**item) for item in entry["seams"]],
+        "seams": [SeamRecord(**item) for item in entry["seams"]],
         "changes": [InstructionChange(**item) for item in entry.get("changes", ())],
     }
     return Episode(**{**entry, **nested})

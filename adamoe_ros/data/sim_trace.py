@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class EpisodeInfo:
+class TraceInfo:
     """What sets an episode up: registry name, sentence and seed."""
 
     task: str
@@ -34,7 +34,7 @@ class Trace:
         success: (T,) bool, the simulator's judgement.
     """
 
-    info: EpisodeInfo
+    info: TraceInfo
     times: NDArray[np.float64]
     states: NDArray[np.float64]
     success: NDArray[np.bool_]
@@ -49,11 +49,11 @@ class TraceWriter:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder) if folder else None
-        self._info: EpisodeInfo | None = None
+        self._info: TraceInfo | None = None
         self._rows: list[tuple[float, NDArray[np.float64], bool]] = []
         self._count = 0
 
-    def begin(self, info: EpisodeInfo) -> None:
+    def begin(self, info: TraceInfo) -> None:
         """Start an episode."""
         self._info, self._rows = info, []
 
@@ -94,5 +94,5 @@ def write_trace(path: Path, trace: Trace) -> None:
 def read_trace(path: Path) -> Trace:
     """Inverse of ``write_trace``."""
     with np.load(path, allow_pickle=False) as document:
-        info = EpisodeInfo(**json.loads(str(document["info"])))
+        info = TraceInfo(**json.loads(str(document["info"])))
         return Trace(info, document["times"], document["states"], document["success"])

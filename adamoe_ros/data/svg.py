@@ -40,7 +40,7 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Frame:
+class PlotArea:
     """Outer size and the plot area's margins, px."""
 
     width: int = 460
@@ -90,7 +90,7 @@ def limits(*arrays: ArrayLike, pad: float = 0.06, least: float = 1e-6) -> tuple[
     return middle - half * (1 + 2 * pad), middle + half * (1 + 2 * pad)
 
 
-def element(frame: Frame, body: str, name: str) -> Markup:
+def element(frame: PlotArea, body: str, name: str) -> Markup:
     """The ``<svg>`` of a chart; ``name`` is what a screen reader says."""
     return Markup(
         f'<svg class="chart" viewBox="0 0 {frame.width} {frame.height}" role="img" '
@@ -103,7 +103,7 @@ def style_sheet() -> str:
     return Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 
 
-def document(charts: Sequence[tuple[str, Sequence[Series], Markup]], frame: Frame) -> str:
+def document(charts: Sequence[tuple[str, Sequence[Series], Markup]], frame: PlotArea) -> str:
     """Charts side by side as an SVG file.
 
     Args:
@@ -134,7 +134,7 @@ def _text(kind: str, x: float, y: float, text: str) -> str:
 
 
 def axes(
-    frame: Frame, x_range: tuple[float, float], y_range: tuple[float, float], unit: str = ""
+    frame: PlotArea, x_range: tuple[float, float], y_range: tuple[float, float], unit: str = ""
 ) -> str:
     """Grid lines, tick labels and the y unit."""
     parts = []
@@ -171,7 +171,7 @@ def thin(x: ArrayLike, y: ArrayLike, most: int = MAX_POINTS) -> tuple[NDArray, N
 
 
 def polyline(
-    frame: Frame, series: Series, x_range: tuple[float, float], y_range: tuple[float, float]
+    frame: PlotArea, series: Series, x_range: tuple[float, float], y_range: tuple[float, float]
 ) -> str:
     """One series as a path; gaps where a value is not finite."""
     xs, ys = thin(series.x, series.y)
@@ -192,7 +192,7 @@ def line_chart(
     *,
     name: str,
     unit: str = "",
-    frame: Frame | None = None,
+    frame: PlotArea | None = None,
     bands: Sequence[Band] = (),
     marks: Sequence[float] = (),
     y_range: tuple[float, float] | None = None,
@@ -206,7 +206,7 @@ def line_chart(
         marks: x positions of thin vertical lines.
         least: smallest span of the y axis when ``y_range`` is not given.
     """
-    frame = frame or Frame()
+    frame = frame or PlotArea()
     across = x_range or limits(*(item.x for item in series), pad=0.0)
     up = y_range or limits(*(item.y for item in series), least=least)
     bottom = frame.height - frame.bottom
@@ -230,7 +230,7 @@ def histogram(
     *,
     name: str,
     tone: int,
-    frame: Frame,
+    frame: PlotArea,
     bins: int = 24,
     x_range: tuple[float, float] | None = None,
     unit: str = "",
@@ -255,7 +255,7 @@ def histogram(
 
 
 def stacked_shares(
-    x: ArrayLike, shares: ArrayLike, *, name: str, frame: Frame, x_range: tuple[float, float]
+    x: ArrayLike, shares: ArrayLike, *, name: str, frame: PlotArea, x_range: tuple[float, float]
 ) -> Markup:
     """Shares that sum to a constant, as filled steps over time.
 
@@ -291,7 +291,9 @@ def heatmap(values: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], n
     """
     data = np.asarray(values, float)
     cell_w, cell_h, left, top = 84, 34, 84, 26
-    frame = Frame(width=left + cell_w * data.shape[1] + 4, height=top + cell_h * data.shape[0] + 4)
+    frame = PlotArea(
+        width=left + cell_w * data.shape[1] + 4, height=top + cell_h * data.shape[0] + 4
+    )
     peak = max(float(np.nanmax(data)), 1e-9) if data.size else 1.0
     body = []
     for c, text in enumerate(columns):
@@ -327,7 +329,7 @@ class Share:
 def shares(rows: Sequence[Share], *, name: str, width: int = 720, left: int = 190) -> Markup:
     """One line a share: its interval as a bar, its value as a point."""
     line, top = 24, 6
-    frame = Frame(width, top + line * len(rows) + 26, left, 96, top, 26)
+    frame = PlotArea(width, top + line * len(rows) + 26, left, 96, top, 26)
     ends = (0.0, 1.0)
     body = [_grid(frame)]
     for number, row in enumerate(rows):
@@ -345,7 +347,7 @@ def shares(rows: Sequence[Share], *, name: str, width: int = 720, left: int = 19
     return element(frame, "".join(body), name)
 
 
-def _grid(frame: Frame) -> str:
+def _grid(frame: PlotArea) -> str:
     bottom = frame.height - frame.bottom
     parts = []
     for value in (0.0, 0.25, 0.5, 0.75, 1.0):
@@ -363,7 +365,7 @@ def density(
     name: str,
     x_range: tuple[float, float],
     y_range: tuple[float, float],
-    frame: Frame | None = None,
+    frame: PlotArea | None = None,
 ) -> Markup:
     """A two-dimensional histogram; the darkest cell has the most (square root of the share);
     dashed: x = y, where it crosses the picture.
@@ -372,7 +374,7 @@ def density(
         counts: (X, Y), from the lower left.
     """
     data = np.asarray(counts, float)
-    frame = frame or Frame(width=300, height=260, left=40)
+    frame = frame or PlotArea(width=300, height=260, left=40)
     peak = max(float(data.max()), 1e-9)
     xs = frame.x(np.linspace(*x_range, data.shape[0] + 1), *x_range)
     ys = frame.y(np.linspace(*y_range, data.shape[1] + 1), *y_range)

@@ -26,14 +26,14 @@ from adamoe_ros.data.sim_trace import Trace, read_trace, write_trace
 from adamoe_ros.evaluation.cases import CONTROLS, Case
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.evaluation.evaluator import BlockResult, EpisodeRecord, Evaluator
-from adamoe_ros.evaluation.usage.record import RoutingRecord, joined, load
+from adamoe_ros.evaluation.usage.decision_record import RoutingRecord, joined, load
 
 FORMAT = "adamoe_ros/episodes/2"
 LOG, ROUTING, TRACES = "episodes.jsonl", "routing", "traces"
 
 
 @dataclass(frozen=True)
-class Block:
+class EpisodeBlock:
     """Cases of one control and one task.
 
     Attributes:
@@ -73,16 +73,16 @@ class Job:
         head = {name: getattr(self, name) for name in names} | {"settings": settings}
         return {"format": FORMAT, **json.loads(json.dumps(head))}
 
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[EpisodeBlock]:
         """Control by control, task by task; a block is as many episodes as run in step."""
         size = self.settings.parallel
-        made: list[Block] = []
+        made: list[EpisodeBlock] = []
         for control in [c for c in CONTROLS if c in self.controls]:
             for task in self.tasks:
                 for first in range(0, len(self.seeds), size):
                     some = self.seeds[first : first + size]
                     cases = tuple(Case(control, task, seed) for seed in some)
-                    made.append(Block(len(made), cases))
+                    made.append(EpisodeBlock(len(made), cases))
         return made
 
 
@@ -133,11 +133,11 @@ class Blocks:
             replace_text(path, whole)
         self._lines = {line["block"]: line for line in known[1:]}
 
-    def missing(self) -> list[Block]:
+    def missing(self) -> list[EpisodeBlock]:
         """What is still to be run."""
         return [block for block in self.job.blocks() if block.number not in self._lines]
 
-    def keep(self, block: Block, result: BlockResult) -> None:
+    def keep(self, block: EpisodeBlock, result: BlockResult) -> None:
         """Write a block; its line, written last, makes it count."""
         kept: list[int] = []
         for place, (episode, trace) in enumerate(zip(result.episodes, result.traces, strict=True)):
@@ -234,7 +234,9 @@ def run_blocks(
         report(result.episodes)
 
 
-def _results(job: Job, todo: list[Block], processes: int) -> Iterator[tuple[Block, BlockResult]]:
+def _results(
+    job: Job, todo: list[EpisodeBlock], processes: int
+) -> Iterator[tuple[EpisodeBlock, BlockResult]]:
     if processes <= 1:
         evaluator = Evaluator(job.checkpoint, job.settings)
         try:

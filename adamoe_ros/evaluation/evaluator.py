@@ -28,8 +28,8 @@ from adamoe_ros.evaluation.closed_loop import ClosedLoop, LoopOutcome, LoopSetti
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.evaluation.judgement import EpisodeWatch
 from adamoe_ros.evaluation.scenes import SceneStore, SimulatedArms
-from adamoe_ros.evaluation.usage.record import Label, RoutingLog, RoutingRecord
-from adamoe_ros.model.policy_model import Sample
+from adamoe_ros.evaluation.usage.decision_record import Label, RoutingLog, RoutingRecord
+from adamoe_ros.model.policy_model import PolicySample
 from adamoe_ros.policy.actor import ActorSession, PolicyActor
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.sim.bimanual import CONTROL_RATE
@@ -207,7 +207,7 @@ class Evaluator:
         return _Running(case, sentences, watch, session, loop)
 
 
-def _note(log: RoutingLog, labels: Sequence[Label], sample: Sample) -> None:
+def _note(log: RoutingLog, labels: Sequence[Label], sample: PolicySample) -> None:
     """A batch's decisions as (S, L, B, T, ...) arrays on the host."""
     import torch
 

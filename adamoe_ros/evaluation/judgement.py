@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.data.sim_trace import EpisodeInfo, Trace
+from adamoe_ros.data.sim_trace import Trace, TraceInfo
 from adamoe_ros.evaluation.cases import Instructions
 from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.sim.robot import TIP
@@ -83,7 +83,7 @@ class EpisodeWatch:
     def trace(self) -> Trace:
         """States at 25 Hz, for videos."""
         times, states, success = zip(*self._rows, strict=True)
-        info = EpisodeInfo(self._sim.task.name, self._instructions.scene, self._sim.seed)
+        info = TraceInfo(self._sim.task.name, self._instructions.scene, self._sim.seed)
         return Trace(info, np.array(times), np.stack(states), np.array(success))
 
 

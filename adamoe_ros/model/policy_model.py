@@ -77,7 +77,7 @@ class PolicyLoss:
 
 
 @dataclass(frozen=True)
-class Sample:
+class PolicySample:
     """A sampled chunk.
 
     Attributes:
@@ -339,8 +339,8 @@ class AdaMoEPolicy(nn.Module):
         state: Tensor,
         noise: Tensor,
         options: SamplingOptions = FREE,
-    ) -> Sample:
-        """Sample a chunk.
+    ) -> PolicySample:
+        """PolicySample a chunk.
 
         Args:
             images ... state: as in ``encode_prefix``.
@@ -352,7 +352,7 @@ class AdaMoEPolicy(nn.Module):
     @torch.no_grad()
     def sample_from(
         self, cache: PrefixCache, noise: Tensor, options: SamplingOptions = FREE
-    ) -> Sample:
+    ) -> PolicySample:
         """``sample`` after ``encode_prefix`` and ``encode_state``."""
         routing: list[list[Routing]] = []
 
@@ -363,7 +363,7 @@ class AdaMoEPolicy(nn.Module):
 
         steps = self.config.flow_steps if options.steps is None else options.steps
         times = euler_times(steps, noise.device)
-        return Sample(integrate_flow(velocity, noise, times, options), cache.objects, routing)
+        return PolicySample(integrate_flow(velocity, noise, times, options), cache.objects, routing)
 
     def _project(self, linear: nn.Linear, x: Tensor) -> Tensor:
         """A suffix projection in its own dtype, which may differ from the blocks'."""

@@ -45,7 +45,7 @@ from adamoe_ros.model.conditioning import (
     SamplingOptions,
     stack_options,
 )
-from adamoe_ros.model.policy_model import Sample
+from adamoe_ros.model.policy_model import PolicySample
 from adamoe_ros.policy.checkpoint import Checkpoint
 from adamoe_ros.policy.compatibility import mismatches
 from adamoe_ros.policy.engines import EngineSettings
@@ -63,7 +63,7 @@ class InferredBatch(NamedTuple):
     """
 
     inferences: list[Inference]
-    sample: Sample
+    sample: PolicySample
 
 
 class PolicyActor:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.model.conditioning import FREE, SamplingOptions
-from adamoe_ros.model.policy_model import Sample
+from adamoe_ros.model.policy_model import PolicySample
 from adamoe_ros.policy.checkpoint import Checkpoint
 from adamoe_ros.policy.engines import EngineSettings, make_engine
 from adamoe_ros.policy.engines.eager import Engine
@@ -41,7 +41,7 @@ class PolicyOutput:
 
     actions: NDArray[np.float64]
     normalized: NDArray[np.float32]
-    sample: Sample
+    sample: PolicySample
     stages: Mapping[str, float]
 
     def expert_loads(self) -> list[dict[str, Any]]:

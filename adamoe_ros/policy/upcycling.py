@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.model.config import ModelConfig, MoEConfig
-from adamoe_ros.model.upcycle import UpcycleSettings, check_upcycle, upcycle_layer
+from adamoe_ros.model.dense_to_moe import UpcycleSettings, check_upcycle, upcycle_layer
 from adamoe_ros.model.weights import is_finite, parameter_shapes
 from adamoe_ros.policy.checkpoint import STATISTICS, WEIGHTS, read_checkpoint, write_checkpoint
 from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (

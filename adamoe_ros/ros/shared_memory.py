@@ -28,7 +28,7 @@ _YOUNG = 10.0  # s: a segment may be seen between its creation and its owner's l
 
 
 @dataclass(frozen=True)
-class Leftover:
+class DeadSegment:
     """A segment whose owner is dead.
 
     Attributes:
@@ -73,7 +73,7 @@ def lost_ports() -> set[int]:
     return found
 
 
-def leftovers() -> list[Leftover]:
+def leftovers() -> list[DeadSegment]:
     """Segments of this user in which nobody can send any more."""
     found = []
     for path in sorted(FOLDER.glob("fast*_*")):
@@ -84,7 +84,7 @@ def leftovers() -> list[Leftover]:
             status = path.stat()
             old = time.time() - status.st_mtime > _YOUNG
             if old and status.st_uid == os.geteuid() and _unlocked(lock):
-                found.append(Leftover((path, lock), status.st_blocks * 512))
+                found.append(DeadSegment((path, lock), status.st_blocks * 512))
     return found
 
 

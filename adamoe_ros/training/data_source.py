@@ -12,9 +12,9 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.data.bag.files import bags_below
-from adamoe_ros.data.convert import ConvertSettings
-from adamoe_ros.data.convert_many import ConversionJob, convert_bags
+from adamoe_ros.data.bag.bag_files import bags_below
+from adamoe_ros.data.bag_conversion import ConvertSettings
+from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
 from adamoe_ros.data.observations import StreamOptions
 from adamoe_ros.data.units import units_for
 from adamoe_ros.model.config import ModelConfig

@@ -11,7 +11,7 @@ from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.workers import run_in_processes
-from adamoe_ros.training.generate import Generator
+from adamoe_ros.training.generate_demonstrations import Generator
 from adamoe_ros.training.run_state import write_file
 from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.training_config import GenerateConfig

@@ -14,9 +14,9 @@ import torch
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.model.config import ModelConfig, MoEConfig, preset
+from adamoe_ros.model.dense_to_moe import UpcycleSettings, upcycle_from_dense
 from adamoe_ros.model.layers import initialise
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.model.upcycle import UpcycleSettings, upcycle_from_dense
 from adamoe_ros.model.weights import load_policy, parameter_shapes
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.normalise import NormStats

@@ -25,7 +25,7 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.workers import run_in_processes
 from adamoe_ros.data.episode_info import hash_of
-from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, Schema, Totals, Version
+from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, DatasetSchema, Totals, Version
 from adamoe_ros.data.lerobot.dataset_writer import DatasetDetails, assemble
 from adamoe_ros.data.lerobot.episode_writer import FACTS, EpisodeWriter, FrameRow
 from adamoe_ros.data.units import Units, units_for
@@ -241,9 +241,9 @@ def _frame(pixels: NDArray[np.uint8]) -> Frame:
     return Frame(lambda: pixels)
 
 
-def _schema(settings: SuiteSettings, units: Units) -> Schema:
+def _schema(settings: SuiteSettings, units: Units) -> DatasetSchema:
     cameras = tuple(DatasetCamera(slot, *settings.size) for slot in CAMERAS)
-    return Schema(units.names, cameras, settings.fps, "float32", settings.lossless)
+    return DatasetSchema(units.names, cameras, settings.fps, "float32", settings.lossless)
 
 
 def _mark(job: SuiteJob, task: str, seed: int) -> str:

@@ -27,8 +27,8 @@ from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import command_topics, state_topics
 from adamoe_ros.data.bag.reader import Bag
-from adamoe_ros.data.convert import ConvertSettings
-from adamoe_ros.data.convert_many import ConversionJob, convert_bags
+from adamoe_ros.data.bag_conversion import ConvertSettings
+from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.sim_trace import Trace, read_trace, trace_path
 from adamoe_ros.data.units import units_for

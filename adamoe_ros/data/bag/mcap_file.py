@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.bag import mcap_records as mcap
-from adamoe_ros.data.bag.entry import (
+from adamoe_ros.data.bag.bag_entry import (
     LATEST_NS,
     FileOrder,
     Placed,

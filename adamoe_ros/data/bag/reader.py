@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.bag import mcap_records, sqlite_file
-from adamoe_ros.data.bag.entry import Placed, RawMessage, TopicEntry, add_topic
-from adamoe_ros.data.bag.files import COMPRESSED, BagFiles, find_files, stated_types
+from adamoe_ros.data.bag.bag_entry import Placed, RawMessage, TopicEntry, add_topic
+from adamoe_ros.data.bag.bag_files import COMPRESSED, BagFiles, find_files, stated_types
 from adamoe_ros.data.bag.mcap_file import McapFile
 from adamoe_ros.data.bag.mcap_records import zstd
 from adamoe_ros.data.bag.sqlite_file import SqliteFile, folded, has_wal

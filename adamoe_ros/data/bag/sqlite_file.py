@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.data.bag.entry import (
+from adamoe_ros.data.bag.bag_entry import (
     LATEST_NS,
     FileOrder,
     Placed,

@@ -14,8 +14,8 @@ from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.resources import share_dir
+from adamoe_ros.data.bag.bag_entry import TopicEntry
 from adamoe_ros.data.bag.cdr_layout import LayoutMemory
-from adamoe_ros.data.bag.entry import TopicEntry
 
 _DEFAULT = "jazzy"
 _LINE = re.compile(r"^ ?={3,}$")

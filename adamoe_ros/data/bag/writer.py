@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.data.bag.entry import TopicEntry
+from adamoe_ros.data.bag.bag_entry import TopicEntry
 from adamoe_ros.data.bag.types import distro_store, found_types
 
 METADATA_VERSION: Literal[8] = 8  # read by rosbag2 of Humble and later; 9 is of newer ones

@@ -56,7 +56,7 @@ class DatasetCamera:
 
 
 @dataclass(frozen=True)
-class Schema:
+class DatasetSchema:
     """What every frame of a dataset has.
 
     Attributes:
@@ -123,7 +123,7 @@ class Totals:
     tasks: int
 
 
-def info(schema: Schema, version: Version, robot: str, totals: Totals) -> dict[str, Any]:
+def info(schema: DatasetSchema, version: Version, robot: str, totals: Totals) -> dict[str, Any]:
     """Content of info.json."""
     document: dict[str, Any] = {
         "codebase_version": version,

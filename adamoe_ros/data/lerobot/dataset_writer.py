@@ -20,7 +20,14 @@ import pyarrow.parquet as pq
 
 from adamoe_ros.contract.files import new_folder
 from adamoe_ros.data.lerobot import dataset_schema
-from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE, Schema, Totals, Version
+from adamoe_ros.data.lerobot.dataset_schema import (
+    ACTION,
+    STAMPS,
+    STATE,
+    DatasetSchema,
+    Totals,
+    Version,
+)
 from adamoe_ros.data.lerobot.episode_writer import FACTS, NUMBERS, read_statistics
 from adamoe_ros.data.running_statistics import RunningStatistics
 
@@ -43,7 +50,7 @@ class DatasetDetails:
 class _Assembly:
     """Growing tables of one dataset."""
 
-    def __init__(self, target: Path, schema: Schema, version: Version) -> None:
+    def __init__(self, target: Path, schema: DatasetSchema, version: Version) -> None:
         self.target, self.schema, self.version = target, schema, version
         self.frames = 0
         self.tasks: dict[str, int] = {}
@@ -114,7 +121,7 @@ class _Assembly:
                 )
                 first += batch.num_rows
 
-    def _rows(self, table: pa.Table, number: int, first: int, schema: pa.Schema) -> pa.Table:
+    def _rows(self, table: pa.Table, number: int, first: int, schema: pa.DatasetSchema) -> pa.Table:
         places = np.arange(first, first + table.num_rows)
         columns: dict[str, Any] = {
             name: table.column(name).cast(schema.field(name).type)
@@ -163,7 +170,7 @@ def feature_stats(key: str, statistics: RunningStatistics) -> dict[str, Any]:
     return values
 
 
-def data_schema(schema: Schema, version: Version) -> pa.Schema:
+def data_schema(schema: DatasetSchema, version: Version) -> pa.DatasetSchema:
     """Columns of a data file, with the types that the datasets library reads from its metadata."""
     kind = pa.float64() if schema.precision == "float64" else pa.float32()
     width, stamps = len(schema.names), len(schema.stamp_names)
@@ -192,7 +199,11 @@ def data_schema(schema: Schema, version: Version) -> pa.Schema:
 
 
 def assemble(
-    staged: Sequence[Path], target: Path, schema: Schema, version: Version, facts: DatasetDetails
+    staged: Sequence[Path],
+    target: Path,
+    schema: DatasetSchema,
+    version: Version,
+    facts: DatasetDetails,
 ) -> Totals:
     """Make a dataset of staged episodes, in the order given.
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.files import replace_text
-from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE, Schema
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE, DatasetSchema
 from adamoe_ros.data.lerobot.video_writer import VideoWriter, every_sampled, sampled_pixels
 from adamoe_ros.data.running_statistics import RunningStatistics
 from adamoe_ros.streams.frames import Frame
@@ -37,7 +37,7 @@ class FrameRow:
 
     Attributes:
         state, action: (J,) in the dataset's order and units.
-        stamps_ns: (2 + C,) as ``Schema.stamp_names``.
+        stamps_ns: (2 + C,) as ``DatasetSchema.stamp_names``.
         task: the sentence.
         frames: pictures by slot.
     """
@@ -61,7 +61,7 @@ class EpisodeWriter:
         lost: lines about pictures that could not be decoded.
     """
 
-    def __init__(self, folder: Path, schema: Schema, crf: int) -> None:
+    def __init__(self, folder: Path, schema: DatasetSchema, crf: int) -> None:
         keep_freed_pictures()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FACTS).unlink(missing_ok=True)
@@ -163,7 +163,7 @@ def read_statistics(folder: Path) -> dict[str, RunningStatistics]:
     return {key: RunningStatistics.from_arrays(arrays) for key, arrays in parts.items()}
 
 
-def staged_schema(schema: Schema) -> pa.Schema:
+def staged_schema(schema: DatasetSchema) -> pa.DatasetSchema:
     """Columns of numeric.parquet."""
     width, stamps = len(schema.names), len(schema.stamp_names)
     fields = [

@@ -12,7 +12,7 @@ import numpy as np
 
 from adamoe_ros.data import svg
 from adamoe_ros.evaluation.replay.chunk_limits import KINDS
-from adamoe_ros.evaluation.replay.results import joined_errors, latency
+from adamoe_ros.evaluation.replay.replay_results import joined_errors, latency
 from adamoe_ros.evaluation.replay.run import BagRecord, PolicyRecord
 from adamoe_ros.evaluation.replay.trajectories import trajectories
 from adamoe_ros.evaluation.report.rendering import milliseconds, number, percent, render

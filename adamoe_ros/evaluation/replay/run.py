@@ -35,8 +35,8 @@ from adamoe_ros.data.observations import (
 )
 from adamoe_ros.evaluation.replay.bag_pictures import decoded_ahead
 from adamoe_ros.evaluation.replay.chunk_limits import ChunkLimits
-from adamoe_ros.evaluation.replay.errors import OpenLoopErrors, grippers_of
 from adamoe_ros.evaluation.replay.executed import Execution
+from adamoe_ros.evaluation.replay.replay_errors import OpenLoopErrors, grippers_of
 from adamoe_ros.evaluation.replay.schedule import Actor, ReplaySchedule
 from adamoe_ros.evaluation.replay.trajectories import ShownChunks
 from adamoe_ros.streams.memory import keep_freed_pictures

@@ -23,7 +23,7 @@ Vector = NDArray[np.float64]
 _ALMOST_NS = 1_000_000  # stamps of a camera are not spaced evenly to the nanosecond
 
 
-class Session(Protocol):
+class ReplaySession(Protocol):
     """One run of an actor over one bag."""
 
     def restart(self) -> None:
@@ -48,7 +48,7 @@ class Actor(Protocol):
     def camera_slots(self) -> tuple[str, ...]:
         """In its order."""
 
-    def session(self) -> Session:
+    def session(self) -> ReplaySession:
         """A run with nothing before it."""
 
     def scheduler(self, delay_s: float) -> InferenceScheduler:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from adamoe_ros.data import svg
 from adamoe_ros.evaluation.report.rendering import number, render
-from adamoe_ros.evaluation.usage.record import S_RANGE
+from adamoe_ros.evaluation.usage.decision_record import S_RANGE
 
 _AREA = svg.Frame(width=340, height=120, left=34)
 Charts = Sequence[tuple[str, str]]  # title, SVG

@@ -12,8 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adamoe_ros.evaluation.usage.decision_record import (
+    P_BINS,
+    S_BINS,
+    S_RANGE,
+    UNKNOWN,
+    RoutingRecord,
+)
 from adamoe_ros.evaluation.usage.information import Information, entropy, information
-from adamoe_ros.evaluation.usage.record import P_BINS, S_BINS, S_RANGE, UNKNOWN, RoutingRecord
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adamoe_ros.model.conditioning import ChunkGuidance, FrozenRows, SamplingOptions
 from adamoe_ros.model.moe import Routing
-from adamoe_ros.model.policy_model import Sample
+from adamoe_ros.model.policy_model import PolicySample
 from adamoe_ros.policy.engines.cuda_graphs import Arena, Captured, Field
 from adamoe_ros.policy.engines.flow_program import FlowProgram, Stage
 from adamoe_ros.policy.engines.prefix_program import PrefixProgram
@@ -150,7 +150,7 @@ class CapturedShape:
                 values = [getattr(layer, name) for step in routing for layer in step]
                 made[name].copy_(torch.stack(values).view_as(made[name]))
 
-    def read(self, count: int, trace: bool) -> Sample:
+    def read(self, count: int, trace: bool) -> PolicySample:
         """The downloaded results of the first ``count`` observations, as tensors of their own."""
         host = self.made.host
         objects = host["objects"][:count].clone() if self.config.aux_positions else None
@@ -166,7 +166,7 @@ class CapturedShape:
                 ]
                 for step in range(self._steps)
             ]
-        return Sample(host["actions"][:count].clone(), objects, routing)
+        return PolicySample(host["actions"][:count].clone(), objects, routing)
 
 
 def padded(values: Tensor, batch: int) -> Tensor:

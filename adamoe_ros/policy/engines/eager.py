@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adamoe_ros.model.conditioning import FREE, SamplingOptions
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.model.policy_model import AdaMoEPolicy, Sample
+from adamoe_ros.model.policy_model import AdaMoEPolicy, PolicySample
 from adamoe_ros.policy.processing import ModelInputs
 from adamoe_ros.policy.resizing import planes, resize_with_pad, to_unit
 
@@ -30,7 +30,7 @@ class EngineResult:
         stages: stage -> s: ``images`` (to the model's size, on the device), ``prefix``, ``flow``.
     """
 
-    sample: Sample
+    sample: PolicySample
     stages: Mapping[str, float]
 
 
@@ -53,7 +53,7 @@ class Engine(Protocol):
         noise: Tensor,
         options: SamplingOptions = FREE,
     ) -> EngineResult:
-        """Sample a chunk for every observation.
+        """PolicySample a chunk for every observation.
 
         Args:
             noise: (B, H, A) float32 in host memory, unit normal.
@@ -113,7 +113,7 @@ class EagerEngine:
         clock.mark("prefix")
         sample = network.sample_from(cache, noise.to(self.device), options.to(self.device))
         objects = None if sample.objects is None else sample.objects.cpu()
-        sample = Sample(sample.actions.cpu(), objects, sample.routing)
+        sample = PolicySample(sample.actions.cpu(), objects, sample.routing)
         clock.mark("flow")
         return EngineResult(sample, clock.stages)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from adamoe_ros.model.conditioning import FREE, SamplingOptions
 from adamoe_ros.model.config import ModelConfig
 from adamoe_ros.model.moe import Routing
-from adamoe_ros.model.policy_model import AdaMoEPolicy, Sample
+from adamoe_ros.model.policy_model import AdaMoEPolicy, PolicySample
 from adamoe_ros.policy.engines.eager import EngineResult, StageClock
 from adamoe_ros.policy.engines.engine_settings import EngineSettings, refuse_gradients
 from adamoe_ros.policy.engines.flow_program import FlowProgram, Stage
@@ -73,7 +73,7 @@ class PackedEngine:
         routing: list[list[Routing]] | None = [] if options.trace else None
         actions = self.flow.run(stage, noise.float(), options, routing)
         clock.mark("flow")
-        return EngineResult(Sample(actions, objects, routing or []), clock.stages)
+        return EngineResult(PolicySample(actions, objects, routing or []), clock.stages)
 
     def encode(
         self, pixels: Tensor, small: SmallInputs, shape: Shape

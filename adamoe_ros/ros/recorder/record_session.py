@@ -36,7 +36,7 @@ HELP = "s start · e end · y success · n failed · d discard · i instruction 
 _TURN = 0.5  # s between two looks while no key is pressed
 
 
-class Session:
+class RecordSession:
     """Turns words into what the recorder does.
 
     Args:
@@ -131,7 +131,7 @@ def record(parameters: dict[str, Any], instruction: str, duration: float, namesp
         for each in (node, *node.companions):
             executor.add_node(each)
         spinner.start()
-        session = Session(node, instruction)
+        session = RecordSession(node, instruction)
         return _timed(node, session, duration) if duration > 0 else _led(session)
     finally:
         if node is not None:
@@ -164,7 +164,7 @@ def _arguments(parameters: dict[str, Any], namespace: str) -> list[str]:
     return [*words, *(["-r", f"__ns:=/{namespace.strip('/')}"] if namespace else [])]
 
 
-def _timed(node: Any, session: Session, duration: float) -> int:
+def _timed(node: Any, session: RecordSession, duration: float) -> int:
     deadline = time.monotonic() + 10.0
     while node.topics.silent() and time.monotonic() < deadline:
         time.sleep(0.1)  # publishers are found one by one
@@ -181,7 +181,7 @@ def _timed(node: Any, session: Session, duration: float) -> int:
     return 0 if whole else 1
 
 
-def _led(session: Session) -> int:
+def _led(session: RecordSession) -> int:
     terminal = sys.stdin.isatty()
     words = "start [sentence] | end | success | failed | discard | quit"
     with _single_keys() if terminal else _nothing():
@@ -202,7 +202,7 @@ def _line() -> str | None:
     return text.strip() if text else None
 
 
-def _key(session: Session) -> str | None:
+def _key(session: RecordSession) -> str | None:
     """Word of the next key; empty: none was pressed or it has no meaning; None: no terminal any more.
 
     Keys are read one by one from the system: what Python's own buffer holds, ``select`` does not see.

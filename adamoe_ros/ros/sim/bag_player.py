@@ -20,7 +20,7 @@ from rosgraph_msgs.msg import Clock
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import command_topics
-from adamoe_ros.data.bag.entry import RawMessage
+from adamoe_ros.data.bag.bag_entry import RawMessage
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.policy.policy_messages import to_time

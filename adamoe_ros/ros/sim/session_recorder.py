@@ -24,7 +24,7 @@ from adamoe_ros.data.recording import (
     InferenceRecord,
     InstructionChange,
     Samples,
-    Seam,
+    SeamRecord,
 )
 from adamoe_ros.msg import ActionChunk, ControlStatus, PolicyStatus, TaskStatus
 from adamoe_ros.ros import names, qos
@@ -231,7 +231,7 @@ class SessionRecorder:
         if message.seams > self._seams:
             self._seams = message.seams
             episode.seams.append(
-                Seam(
+                SeamRecord(
                     time,
                     list(message.seam_position_jump),
                     list(message.seam_velocity_jump),

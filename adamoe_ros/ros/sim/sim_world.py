@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.data.sim_trace import EpisodeInfo
+from adamoe_ros.data.sim_trace import TraceInfo
 from adamoe_ros.sim.bimanual import CONTROL_RATE, TIMESTEP, BimanualSim
 from adamoe_ros.sim.render import CameraRenderer
 from adamoe_ros.sim.robot import HOME
@@ -69,9 +69,9 @@ class SimWorld:
         """Of the episode."""
         return self._sim.seed
 
-    def episode(self) -> EpisodeInfo:
+    def episode(self) -> TraceInfo:
         """What sets this episode up."""
-        return EpisodeInfo(self.task, self.instruction, self.seed)
+        return TraceInfo(self.task, self.instruction, self.seed)
 
     def reset(self, task: str, instruction: str, seed: int) -> None:
         """Begin another episode with the arms at home.

@@ -17,14 +17,14 @@ import pytest
 
 from adamoe_ros.cli import main as cli
 from adamoe_ros.cli.demo import TOUR, planned_episodes
-from adamoe_ros.cli.demo_view import Snapshot, View, describe
+from adamoe_ros.cli.demo_view import View, ViewState, describe
 from adamoe_ros.data.recording import Change, Episode
 from adamoe_ros.ros.sim import node_processes
 from adamoe_ros.ros.sim.node_processes import NodeProcesses
 from adamoe_ros.sim.tasks import TASKS
 
 UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}  # as a demo's own environment has it
-NOW = Snapshot(1, 2, "lift the bar", "executing", "running", 0.12, 50.0, 3, 0, 1.5, 0.9, False)
+NOW = ViewState(1, 2, "lift the bar", "executing", "running", 0.12, 50.0, 3, 0, 1.5, 0.9, False)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from bag_support import (
 )
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.data.bag.entry import TopicEntry
+from adamoe_ros.data.bag.bag_entry import TopicEntry
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag.types import TypeReader
 

@@ -23,7 +23,7 @@ from bag_support import (
 from mcap_forms import Form, record, write_form
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.data.bag.files import bags_below
+from adamoe_ros.data.bag.bag_files import bags_below
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.observations import BagStream
 

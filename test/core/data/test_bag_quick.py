@@ -11,8 +11,8 @@ import pytest
 from bag_support import JOINTS, STORE, joints, motion, simulated_robot, write_rosbags
 from rosbags.rosbag2 import Reader
 
+from adamoe_ros.data.bag.bag_entry import TopicEntry
 from adamoe_ros.data.bag.cdr_layout import Layout, LayoutMemory
-from adamoe_ros.data.bag.entry import TopicEntry
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag.types import TypeReader
 

@@ -18,7 +18,7 @@ from bag_support import (
 )
 
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.data.bag.files import bags_below
+from adamoe_ros.data.bag.bag_files import bags_below
 from adamoe_ros.data.bag.reader import Bag
 
 FOREIGN = Path(__file__).parents[2] / "fixtures" / "bags"

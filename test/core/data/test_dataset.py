@@ -19,8 +19,8 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import known_profiles, load_profile
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import command_topics
-from adamoe_ros.data.convert import ConvertSettings
-from adamoe_ros.data.convert_many import ConversionJob, Outcome, convert_bags, staged_folder
+from adamoe_ros.data.bag_conversion import ConvertSettings
+from adamoe_ros.data.bag_conversion_many import ConversionJob, Outcome, convert_bags, staged_folder
 from adamoe_ros.data.episode_info import EpisodeInfo
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, Schema
+from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, DatasetSchema
 from adamoe_ros.data.lerobot.episode_writer import EpisodeWriter, FrameRow
 from adamoe_ros.streams.frames import Frame
 
@@ -19,7 +19,7 @@ WAITING = 12  # frames that one camera's encoder may hold: its queue and what it
 
 @pytest.mark.parametrize("lossless", [True, False])
 def test_pictures_are_let_go_once_they_are_written(tmp_path: Path, lossless: bool) -> None:
-    schema = Schema(("a", "b"), (DatasetCamera("top", 48, 64),), 30, lossless=lossless)
+    schema = DatasetSchema(("a", "b"), (DatasetCamera("top", 48, 64),), 30, lossless=lossless)
     writer = EpisodeWriter(tmp_path / "episode", schema, 23)
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 255, (48, 64, 3)).astype(np.uint8) for _ in range(ROWS)]

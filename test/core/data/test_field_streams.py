@@ -27,8 +27,8 @@ from bag_support import (
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.data.convert import ConvertSettings
-from adamoe_ros.data.convert_many import ConversionJob, Outcome, convert_bags
+from adamoe_ros.data.bag_conversion import ConvertSettings
+from adamoe_ros.data.bag_conversion_many import ConversionJob, Outcome, convert_bags
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
 from adamoe_ros.data.units import units_for

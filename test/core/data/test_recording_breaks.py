@@ -19,8 +19,8 @@ from mcap_forms import Form, write_form
 
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.bag.reader import Bag
-from adamoe_ros.data.convert import ConvertSettings
-from adamoe_ros.data.convert_many import ConversionJob, Outcome, convert_bags
+from adamoe_ros.data.bag_conversion import ConvertSettings
+from adamoe_ros.data.bag_conversion_many import ConversionJob, Outcome, convert_bags
 from adamoe_ros.data.observations import StreamOptions
 from adamoe_ros.data.units import units_for
 from adamoe_ros.evaluation.replay.run import BagReplay, ReplaySettings

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from bag_support import motion, picture, raw_image, simulated_robot, write_mcap
 
-from adamoe_ros.data.convert import ConvertSettings
-from adamoe_ros.data.convert_many import ConversionJob, convert_bags
+from adamoe_ros.data.bag_conversion import ConvertSettings
+from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.units import units_for
 from adamoe_ros.data.validate import validate

@@ -22,9 +22,9 @@ from adamoe_ros.control.scheduling import (
 )
 from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.data.bag.reader import Bag
-from adamoe_ros.evaluation.replay.errors import OpenLoopErrors, grippers_of
 from adamoe_ros.evaluation.replay.page import report_page
-from adamoe_ros.evaluation.replay.results import results
+from adamoe_ros.evaluation.replay.replay_errors import OpenLoopErrors, grippers_of
+from adamoe_ros.evaluation.replay.replay_results import results
 from adamoe_ros.evaluation.replay.run import BagReplay, Listeners, ReplaySettings
 
 PROFILE = simulated_robot(type="compressed")

@@ -19,7 +19,7 @@ from adamoe_ros.data.recording import (
     InferenceRecord,
     Recording,
     Samples,
-    Seam,
+    SeamRecord,
     read_recording,
 )
 from adamoe_ros.evaluation.report.demo_page import demo_page
@@ -56,7 +56,7 @@ def make_recording() -> Recording:
                 InferenceRecord(step + 0.2, [0.03, 0.1 + 0.01 * step], experts)
             )
             episode.chunks.append(ChunkRecord(step + 1, step, step + 0.2, 50, 0.02, 0.01, 0.1))
-            episode.seams.append(Seam(step + 0.2, [0.01 * step] * 6, [0.1] * 6, [5.0] * 6))
+            episode.seams.append(SeamRecord(step + 0.2, [0.01 * step] * 6, [0.1] * 6, [5.0] * 6))
         modes = [2] * 30 + [1 if index else 2] * 5 + [2] * 5
         episode.control = [
             ControlRecord(

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adamoe_ros.evaluation.usage.figures import density_figures, usage
-from adamoe_ros.evaluation.usage.information import entropy, information, mutual_information
-from adamoe_ros.evaluation.usage.record import (
+from adamoe_ros.evaluation.usage.decision_record import (
     P_BINS,
     S_BINS,
     Label,
@@ -19,6 +17,8 @@ from adamoe_ros.evaluation.usage.record import (
     joined,
     load,
 )
+from adamoe_ros.evaluation.usage.figures import density_figures, usage
+from adamoe_ros.evaluation.usage.information import entropy, information, mutual_information
 
 PHASES = ("reach", "contact", "carry", "done")
 E, TOKENS, STEPS = 4, 10, 2

@@ -11,8 +11,8 @@ import torch
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.config import MoEConfig, tiny
+from adamoe_ros.model.dense_to_moe import UpcycleSettings, upcycle_from_dense
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.model.upcycle import UpcycleSettings, upcycle_from_dense
 
 DENSE = samples.policy(replace(tiny(), moe=MoEConfig()))
 MIXTURES = [

@@ -14,7 +14,7 @@ import torch
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.model.config import MoEConfig, adamoe_pi0, tiny
-from adamoe_ros.model.upcycle import UpcycleSettings, upcycle_from_dense
+from adamoe_ros.model.dense_to_moe import UpcycleSettings, upcycle_from_dense
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.upcycling import count_parameters
 

@@ -19,7 +19,7 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir, share_dir
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.ros.doctor import system
-from adamoe_ros.ros.doctor.files import check_checkpoint, check_profile, weight_bytes
+from adamoe_ros.ros.doctor.file_checks import check_checkpoint, check_profile, weight_bytes
 from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals

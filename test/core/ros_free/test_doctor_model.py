@@ -18,7 +18,7 @@ from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.policy.checkpoint import Checkpoint
 from adamoe_ros.policy.resizing import resize_picture
-from adamoe_ros.ros.doctor import files
+from adamoe_ros.ros.doctor import file_checks as files
 from adamoe_ros.ros.doctor.model_checks import check_pose, open_checkpoint
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.views import save_views

@@ -15,8 +15,8 @@ from bag_support import motion, simulated_robot, write_mcap
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.cli.main import main
-from adamoe_ros.data.convert import ConvertSettings
-from adamoe_ros.data.convert_many import ConversionJob, convert_bags
+from adamoe_ros.data.bag_conversion import ConvertSettings
+from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
 from adamoe_ros.data.lerobot.dataset_schema import OURS, Version
 from adamoe_ros.data.units import units_for
 

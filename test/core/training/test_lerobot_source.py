@@ -13,8 +13,8 @@ from bag_support import motion, simulated_robot, write_mcap
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.data.bag.reader import Bag
-from adamoe_ros.data.convert import ConvertSettings
-from adamoe_ros.data.convert_many import ConversionJob, convert_bags
+from adamoe_ros.data.bag_conversion import ConvertSettings
+from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.observations import BagStream
 from adamoe_ros.data.units import units_for

@@ -21,7 +21,7 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.workers import run_in_processes
-from adamoe_ros.data.convert import (
+from adamoe_ros.data.bag_conversion import (
     ConvertSettings,
     convert_bag,
     episode_folder,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from adamoe_ros.evaluation.replay.errors import OpenLoopErrors
+from adamoe_ros.evaluation.replay.replay_errors import OpenLoopErrors
 from adamoe_ros.evaluation.replay.run import BagRecord, PolicyRecord
 
 FORMAT = "adamoe_ros/replay/1"

@@ -23,7 +23,7 @@ from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.episode_info import read_info
-from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, Schema
+from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, DatasetSchema
 from adamoe_ros.data.lerobot.episode_writer import FACTS, EpisodeWriter, FrameRow
 from adamoe_ros.data.observations import (
     GAP_S,
@@ -71,7 +71,7 @@ class ConvertSettings:
         return asdict(self)
 
 
-def schema_for(profile: RobotProfile, units: Units, settings: ConvertSettings) -> Schema:
+def schema_for(profile: RobotProfile, units: Units, settings: ConvertSettings) -> DatasetSchema:
     """Columns of the dataset.
 
     Raises:
@@ -85,7 +85,7 @@ def schema_for(profile: RobotProfile, units: Units, settings: ConvertSettings) -
         raise ContractError(
             problem(", ".join(odd), "even picture sizes for video", "odd ones", "use --images png")
         )
-    return Schema(units.names, cameras, settings.fps, settings.precision, settings.lossless)
+    return DatasetSchema(units.names, cameras, settings.fps, settings.precision, settings.lossless)
 
 
 @dataclass
@@ -274,7 +274,7 @@ class _Episodes:
         lost: lines about pictures that could not be decoded.
     """
 
-    def __init__(self, folder: Path, schema: Schema, crf: int) -> None:
+    def __init__(self, folder: Path, schema: DatasetSchema, crf: int) -> None:
         self._folder, self._schema, self._crf = folder, schema, crf
         self.folders: list[Path] = []
         self.lengths: list[int] = []

@@ -18,7 +18,7 @@ import yaml
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.bag import mcap_records, sqlite_file
-from adamoe_ros.data.bag.entry import full_type
+from adamoe_ros.data.bag.bag_entry import full_type
 
 SUFFIXES = (".mcap", ".db3")
 COMPRESSED = ".zstd"
