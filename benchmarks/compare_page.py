@@ -14,7 +14,7 @@ from adamoe_ros.evaluation.report.rendering import environment, percent
 from adamoe_ros.evaluation.report.usage_page import usage_part
 from adamoe_ros.evaluation.usage.decision_record import load
 
-_WIDE = svg.Frame(width=460, height=220)
+_WIDE = svg.PlotArea(width=460, height=220)
 _TEMPLATE = Path(__file__).with_name("compare_page.html")
 
 

@@ -91,7 +91,7 @@ def write_policy(trainer: Trainer, start: Start, folder: Path, picture: bool = T
 
 def curve_picture(record: dict[str, Any]) -> bytes:
     """SVG of the losses over steps, with the roll-outs' success where there were any."""
-    frame = svg.Frame(width=460, height=240, right=20)
+    frame = svg.PlotArea(width=460, height=240, right=20)
     success = [{"step": row["step"], **row["evaluation"]} for row in record["evaluations"]]
     charts = []
     for title, rows, log in (

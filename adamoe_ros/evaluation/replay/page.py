@@ -17,8 +17,8 @@ from adamoe_ros.evaluation.replay.run import BagRecord, PolicyRecord
 from adamoe_ros.evaluation.replay.trajectories import trajectories
 from adamoe_ros.evaluation.report.rendering import milliseconds, number, percent, render
 
-_WIDE = svg.Frame(width=560, height=190)
-_AREA = svg.Frame(width=720, height=120, left=40)
+_WIDE = svg.PlotArea(width=560, height=190)
+_AREA = svg.PlotArea(width=720, height=120, left=40)
 _SHOWN_LAYERS = 6
 _DRAWN_BAGS = 8  # whose joints are drawn one by one: more makes the page heavy
 _TRUTHS = {

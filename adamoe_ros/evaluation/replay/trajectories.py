@@ -19,7 +19,7 @@ Vector = NDArray[np.float64]
 _CHUNKS = 24  # of a bag
 _POINTS = 18  # of a chunk; with the gaps they stay below what a chart draws without thinning
 _RECORDED = 7  # tone
-_FRAME = svg.Frame(width=400, height=130, left=42)
+_FRAME = svg.PlotArea(width=400, height=130, left=42)
 
 
 @dataclass

@@ -21,10 +21,10 @@ from adamoe_ros.evaluation.report.summary import (
 )
 
 _RUNNING = 2  # ControlStatus.RUNNING
-_JOINT = svg.Frame(width=460, height=128)
-_WIDE = svg.Frame(width=1040, height=150)
-_SMALL = svg.Frame(width=340, height=140, left=34)
-_AREA = svg.Frame(width=460, height=120, left=34)
+_JOINT = svg.PlotArea(width=460, height=128)
+_WIDE = svg.PlotArea(width=1040, height=150)
+_SMALL = svg.PlotArea(width=340, height=140, left=34)
+_AREA = svg.PlotArea(width=460, height=120, left=34)
 _SEAM_SIZES = (
     ("position_jump", "Position jump", "rad or m"),
     ("velocity_jump", "Velocity jump", "rad/s or m/s"),

@@ -14,7 +14,7 @@ from adamoe_ros.data import svg
 from adamoe_ros.evaluation.report.rendering import number, render
 from adamoe_ros.evaluation.usage.decision_record import S_RANGE
 
-_AREA = svg.Frame(width=340, height=120, left=34)
+_AREA = svg.PlotArea(width=340, height=120, left=34)
 Charts = Sequence[tuple[str, str]]  # title, SVG
 
 
