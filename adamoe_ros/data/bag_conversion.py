@@ -205,6 +205,7 @@ class EpisodeFrames:
                 if event.stamp_ns < self._newest_action_ns.get(joints, 0) - _BACK_NS:
                     yield from self._ended()
                     self._timeline.clear()
+                    self._newest_action_ns.clear()  # the other arm's next one is no jump of its own
                 self._newest_action_ns[joints] = event.stamp_ns
                 self._timeline.add(event.stamp_ns, event.value)
             elif event.kind == "observation":

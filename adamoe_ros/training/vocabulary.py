@@ -17,7 +17,7 @@ SPECIAL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>")  # numbers 0 ... 3
 # What else a task needs comes with its own instructions.
 _COMMON_WORDS = """
 lift raise pick up grasp take hold hand over give pass push slide move put place stack insert
-the a an with from to on in into onto of and both one each other at
+the a an with from to on in into onto of and both one each other at it
 red green blue yellow white black colour color coloured
 bar cube block box peg socket hole zone line centre center middle table plate cup
 left right arm arms hand hands gripper side

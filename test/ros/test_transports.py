@@ -73,7 +73,9 @@ def test_an_emergency_stop_waits_for_no_dead_or_frozen_policy(
     pid = freeze(rig)
     if death == signal.SIGKILL:
         rig.processes["policy"].child.kill()
-    locked = time.monotonic()  # whoever sends to the policy has met the lock soon: 10 statuses a second
+    locked = (
+        time.monotonic()
+    )  # whoever sends to the policy has met the lock soon: 10 statuses a second
     rig.probe.wait(lambda: time.monotonic() - locked > 0.3, "the senders")
     begin = time.monotonic()
     if way == "topic":

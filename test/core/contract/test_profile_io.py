@@ -54,7 +54,7 @@ def test_every_error_of_every_section_at_once(tmp_path: Path) -> None:
     wrong["command_rate"] = 5
     wrong["arms"]["left"]["joints"][0]["limits"]["position"] = [1.0, -1.0]
     wrong["arms"]["left"]["joints"][1]["sign"] = 2
-    wrong["arms"]["left"]["command"]["type"] = "telepathy"
+    wrong["arms"]["left"]["command"]["type"] = "no codec"
     wrong["cameras"]["cam_high"]["width"] = -3
     lines = refused(write(tmp_path, wrong))
     text = "\n".join(lines)

@@ -139,7 +139,7 @@ CASES = {
         sqlite_without_metadata, 3, "metadata.yaml: not there", FRAMES - 1
     ),
     "wrong type hash": Case(wrong_hash, 3, "with the hash RIHS01_00000000", FRAMES - 1),
-    "unknown type": Case(unknown_type, 2, "a definition of nobody/msg/Joints", 0),
+    "unknown type": Case(unknown_type, 2, "got nobody/msg/Joints", 0),
     "unknown type beside": Case(unknown_beside, 3, "metadata.yaml: not there", FRAMES - 1),
     "pictures of no bytes": Case(empty_pictures, 3, "cam_high", FRAMES // 2),
     "clock going back": Case(clock_back, 3, "the clock went back", FRAMES - 1),
@@ -168,8 +168,7 @@ def test_replay(name: str, robot: str, tmp_path: Path, capsys: pytest.CaptureFix
     path, out = case.make(tmp_path / "bag"), tmp_path / "out"
     code = main(["replay", str(path), "--robot", robot, "--out", str(out), "--no-video"])
     text = told(capsys)
-    expected = 3 if name == "unknown type" else case.code  # the other inputs are looked at
-    assert (code, case.words in text) == (expected, True), text
+    assert (code, case.words in text) == (case.code, True), text
     assert "nobody/msg/Knows" not in text
     if code == 2:
         assert not out.exists()
@@ -191,5 +190,4 @@ def test_convert(name: str, robot: str, tmp_path: Path, capsys: pytest.CaptureFi
     if code == 2:
         assert not out.exists()
         return
-    (entry,) = Dataset(out).episodes
-    assert entry.length >= case.frames
+    assert sum(entry.length for entry in Dataset(out).episodes) >= case.frames

@@ -329,8 +329,9 @@ def test_the_episode_ends_where_the_clock_goes_back(tmp_path: Path) -> None:
     path = write_mcap(tmp_path / "bag", records)
     outcome = convert([path], tmp_path / "out")
     facts = outcome.done["bag"]
-    assert facts["state"] == "partial" and facts["length"] == 25
-    assert any("the rest is left out" in line for line in facts["notes"])
+    assert facts["state"] == "partial"
+    assert [entry.length for entry in Dataset(tmp_path / "out").episodes] == [25, 25]
+    assert any("the clock went back" in line for line in facts["notes"])
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,18 @@ def finished(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, timeout=400, check=False)
 
 
+def _whole(path: Path) -> bool:
+    """Written when the episode is, and once more when all of its bag is."""
+    return '"fingerprint"' in path.read_text()
+
+
 def test_killed_continued_and_flat_in_memory(bags: Path, tmp_path: Path) -> None:
     out, staging = tmp_path / "out", tmp_path / ".out.staging"
     child = subprocess.Popen(
         command(bags, "bags", out), start_new_session=True, stdout=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 240
-    while len(list(staging.glob("*/done.json"))) < COUNT // 4:
+    while len(list(filter(_whole, staging.glob("*/done.json")))) < COUNT // 4:
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.02)
     os.killpg(child.pid, signal.SIGKILL)  # workers, too

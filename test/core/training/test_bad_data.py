@@ -123,7 +123,7 @@ def broken_picture(folder: Path) -> dict[str, Any]:
         (no_meaning, "expected joint roles and gripper ends"),
         (too_few_columns, "expected 7 columns, one a joint role, got 14 columns"),
         (no_file, "no such file"),
-        (broken_picture, "expected pictures that decode"),
+        (broken_picture, "row 5: expected an RGB picture, got 10 bytes"),
     ],
 )
 def test_bad_data_is_named(
