@@ -42,7 +42,7 @@ test: check test-core test-ros  ## everything: check, then tests without ROS, th
 
 test-core: SETUP_FLAGS := --quiet
 test-core: setup  ## tests that need no ROS, in an environment that hides it
-	@tools/without_ros.sh $(PYTEST) test/core
+	@tools/without_ros.sh $(PYTEST) -n auto --dist loadfile test/core
 
 test-ros: SETUP_FLAGS := --quiet
 test-ros: setup  ## tests with real nodes in real processes
