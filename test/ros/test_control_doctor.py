@@ -100,7 +100,7 @@ def test_wrong_types_encodings_and_qos_are_named(rig: Rig, tmp_path: Path) -> No
     rig.probe.node.destroy_publisher(offered)
     assert code == 1
     expected = {
-        "cam_high image": "rgb8, expected bgr8",
+        "cam_high image": "expected bgr8, got rgb8",
         "/left_wrist/color/image_raw publisher": "expected sensor_msgs/msg/CompressedImage",
         "/spare publisher": "set 'reliable: false'",
         "/left/joint_trajectory_controller/joint_trajectory command": "the driver takes",

@@ -213,4 +213,4 @@ def test_diagnostics_name_the_state_and_what_to_do(rig: Rig) -> None:
     names = {
         status.name.split(": ")[1] for status in rig.probe.diagnostics if "control" in status.name
     }
-    assert names == {"motion", "inputs", "gate", "chunks", "timing"}
+    assert names == {"motion", "inputs", "gate", "chunks", "timing", "others"}

@@ -85,7 +85,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     with Child([*DEMO, "--out", str(out), "--no-video"]) as demo:
         demo.wait_for_line("policy ready", timeout=120)
         used = shared_memory(demo.process.pid)
-        assert len(used) >= 4  # the demo's own and the three nodes'
+        assert len(used) >= 2  # of the pictures' participants: the simulator's and the policy's
         demo.process.send_signal(signal.SIGINT)
         assert demo.wait(timeout=60) == 130
         assert [line for line in demo.lines if "Traceback" in line] == []

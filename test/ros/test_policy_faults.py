@@ -362,7 +362,17 @@ def test_control_ended_in_the_middle_of_a_motion(rig: PolicyRig) -> None:
 
 def test_the_security_policy_allows_what_the_running_nodes_have(rig: PolicyRig) -> None:
     """A topic or service that is added to a node and not to its enclave would be refused on a secured robot."""
-    node, allowed = rig.probe.node, rules(rig.profile)
+    # a node that was killed stays in the graph for up to 20 s, under the name of its successor
+    wait_until(
+        lambda: not endpoint_differences(rig),
+        lambda: f"endpoints as in the policy; other: {endpoint_differences(rig)}",
+        START,
+    )
+
+
+def endpoint_differences(rig: PolicyRig) -> dict[str, set[str]]:
+    """Topics and services that only the running nodes have, or only their enclaves."""
+    node, allowed, found = rig.probe.node, rules(rig.profile), {}
     for rule in (allowed["control"], allowed["policy"]):
         have = {
             "publish": node.get_publisher_names_and_types_by_node(rule.node, "/"),
@@ -378,13 +388,13 @@ def test_the_security_policy_allows_what_the_running_nodes_have(rig: PolicyRig) 
             "reply": {*rule.reply, *(f"~/{name}" for name in (*PARAMETERS, *LIFECYCLE))},
         }
         for kind, items in have.items():
-            found = {name for name, _ in items if "/_action/" not in name}
+            here = {name for name, _ in items if "/_action/" not in name}
             names = {
                 item.replace("~", f"/{rule.node}") if item[0] in "~/" else f"/{item}"
                 for item in own[kind]
             }
-            assert found <= names, (rule.node, kind)
-            private = {
-                name for name in names if name in ("/clock", "/diagnostics") or "/shadow/" in name
-            }
-            assert names - private <= found | {"/parameter_events"}, (rule.node, kind)
+            # only with simulation time, only in shadow mode, only from Kilted on
+            sometimes = {"/clock", "/diagnostics", "/parameter_events"}
+            sometimes |= {name for name in names if "/shadow/" in name}
+            found[f"{rule.node} {kind}"] = (here - names) | (names - sometimes - here)
+    return {where: names for where, names in found.items() if names}
