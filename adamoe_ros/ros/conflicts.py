@@ -24,7 +24,9 @@ ALIVE_S = (
     2.0  # a publisher that was heard within this time is there; a status comes at 1 Hz or more
 )
 _NAMED_S = 2.0  # s after which a publisher's node would have its name
-_DECIDED_S = 2.0  # s after which another living node would have been heard
+_DECIDED_S = 2.0  # s of listening after which another living node would have been heard
+_DISCOVERY_S = 1.5  # s after which a node knows those that were there before it
+_LOOK_S = 0.25  # s between two looks that count: a starved process does not listen
 _UNNAMED = "_NODE_NAME_UNKNOWN_"
 _GID = 16  # bytes that all distributions have
 
@@ -173,7 +175,8 @@ class SoleNode:
         self._topic = node.resolve_topic_name(topic)
         self._graph, self._heard_publishers = PublisherGraph(node), HeardPublishers()
         self._subscription: Subscription[Any] | None = None
-        self._since = 0.0
+        self._listened, self._made = 0.0, time.monotonic()
+        self._looked = self._made
         self._lock = threading.Lock()
         self._group = MutuallyExclusiveCallbackGroup()  # a transition may hold the node's own
 
@@ -183,10 +186,12 @@ class SoleNode:
 
     def look(self) -> None:
         """Begin or end to listen; often, it is cheap."""
-        several = self._graph.several(self._topic)
+        several, now = self._graph.several(self._topic), time.monotonic()
+        self._listened += min(now - self._looked, _LOOK_S)
+        self._looked = now
         if several and self._subscription is None:
             with self._lock:
-                self._heard_publishers, self._since = HeardPublishers(), time.monotonic()
+                self._heard_publishers, self._listened = HeardPublishers(), 0.0
             self._subscription = self._node.create_subscription(
                 self._kind, self._topic, self._note, self._profile, callback_group=self._group
             )
@@ -194,11 +199,15 @@ class SoleNode:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
+    def wait_for_discovery(self) -> None:
+        """Block until nodes that were there before are in the graph; before activation."""
+        time.sleep(max(0.0, self._made + _DISCOVERY_S - time.monotonic()))
+
     @property
     def undecided(self) -> bool:
         """Whether another publisher is in the graph and it is not known yet if it lives."""
         listening = self._subscription is not None
-        return listening and time.monotonic() - self._since < _DECIDED_S and not self.lines()
+        return listening and self._listened < _DECIDED_S and not self.lines()
 
     def lines(self) -> list[str]:
         """Another living node of this kind, for people; empty: there is none."""

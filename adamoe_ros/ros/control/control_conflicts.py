@@ -95,6 +95,10 @@ class ControlConflicts:
                 return [problem(topic, "chunks from one node", " and ".join(nodes), "stop one")]
         return self._graph.rivals(topic, self._chunks, "chunks")
 
+    def wait_for_discovery(self) -> None:
+        """Block until nodes that were there before this one are known."""
+        self._sole.wait_for_discovery()
+
     def undecided(self) -> list[str]:
         """Why it cannot be said yet that there is no other control_node; empty: it can."""
         if not self._sole.undecided:

@@ -100,6 +100,7 @@ class ControlNode(ManagedNode[ControlParameters]):
 
     def start(self) -> None:
         """Begin to command: hold where the arms are."""
+        self._conflicts.wait_for_discovery()
         core, now = self._need_core(), self._now()
         self._find_conflicts()
         others = self._conflicts.lines() or self._conflicts.undecided()
