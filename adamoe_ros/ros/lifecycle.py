@@ -78,6 +78,9 @@ class ManagedNode(LifecycleNode, Generic[P]):
 
     # --- what a node fills in -------------------------------------------------------------------
 
+    def wait_for_discovery(self) -> None:
+        """Block until nodes that were there before are known. No input is subscribed to yet."""
+
     def setup(self) -> None:
         """Load and cross-check everything; raises ``ContractError`` with all that does not fit."""
 
@@ -97,6 +100,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``setup``; on failure ``teardown`` and back to unconfigured."""
+        self.wait_for_discovery()
         if not self._attempt("configure", self.setup):
             self._attempt("cleanup", self.teardown)
             return _FAILURE

@@ -30,7 +30,7 @@ WATCH = 0.02  # s between the policy's looks at a goal
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyRig]:
-    with PolicyRig(tmp_path_factory.mktemp("policy"), {"start_ramp": False}) as rig:
+    with PolicyRig(tmp_path_factory.mktemp("policy")) as rig:
         rig.wait_active()
         yield rig
 

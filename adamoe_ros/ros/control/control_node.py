@@ -84,6 +84,10 @@ class ControlNode(ManagedNode[ControlParameters]):
 
     # --- lifecycle ------------------------------------------------------------------------------
 
+    def wait_for_discovery(self) -> None:
+        """Another control_node, and whoever publishes commands."""
+        self._conflicts.wait_for_discovery()
+
     def setup(self) -> None:
         """Profile, core, topics."""
         path = profile_path(self.params.robot, robots_dir())
@@ -100,7 +104,6 @@ class ControlNode(ManagedNode[ControlParameters]):
 
     def start(self) -> None:
         """Begin to command: hold where the arms are."""
-        self._conflicts.wait_for_discovery()
         core, now = self._need_core(), self._now()
         self._find_conflicts()
         others = self._conflicts.lines() or self._conflicts.undecided()

@@ -115,6 +115,10 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     # --- lifecycle ------------------------------------------------------------------------------
 
+    def wait_for_discovery(self) -> None:
+        """Another policy_node."""
+        self._sole.wait_for_discovery()
+
     def setup(self) -> None:
         """Load, cross-check, warm up."""
         self._report = PolicyReport(self.params.latency_window)
@@ -142,7 +146,6 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         """Check the live inputs and the pose, then let goals in."""
         actor, inputs = self._actor, self._inputs
         assert actor is not None and inputs is not None
-        self._sole.wait_for_discovery()
         observation = self._first_observation(inputs)
         if self._conflict or self._sole.undecided:
             do = "wait a second; activation is tried again with autostart"
