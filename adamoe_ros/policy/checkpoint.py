@@ -78,19 +78,6 @@ class Checkpoint:
         sizes = self.config
         return VectorSpace(self.manifest, self.statistics, sizes.state_dim, sizes.action_dim)
 
-    def state_range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(D,) low and high ends of the states it was trained on.
-
-        The 1 % and 99 % quantiles where they are known, else three standard deviations.
-        """
-        if self.statistics is None:
-            raise ValueError("a raw-only checkpoint has no statistics")
-        state = self.statistics.state
-        if state.q01 is not None and state.q99 is not None:
-            return np.array(state.q01), np.array(state.q99)
-        mean, std = np.array(state.mean), np.array(state.std)
-        return mean - 3 * std, mean + 3 * std
-
     def prompts(self) -> PromptEncoder:
         """Sentences to tokens.
 
