@@ -111,7 +111,7 @@ class BaseActor(ABC):
         """Most bytes of device memory so far; 0: none of this computer's."""
         return 0
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most hold nothing)
         """Give back what is held outside of this process; may be called twice."""
 
     @property
