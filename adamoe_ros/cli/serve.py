@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from adamoe_ros.cli.options import add_options, declared_values
 
 if TYPE_CHECKING:
-    from adamoe_ros.serving.server import Door, PolicyServer
+    from adamoe_ros.serving.door import Door
+    from adamoe_ros.serving.server import PolicyServer
     from adamoe_ros.serving.service import PolicyService
 
 _OPTIONS = (
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     import sys
 
     from adamoe_ros.contract.errors import ContractError, problem
-    from adamoe_ros.serving.server import make_door
+    from adamoe_ros.serving.door import make_door
     from adamoe_ros.serving.service import PolicyService, ServeSettings
 
     if not 0 <= options.port <= 65535:

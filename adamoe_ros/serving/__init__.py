@@ -7,6 +7,10 @@ batching        what waits is inferred together, oldest first
 requests        a client's request as the actor takes it, and the extra keys of our own client
 interfaces      keys of foreign observations -> slots and joints (``config/interfaces/*.yaml``)
 openpi          openpi's protocol
+loading         ``load_policy``: a folder or an address, in five lines of Python
+remote_actor    the policy actor whose network runs in a server
+link            its connection, made again by itself
+door            address, token, certificates
 wire, pictures  frames, pictures and numbers, read with bounds
 metrics         figures for Prometheus and the terminal
 """

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from adamoe_ros.serving import wire
 from adamoe_ros.serving.batching import Answer
-from adamoe_ros.serving.requests import EXTRA, ClientRequest
+from adamoe_ros.serving.requests import ClientRequest
 from adamoe_ros.serving.service import Episode, PolicyService
+from adamoe_ros.serving.wire import EXTRA
 
 
 class OpenpiProtocol:

@@ -33,8 +33,8 @@ from adamoe_ros.model.conditioning import FREE, Jacobian, SamplingOptions
 from adamoe_ros.policy.actor import PolicyActor, condition_on
 from adamoe_ros.serving.interfaces import Inputs, ObservationReader, sentence
 from adamoe_ros.serving.pictures import numbers, picture
+from adamoe_ros.serving.wire import EXTRA
 
-EXTRA = "adamoe"
 KEYS = (
     *("images", "state", "prompt", "noise_seed", "noise", "rows", "weights", "prefix_rows"),
     *("max_weight", "age", "trace", "echo"),

@@ -10,16 +10,11 @@ make grow has a bound.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import itertools
 import logging
 import resource
-import ssl
-import stat
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -28,13 +23,13 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.serving.door import Door
 from adamoe_ros.serving.openpi import OpenpiProtocol
 from adamoe_ros.serving.service import Episode, PolicyService, RateLimit
 
 _OPEN_S = 10.0  # for the TLS and HTTP parts of a connection
 _QUEUED_FRAMES = 2  # of a client that does not wait for its answers
-_SHORTEST_TOKEN = 16  # characters
 _log = logging.getLogger(__name__)
 _library_log = logging.getLogger(f"{__name__}.websockets")  # tracebacks of broken handshakes
 _library_log.setLevel(logging.CRITICAL)
@@ -54,93 +49,6 @@ class ClientProtocol(Protocol):
 
     def error(self, line: str) -> bytes | str:
         """An error as a frame."""
-
-
-@dataclass(frozen=True)
-class Door:
-    """Who may come in.
-
-    Attributes:
-        host, port: to listen on; port 0: a free one.
-        token: that a client has to send; empty: none.
-        tls: certificate; None: not encrypted.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token: str = ""
-    tls: ssl.SSLContext | None = None
-
-
-def make_door(
-    host: str,
-    port: int,
-    token_file: Path | None = None,
-    certificate: Path | None = None,
-    key: Path | None = None,
-    insecure: bool = False,
-) -> Door:
-    """A door that is open to this computer alone, or locked, or open on purpose.
-
-    Raises:
-        ContractError: another address without token and certificate, or files that do not fit.
-    """
-    problems = Problems()
-    if not _is_loopback(host) and not insecure and (token_file is None or certificate is None):
-        expected = "--token-file and --certificate for an address that others can reach"
-        lacks = [
-            name
-            for name, value in (("token", token_file), ("certificate", certificate))
-            if not value
-        ]
-        do = "give them, or --insecure where nobody else is in the network"
-        problems.add(f"--host {host}", expected, f"no {' and no '.join(lacks)}", do)
-    if (certificate is None) != (key is None):
-        problems.add("--certificate", "--key beside it", "one of them", "give both")
-    token = problems.collect(lambda: read_token(token_file)) if token_file else ""
-    tls = problems.collect(lambda: _context(certificate, key)) if certificate and key else None
-    problems.raise_if_any()
-    return Door(host, port, token or "", tls)
-
-
-def read_token(path: Path) -> str:
-    """The token in a file.
-
-    Raises:
-        ContractError: no file, one that others may read, or no token in it.
-    """
-    do = "write one with: (umask 077; openssl rand -hex 32 > FILE)"
-    try:
-        text = path.read_text(encoding="ascii").strip()
-        others = path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ContractError(problem(f"token file {path}", "a token", error, do)) from error
-    if others:
-        raise ContractError(
-            problem(f"token file {path}", "mode 0600", "others may read it", f"chmod 600 {path}")
-        )
-    if len(text) < _SHORTEST_TOKEN or len(text.split()) != 1:
-        expected = f"one word of at least {_SHORTEST_TOKEN} characters"
-        raise ContractError(problem(f"token file {path}", expected, f"{len(text)}", do))
-    return text
-
-
-def _context(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        where, do = f"certificate {certificate}", "give a PEM chain and its key"
-        raise ContractError(problem(where, "a certificate and its key", error, do)) from error
-    return context
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class PolicyServer:

@@ -17,13 +17,20 @@ from adamoe_ros.contract.parameters import param, same_as
 from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.policy.actor import PolicyActor
 from adamoe_ros.policy.actor_base import noise_seed
-from adamoe_ros.policy.checkpoint import CONFIG, MANIFEST, STATISTICS, WEIGHTS, read_checkpoint
+from adamoe_ros.policy.checkpoint import (
+    CONFIG,
+    MANIFEST,
+    STATISTICS,
+    WEIGHTS,
+    Checkpoint,
+    read_checkpoint,
+)
 from adamoe_ros.serving.batching import Answer, Batcher, best_batch, measure_batches
 from adamoe_ros.serving.interfaces import ObservationReader, load_interface
 from adamoe_ros.serving.metrics import ServerMetrics
-from adamoe_ros.serving.requests import EXTRA, KEYS, ClientRequest, RequestReader
+from adamoe_ros.serving.requests import KEYS, ClientRequest, RequestReader
+from adamoe_ros.serving.wire import EXTRA, VERSION
 
-VERSION = 1
 _HASHED_WEIGHTS = 1 << 20  # bytes at the beginning: the file's header and first tensors
 
 
@@ -75,7 +82,7 @@ class PolicyService:
         self.rates = measure_batches(self.actor, settings.max_batch)
         self._batcher = Batcher(self.actor, best_batch(self.rates), self.metrics)
         self.metrics.watch_queue(lambda: self._batcher.queued)
-        self.announced = self._describe(folder)
+        self.announced = self._describe(checkpoint)
 
     @property
     def batch(self) -> int:
@@ -104,14 +111,16 @@ class PolicyService:
         """See ``Batcher``."""
         return await self._batcher.infer(request, arrived)
 
-    def _describe(self, folder: Path) -> dict[str, Any]:
-        actor = self.actor
-        files = {name: (folder / name).read_bytes() for name in (CONFIG, MANIFEST, STATISTICS)}
+    def _describe(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        actor, folder = self.actor, checkpoint.folder
+        assert checkpoint.statistics is not None  # the actor has seen to it
         return {
             "version": VERSION,
             "server": f"adamoe_ros {__version__}",
             "checkpoint": checkpoint_name(folder),
-            **{name.removesuffix(".json"): data.decode() for name, data in files.items()},
+            "config": (folder / CONFIG).read_text(encoding="utf-8"),
+            "manifest": checkpoint.manifest.model_dump_json(),
+            "norm_stats": checkpoint.statistics.to_json(),
             "fingerprint": fingerprint(folder),
             "device": actor.device,
             "flow_steps": actor.steps,

@@ -21,6 +21,8 @@ _DTYPES = {
     np.dtype(f"<{kind}").str
     for kind in ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "b1"]
 }
+VERSION = 1  # of what is below the key EXTRA, both ways
+EXTRA = "adamoe"
 _MOST_DIMENSIONS = 4
 _MOST_ITEMS = 20_000  # of a list
 _MOST_KEYS = 500  # of a mapping

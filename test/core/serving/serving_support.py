@@ -14,7 +14,8 @@ import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
 from adamoe_ros.serving import wire
-from adamoe_ros.serving.server import Door, PolicyServer
+from adamoe_ros.serving.door import Door
+from adamoe_ros.serving.server import PolicyServer
 from adamoe_ros.serving.service import PolicyService, ServeSettings
 
 PROMPT = "lift the yellow bar with both arms"

@@ -26,7 +26,7 @@ from websockets.sync.client import connect
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.serving import wire
-from adamoe_ros.serving.server import make_door
+from adamoe_ros.serving.door import make_door
 from adamoe_ros.serving.service import PolicyService
 
 TOKEN = "a-token-of-more-than-16"
