@@ -171,7 +171,8 @@ class PolicyLink:
                 self._first.set_result(None)
             await connection.wait_closed()
             if self._connection is connection:
-                self._lose(problem(self.where, "a connection", "a closed one", _AGAIN))
+                got = _what(connection.protocol.close_exc)
+                self._lose(problem(self.where, "a connection", got, _AGAIN))
 
     def _announced(self, frame: bytes | str) -> Mapping[str, Any]:
         metadata = wire.unpack(frame).get(EXTRA)

@@ -59,7 +59,7 @@ class RemoteActor(BaseActor):
         self.link = PolicyLink(link)
         try:
             told = self.link.metadata
-            super().__init__(profile, *_checkpoint(told, self.link.where), settings)
+            super().__init__(profile, *read_announced(told, self.link.where), settings)
             _check(told, settings, self.link.where)
         except Exception:
             self.link.close()
@@ -171,10 +171,14 @@ class RemoteSession(BaseSession):
         return {EXTRA: extra}
 
 
-def _checkpoint(
+def read_announced(
     told: Mapping[str, Any], where: str
 ) -> tuple[CheckpointManifest, ModelConfig, NormStats]:
-    """Manifest, sizes and statistics as the server announced them."""
+    """Manifest, sizes and statistics of a server's metadata.
+
+    Raises:
+        ContractError: one is missing or does not fit; it is of another version.
+    """
     try:
         manifest = CheckpointManifest.model_validate_json(told["manifest"])
         statistics = NormStats.model_validate(json.loads(told["norm_stats"])["norm_stats"])

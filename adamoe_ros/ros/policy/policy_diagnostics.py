@@ -143,4 +143,6 @@ def _inference(
         if schedule.starved:
             level = Level.WARN
             message = "chunks run out before the next is there: use fewer flow steps"
+    if actor.fault:
+        level, message = Level.ERROR, actor.fault
     return Diagnostic("inference", level, message, values)

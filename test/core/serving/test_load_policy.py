@@ -23,6 +23,7 @@ from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.policy.actor import PolicyActor
 from adamoe_ros.policy.actor_base import BaseActor
 from adamoe_ros.policy.checkpoint import read_checkpoint
+from adamoe_ros.ros.doctor.link_checks import check_link
 from adamoe_ros.serving.link import LinkSettings
 from adamoe_ros.serving.pictures import decode_picture, encode_jpeg
 from adamoe_ros.serving.remote_actor import RemoteActor
@@ -199,3 +200,18 @@ def wait_until(true: object, patience_s: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_the_doctor_says_who_answers_and_how_fast(address: str) -> None:
+    profile = load_profile(profile_path("aloha_sim", robots_dir()))
+    found = {check.name: check for check in check_link(address, None, None, profile)}
+    assert {name: check.outcome for name, check in found.items()} == dict.fromkeys(
+        ("connection", "match", "latency", "clock", "bandwidth"), "ok"
+    )
+    assert 0 < found["latency"].values["p50 (s)"] < 5
+    assert found["bandwidth"].values["bytes of an observation"] == 3 * 3 * 640 * 480
+    other = load_profile(profile_path("franka_dual", robots_dir()))
+    fits = next(one for one in check_link(address, None, None, other) if one.name == "match")
+    assert fits.outcome == "fail"
+    (missing,) = check_link("ws://127.0.0.1:1", None, None, None)
+    assert missing.outcome == "fail" and "is 'adamoe serve' running there?" in missing.text
