@@ -137,9 +137,7 @@ def load_policy(
         from adamoe_ros.serving.link import LinkSettings
         from adamoe_ros.serving.remote_actor import RemoteActor
 
-        token, signer = (
-            None if file is None else Path(file) for file in (token_file, authority)
-        )
+        token, signer = (None if file is None else Path(file) for file in (token_file, authority))
         link = LinkSettings(str(where), token, signer, answer_s=_ANSWER_S)
         return Policy(RemoteActor(None, link, settings))
     if token_file is not None or authority is not None:
