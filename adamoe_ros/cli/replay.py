@@ -261,6 +261,9 @@ class _Replay:
         replace_text(out / "report.html", report_page(self._records, names, document, self._films))
         for name, entry in document["policies"].items():
             open_loop = entry["open_loop"]
+            if open_loop["joints_mean_abs"] is None:
+                print(f"{name}: no observation to compare with")
+                continue
             print(
                 f"{name}: mean joint error {open_loop['joints_mean_abs']} rad, "
                 f"normalised {open_loop['normalized_mean_abs']}, "
