@@ -17,7 +17,7 @@ from adamoe_ros.cli.dataset import PARTIAL
 from adamoe_ros.cli.options import add_options, declared_values
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.parameters import same_as
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 
 if TYPE_CHECKING:
     from adamoe_ros.contract.profile import RobotProfile
