@@ -84,8 +84,13 @@ class Context:
             return None
         if not self.rehearse:
             return PRESETS[preset]()
-        small = tiny().changed({"flow_steps": 2})
-        return small if preset.startswith("adamoe") else small.changed(_DENSE)
+        full = PRESETS[preset]()
+        changes: dict[str, Any] = {"flow_steps": 2}
+        if full.moe.variant == "dense":
+            changes |= _DENSE
+        if hasattr(full, "architecture"):
+            changes["architecture"] = full.architecture
+        return tiny().changed(changes)
 
     def network(self, config: ModelConfig) -> AdaMoEPolicy:
         """Random weights on the device."""
@@ -108,12 +113,13 @@ class Context:
 
     def runs(self, wanted: int) -> int:
         """Fewer in a rehearsal."""
-        return min(wanted, 3) if self.rehearse else wanted
+        return min(wanted, 2) if self.rehearse else wanted
 
 
 def environment(context: Context) -> dict[str, Any]:
     """What it is; fails where nothing later can work."""
     machine = machine_record(context.device)
+    # a copied tree has no history
     machine["commit"] = machine["commit"] or os.environ.get("ADAMOE_COMMIT", "")
     import triton
 
