@@ -108,10 +108,11 @@ class Run:
         words = [sys.executable, str(self._script), *step.name.split()]
         words += ["--result", str(result), "--folder", str(self.folder), "--seconds", f"{limit}"]
         words += ["--rehearse"] * self._rehearse
-        begun, start = time.monotonic(), self._log.stat().st_size
+        begun = time.monotonic()
         with self._log.open("ab") as log:
             log.write(f"\n$ {' '.join(words)}\n".encode())
             log.flush()
+            start = log.tell()
             code = run_bounded(words, limit, log)
         seconds = round(time.monotonic() - begun, 2)
         tail = self._log.read_bytes()[start:].decode(errors="replace").splitlines()[-_TAIL:]
