@@ -145,7 +145,11 @@ class FlowProgram:
         h = self.mlp_out(h)
         for block, (keys, values) in zip(self.blocks, stage.buffers, strict=True):
             table, first, mask = stage.table, stage.first, stage.mask
-            h = self.run_block(block, h, table, keys, values, first, mask, trace)
+            # one list a layer: torch compiles a layer anew for every length that it sees
+            own: list[Routing] | None = None if trace is None else []
+            h = self.run_block(block, h, table, keys, values, first, mask, own)
+            if trace is not None:
+                trace += own or []
         out = self.out(rms_norm(h, self.out_norm).to(self.out.weight.dtype))
         return out.float().reshape(batch, rows, width)
 
