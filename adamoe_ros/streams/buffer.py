@@ -14,8 +14,15 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference, is_ahead
-from adamoe_ros.streams.messages import STANDING, clock_line, standing_line
+from adamoe_ros.streams.clocks import (
+    INTOLERABLE_S,
+    STANDING,
+    Delays,
+    clock_difference,
+    clock_line,
+    is_ahead,
+    standing_line,
+)
 
 Value = TypeVar("Value")
 SILENT = "silent for"  # begins the reason of a stream from which nothing comes

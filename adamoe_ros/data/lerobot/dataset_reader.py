@@ -341,7 +341,7 @@ class Dataset:
         slots = list(self.cameras)
         ours = STAMPS in self.features
         stamps = self.column(entry, STAMPS) if ours else None
-        names = self.names(STAMPS)[2:] if ours else []
+        names = self._stamp_cameras() if ours else []
         videos = [self.pictures(entry, key) for key in self.cameras.values()]
         sentences = self.sentences(entry)
         for number, pictures in enumerate(zip(*videos, strict=True)):
@@ -357,6 +357,15 @@ class Dataset:
                 ),
                 actions[number],
             )
+
+    def _stamp_cameras(self) -> list[str]:
+        """Whose pictures the stamps are behind the first two; cameras may have been removed since."""
+        names, expected = self.names(STAMPS), ["observation", "state", *self.cameras]
+        fits = names[:2] == expected[:2] and len(names) == self.width(STAMPS)
+        if not fits or not set(expected).issubset(names):
+            where = f"{self.folder / dataset_schema.INFO}: features: {STAMPS}: names"
+            raise ContractError(problem(where, ", ".join(expected), ", ".join(names), AGAIN))
+        return names[2:]
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -68,6 +68,8 @@ def read_times(path: Path, fps: float) -> VideoTimes:
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise IndexError("a video in a format that no decoder knows")
         shown = [p.pts for p in container.demux(stream) if p.size and not p.is_discard]
         tick, rate = stream.time_base, float(stream.average_rate or fps)
         pixels = str(stream.pix_fmt or "")

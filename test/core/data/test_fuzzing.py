@@ -14,3 +14,8 @@ _AT_ONCE = 12  # examples of a test
 def test_damaged_inputs_are_refused_or_read_and_told(first: int) -> None:
     found = [try_example(number) for number in range(first, first + _AT_ONCE)]
     assert [vars(item) for item in found if item.fault] == []
+
+
+@pytest.mark.parametrize("number", [290, 480, 725])
+def test_examples_that_failed_once(number: int) -> None:
+    assert try_example(number).fault == ""
