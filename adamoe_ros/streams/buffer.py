@@ -25,6 +25,7 @@ from adamoe_ros.streams.clocks import (
 )
 
 Value = TypeVar("Value")
+SILENT = "silent for"  # begins the reason of a stream from which nothing comes
 _RECENT = 64  # intervals and delays that the statistics cover
 
 
@@ -198,7 +199,7 @@ class StreamBuffer(Generic[Value]):
         if age_s > timeout_s:
             silent_s = age_s - max(0.0, self.delays.least_s)  # NaN while that is unknown
             other = self.clock_difference if silent_s <= timeout_s else ""
-            return other or f"silent for {age_s:.1f} s"
+            return other or f"{SILENT} {age_s:.1f} s"
         return self.clock_difference if is_ahead(self.delays, INTOLERABLE_S) else None
 
     def nearest(self, time_ns: int) -> tuple[int, Value] | None:
