@@ -66,6 +66,10 @@ def take_while(node: Node, takers: Callable[[], Takers], waiting: Callable[[], b
                 _drain(subscription, take)
 
 
+def _without_info(callback: Callable[[Any], None]) -> Callable[[Any, Any], None]:
+    return lambda message, _: callback(message)
+
+
 def _drain(subscription: Subscription[Any], take: Callable[[Any, Any], None]) -> None:
     # not more than can have waited: a flood on one topic must not hold up the others
     for _ in range(subscription.qos_profile.depth):
@@ -146,7 +150,6 @@ class TopicReader:
             return
         for subscription in self._subscriptions:
             if subscription.handle.pointer in ready:
-                deliver: Callable[[Any], None] = cast("Any", subscription.callback)
-                _drain(subscription, lambda message, info, deliver=deliver: deliver(message))
+                _drain(subscription, _without_info(cast("Any", subscription.callback)))
         self._settled()
         self._closing.wait(_GATHER)
