@@ -126,6 +126,10 @@ def _store(entry: TopicEntry, distro: str, where: str) -> Any:
     _check_fields(types, base, where)
     store = get_typestore(Stores.EMPTY)
     store.register({**_missing(types, base), **types})
+    unknown = sorted(set(_used(types)) - store.fielddefs.keys())
+    if unknown:
+        do = "values may be wrong: the topic is left out"
+        raise ContractError(problem(where, f"a definition of {', '.join(unknown)}", "none", do))
     return store
 
 
