@@ -233,6 +233,8 @@ class Dataset:
         array = read_rows(entry.data, key, span.first, span.count)
         where = f"{entry.data}: episode {entry.index}: {key}"
         kind = array.type
+        if len(array) != span.count:  # a damaged page may hold fewer, without an error
+            raise ContractError(problem(where, f"{span.count} rows", len(array), AGAIN))
         if not len(array):
             return np.zeros((0, self.width(key)) if key in (STATE, ACTION, STAMPS) else 0)
         if not _is_list(kind):
