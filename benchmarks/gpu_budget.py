@@ -303,6 +303,17 @@ Suspects, in the order of what they may cost on an H200, each with what it would
    four times. One block of 64 rows reads them once.
 4. *down of form wide*: 50 x 20480 -> 1024 needs split-K; cuBLAS chooses it or takes three times as long.
 5. *The picture encoder* is not compiled: about 11 kernels a layer, near 1 ms of launches and element-wise work.
+
+## How to run it
+
+    tools/gpu_wheels.sh                     # where there is a network: what a bare machine lacks, 3 MB
+    ADAMOE_COMMIT=... tools/gpu_check.sh out/gpu   # there; 9 minutes at most, results written as they come
+    python benchmarks/choose_mixture.py out/gpu/gpu_check.json   # the fastest form becomes the default
+    python benchmarks/readme_table.py
+
+`page.txt` is for a person, `log.txt` holds the output of every step. `tools/gpu_check.sh out/x --rehearse`
+does the same steps on a CPU (part of `make test`); `make gpu-rehearsal` does so with torch 2.11, triton 3.6
+and transformers 5.17, traces what the graphs would hold and compiles the kernels ahead.
 """
 
 
