@@ -57,7 +57,8 @@ def main() -> int:
         slowest = max(slowest, item.seconds)
         if item.fault:
             faults.append(vars(item) | {"lines": item.lines[-5:]})
-            print(f"{item.number} {item.target}: {item.file}: {item.damage}: {item.fault}")
+            told = f"{item.number} {item.target}: {item.file}: {item.damage}: {item.fault}"
+            print(told, flush=True)
         if done % 500 == 0:
             print(f"{done} of {options.count}, {len(faults)} faults", flush=True)
     document = {

@@ -25,9 +25,9 @@ from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.leftover import Leftover, PreviousChunks
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.rtc_math import reanchor
 from adamoe_ros.control.scheduling import (
     DelayWindow,

@@ -25,7 +25,9 @@ def inputs_diagnostic(
     for stream in health:
         values |= _figures(stream)
     if missing:
-        text = f"missing: {', '.join(missing)}; start the driver, check topic, network and clock"
+        text = f"missing: {', '.join(missing)}"
+        if not all(": expected" in line for line in missing):  # such lines say what to do
+            text += "; start the driver, check topic, network and clock"
         return Diagnostic("inputs", Level.ERROR, text, values)
     slow = [
         f"{stream.name} {stream.rate_hz:.0f} Hz of {declared[stream.name]:g}"

@@ -26,7 +26,7 @@ from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatu
 from adamoe_ros.policy.actor import PolicyActor
 from adamoe_ros.policy.compatibility import state_out_of_range
 from adamoe_ros.ros import names, qos
-from adamoe_ros.ros.conflicts import SoleNode
+from adamoe_ros.ros.conflicts import DECISION_S, SoleNode
 from adamoe_ros.ros.diagnostics import Diagnostic, others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
@@ -117,7 +117,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def wait_for_discovery(self) -> None:
         """Another policy_node."""
-        self._sole.wait_for_discovery()
+        self._sole.wait_for_discovery(self.ending)
 
     def setup(self) -> None:
         """Load, cross-check, warm up."""
@@ -147,6 +147,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         actor, inputs = self._actor, self._inputs
         assert actor is not None and inputs is not None
         observation = self._first_observation(inputs)
+        self._await_decision()
         if self._conflict or self._sole.undecided:
             do = "wait a second; activation is tried again with autostart"
             ghost = problem(names.POLICY_STATUS, "one publisher", "another one, silent so far", do)
@@ -207,9 +208,15 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             observation = None if missing else inputs.observation(self._goal_executor.instruction)
             if observation is not None:
                 return observation
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self.ending.wait(_INPUT_POLL):
                 raise ContractError(input_lines(missing or ["an observation"]))
-            time.sleep(_INPUT_POLL)
+
+    def _await_decision(self) -> None:
+        """Give another publisher of the status the time in which a living one would be heard."""
+        deadline = time.monotonic() + DECISION_S
+        while self._sole.undecided and time.monotonic() < deadline:
+            if self.ending.wait(_INPUT_POLL):
+                return
 
     # --- inference thread -----------------------------------------------------------------------
 
