@@ -19,8 +19,8 @@ rm -rf .gpu_wheels
 # whether they are complete: pip resolves them from this folder alone
 "$python" -m pip --isolated install -q --disable-pip-version-check --dry-run --no-index --ignore-installed \
   --find-links .gpu_wheels "${target[@]}" --target .gpu_wheels/none -r requirements/gpu.txt
-tree=$( { git ls-files -z; git ls-files -z --others --exclude-standard; } | xargs -0 du -cb | tail -1 | cut -f1)
-wheels=$(du -cb .gpu_wheels/*.whl | tail -1 | cut -f1)
+tree=$( { git ls-files -z; git ls-files -z --others --exclude-standard; } | xargs -0 stat -c %s | awk '{ n += $1 } END { print n }')
+wheels=$(stat -c %s .gpu_wheels/*.whl | awk '{ n += $1 } END { print n }')
 total=$((tree + wheels))
 echo "tree $tree + wheels $wheels = $total bytes of $most:"
 ls .gpu_wheels

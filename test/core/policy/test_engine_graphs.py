@@ -7,6 +7,7 @@ import json
 
 import choose_mixture
 import compile_kernels
+import gpu_budget
 import pytest
 import torch
 import trace_graphs
@@ -31,7 +32,7 @@ def test_a_wait_for_the_device_is_found():
     def waits(block, x, *rest):
         return block(x * float(x.sum() > 0), *rest)
 
-    with pytest.raises((RuntimeError, NotImplementedError), match=r"meta|item|data"):
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"meta|item|_local_scalar_dense"):
         trace_graphs.traced(PRESETS["tiny"](), "wide", HALF, waits)
 
 
@@ -89,6 +90,16 @@ def test_kernels_compile_and_fit_an_h200():
 def test_what_does_not_fit_is_a_fault():
     found = {"shared": 300 << 10, "registers": 256, "stack": 8, "spills": 1}
     assert len(compile_kernels.faults(found, compile_kernels.CHIPS["H200"])) == 4
+
+
+@pytest.mark.parametrize("name", ["pi0", "adamoe_pi0"])
+def test_the_kernels_on_paper_add_up_to_the_work(name):
+    config = PRESETS[name]()
+    shape = gpu_budget.Shape(1, 3, config.prompt_length)
+    wanted = gpu_budget.costs(config, shape, HALF, False, config.flow_steps)["whole"]
+    parts = [k.each.times(k.count) for k in gpu_budget.kernels(config, shape, "triton")]
+    assert sum(part.flops for part in parts) == pytest.approx(wanted.flops, rel=2e-3)
+    assert sum(part.bytes for part in parts) == pytest.approx(wanted.bytes, rel=2e-3)
 
 
 # --- the choice of a run --------------------------------------------------------------------------
