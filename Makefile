@@ -65,8 +65,9 @@ endurance: setup  ## 24 h of simulated time of goals (45 minutes): does anything
 	python benchmarks/endurance.py $(ARGS)
 
 fuzz: SETUP_FLAGS := --quiet
-fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); report in benchmarks/results
-	@tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS)
+fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); ARGS="--messages 90000": to real nodes
+	@case "$(ARGS)" in *--messages*) source tools/env.sh; python benchmarks/fuzz.py $(ARGS);;
+	*) tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS);; esac
 
 conformance: SETUP_FLAGS := --quiet
 conformance: setup  ## LeRobot opens our datasets and we its; builds .venv-lerobot (2 GB)
