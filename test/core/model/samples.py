@@ -20,7 +20,7 @@ def policy(config: ModelConfig, seed: int = 0) -> AdaMoEPolicy:
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
                 parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
-            if ".router." in name or ".scale_adapter." in name:
+            if any(part in name for part in (".router.", ".scale_adapter.", ".modulation.weight")):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     return model.eval()
 
