@@ -365,7 +365,7 @@ def small_pi05() -> ModelConfig:
     """``small`` as pi0.5: its state is words of the prompt."""
     sizes = small()
     prefix = replace(sizes.prefix, vocab=512)
-    return replace(sizes, architecture="pi05", prefix=prefix, prompt_length=48)
+    return replace(sizes, architecture="pi05", prefix=prefix, prompt_length=64)
 
 
 def tiny() -> ModelConfig:

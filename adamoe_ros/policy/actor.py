@@ -135,6 +135,10 @@ class PolicyActor:
         """(J,) the state in the convention of the training data's statistics."""
         return self.runtime.processor.vectors.inner_state(observation.state)
 
+    def instruction_problem(self, sentence: str) -> str | None:
+        """Why the policy cannot be given a sentence: more tokens than its prompt has room for."""
+        return self.runtime.processor.prompts.check(sentence)
+
     def normalized_rows(self, commands: Vector, state: Vector) -> Vector:
         """(H, J) command units and the (J,) model state they start from -> the network's rows."""
         model = self.joint_map.model_from_command(commands)

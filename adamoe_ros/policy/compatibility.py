@@ -13,7 +13,14 @@ from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.profile import RobotProfile
 
-_REQUIRED = ("embodiment", "control_rate_hz", "normalization", "state_source", "prompt_style")
+_REQUIRED = (
+    "embodiment",
+    "control_rate_hz",
+    "normalization",
+    "state_source",
+    "prompt_style",
+    "prompt_state",
+)
 _SLACK = 1e-6  # rad or m; rounding of a driver is no reason to refuse
 
 
