@@ -123,12 +123,13 @@ class AdaMoEPolicy(nn.Module):
         self.embed = Embedding(prefix.vocab, prefix.width)
         self.prefix = GemmaStack(prefix.width, prefix.mlp, prefix, MoEConfig())
         self.expert = GemmaStack(width, config.expert.mlp, prefix, config.moe, config.pi05)
+        if not config.pi05:
+            self.state_proj = Linear(config.state_dim, width)
         self.action_in_proj = Linear(patch, width)
         if config.pi05:
             self.time_mlp_in = Linear(width, width)
             self.time_mlp_out = Linear(width, width)
         else:
-            self.state_proj = Linear(config.state_dim, width)
             self.action_time_mlp_in = Linear(2 * width, width)
             self.action_time_mlp_out = Linear(width, width)
         self.action_out_proj = Linear(width, patch)
@@ -256,9 +257,10 @@ class AdaMoEPolicy(nn.Module):
 
         Args: time: (B,), one for all tokens, or (B, H).
         """
-        if not self.config.pi05:
-            return None
-        when = self._embedded(time)
+        return self.condition_of(self._embedded(time)) if self.config.pi05 else None
+
+    def condition_of(self, when: Tensor) -> Tensor:
+        """The same from an embedded flow time (..., expert width)."""
         for layer in (self.time_mlp_in, self.time_mlp_out):
             when = F.silu(F.linear(when, layer.weight.float(), layer.bias.float()).float())
         return when
