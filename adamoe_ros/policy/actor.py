@@ -113,6 +113,10 @@ class PolicyActor(BaseActor):
         """See ``BaseActor``."""
         return self.runtime.engine.peak_memory()
 
+    def instruction_problem(self, sentence: str) -> str | None:
+        """See ``BaseActor``."""
+        return self.runtime.processor.prompts.check(sentence)
+
     def describe(self) -> dict[str, Any]:
         """What a report says of it."""
         return {

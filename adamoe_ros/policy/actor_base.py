@@ -107,6 +107,10 @@ class BaseActor(ABC):
         """Why no inference can be had at the moment, one line; empty: nothing is known against it."""
         return ""
 
+    def instruction_problem(self, sentence: str) -> str | None:
+        """Why the policy cannot be given a sentence; None: it can, or only the server knows."""
+        return None
+
     def peak_memory(self) -> int:
         """Most bytes of device memory so far; 0: none of this computer's."""
         return 0

@@ -78,6 +78,9 @@ class PolicyHost(Protocol):
     def worker(self) -> PolicyWorker | None:
         """The inference thread, while active."""
 
+    def instruction_problem(self, sentence: str) -> str | None:
+        """Why the policy cannot be given a sentence, one line."""
+
     def now_ns(self) -> int:
         """ROS time."""
 
@@ -189,6 +192,9 @@ class GoalExecutor:
             expected, got = f"at most {LONGEST_INSTRUCTION} characters", len(run.instruction)
             line = problem("instruction", expected, got, "shorten it")
             return Result.REJECTED_INSTRUCTION, line
+        unfit = host.instruction_problem(run.instruction)
+        if unfit:
+            return Result.REJECTED_INSTRUCTION, unfit
         if not 0 <= run.max_duration <= LONGEST_DURATION:
             expected = f"0 to {LONGEST_DURATION:g} s"
             line = problem("max_duration", expected, run.max_duration, "correct it")

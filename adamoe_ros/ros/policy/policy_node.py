@@ -264,10 +264,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         sentence = message.data.strip()
         if not 0 < len(sentence) <= LONGEST_INSTRUCTION:
             got = f"{len(sentence)} characters" if sentence else "an empty one"
-            self.get_logger().error(
-                problem(names.INSTRUCTION, "a sentence", got, "it is ignored"),
-                throttle_duration_sec=_LOG_EVERY,
-            )
+            unfit: str | None = problem(names.INSTRUCTION, "a sentence", got, "it is ignored")
+        else:
+            unfit = self.instruction_problem(sentence)
+        if unfit:
+            self.get_logger().error(f"ignored: {unfit}", throttle_duration_sec=_LOG_EVERY)
             return
         if self._goal_executor.instruct(sentence):
             self.get_logger().info(f"instruction: {sentence!r}")
@@ -341,6 +342,10 @@ class PolicyNode(ManagedNode[PolicyParameters]):
     def worker(self) -> PolicyWorker | None:
         """The inference thread, while active."""
         return self._worker
+
+    def instruction_problem(self, sentence: str) -> str | None:
+        """Why the policy cannot be given a sentence, one line; None before it is configured."""
+        return None if self._actor is None else self._actor.instruction_problem(sentence)
 
     def now_ns(self) -> int:
         """ROS time."""
