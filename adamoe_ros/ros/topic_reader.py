@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, cast
 
 from rclpy.callback_groups import CallbackGroup
@@ -73,6 +74,10 @@ def _drain(subscription: Subscription[Any], take: Callable[[Any, Any], None]) ->
         if taken is None:
             return
         take(*taken)
+
+
+def _without_info(callback: Callable[[Any], None], message: Any, info: Any) -> None:
+    callback(message)
 
 
 class TopicReader:
@@ -146,7 +151,6 @@ class TopicReader:
             return
         for subscription in self._subscriptions:
             if subscription.handle.pointer in ready:
-                deliver: Callable[[Any], None] = cast("Any", subscription.callback)
-                _drain(subscription, lambda message, info, deliver=deliver: deliver(message))
+                _drain(subscription, partial(_without_info, cast("Any", subscription.callback)))
         self._settled()
         self._closing.wait(_GATHER)
