@@ -15,6 +15,7 @@ from adamoe_ros.contract.errors import problem
 from adamoe_ros.control.scheduling import InstructionChange
 from adamoe_ros.msg import ControlStatus, MotionCommand, TaskStatus
 from adamoe_ros.ros.policy.control_watch import ControlWatch
+from adamoe_ros.ros.policy.hearing import advice
 from adamoe_ros.ros.policy.policy_goal import GoalRun
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
@@ -379,8 +380,6 @@ def input_lines(missing: list[str]) -> list[str]:
     return [
         line
         if ": expected" in line
-        else problem(
-            "inputs", "all live", f"nothing from {line}", "start its driver, check its topic"
-        )
+        else problem("inputs", "all live", f"nothing from {line}", advice(line))
         for line in missing
     ]
