@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A policy on a port: for openpi's clients, and for policy_node on a computer without a GPU.
+"""A policy on a port: for clients of openpi, vla-eval and XPolicyLab, and for policy_node on a computer without a GPU.
 
 Loopback alone, unless a token file and a certificate are given (or --insecure). /healthz, /metrics
 (Prometheus) are pages of the same port. Ends with Ctrl-C.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adamoe_ros.serving.service import PolicyService
 
 _OPTIONS = (
-    "interface prompt device engine flow_steps seed threads rtc_jacobian max_batch max_clients "
+    "interface prompt execution_horizon device engine flow_steps seed threads rtc_jacobian max_batch max_clients "
     "max_rate max_frame"
 )
 _REFRESH = 1.0  # s between pictures of the terminal view
