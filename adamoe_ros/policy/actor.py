@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.leftover import Leftover
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.scheduling import InferencePlan, InferenceRequest
 from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.model.conditioning import (
@@ -112,6 +112,10 @@ class PolicyActor(BaseActor):
     def peak_memory(self) -> int:
         """See ``BaseActor``."""
         return self.runtime.engine.peak_memory()
+
+    def instruction_problem(self, sentence: str) -> str | None:
+        """See ``BaseActor``."""
+        return self.runtime.processor.prompts.check(sentence)
 
     def describe(self) -> dict[str, Any]:
         """What a report says of it."""

@@ -22,9 +22,9 @@ from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.joint_map import build_joint_map, identity_joint_map
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.leftover import Leftover, PreviousChunks
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.rtc_math import reanchor
 from adamoe_ros.control.scheduling import (
     DelayWindow,
@@ -106,6 +106,10 @@ class BaseActor(ABC):
     def fault(self) -> str:
         """Why no inference can be had at the moment, one line; empty: nothing is known against it."""
         return ""
+
+    def instruction_problem(self, sentence: str) -> str | None:
+        """Why the policy cannot be given a sentence; None: it can, or only the server knows."""
+        return None
 
     def peak_memory(self) -> int:
         """Most bytes of device memory so far; 0: none of this computer's."""

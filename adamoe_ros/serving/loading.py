@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.scheduling import free_plan
 from adamoe_ros.policy.actor_base import BaseActor
 from adamoe_ros.serving.interfaces import sentence

@@ -20,8 +20,8 @@ from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.errors import ContractError, PolicyUnavailable, Problems, problem
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.scheduling import InferencePlan, InferenceRequest, free_plan
 from adamoe_ros.control.strategies import make_strategy
 from adamoe_ros.model.config import ModelConfig

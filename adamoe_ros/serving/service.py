@@ -17,7 +17,7 @@ from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.manifest import checkpoint_name
 from adamoe_ros.contract.parameters import param, same_as
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.policy.actor import PolicyActor
 from adamoe_ros.policy.actor_base import noise_seed
 from adamoe_ros.policy.checkpoint import (

@@ -15,6 +15,7 @@ from adamoe_ros.contract.errors import problem
 from adamoe_ros.control.scheduling import InstructionChange
 from adamoe_ros.msg import ControlStatus, MotionCommand, TaskStatus
 from adamoe_ros.ros.policy.control_watch import ControlWatch
+from adamoe_ros.ros.policy.hearing import advice
 from adamoe_ros.ros.policy.policy_goal import GoalRun
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
@@ -77,6 +78,9 @@ class PolicyHost(Protocol):
     @property
     def worker(self) -> PolicyWorker | None:
         """The inference thread, while active."""
+
+    def instruction_problem(self, sentence: str) -> str | None:
+        """Why the policy cannot be given a sentence, one line."""
 
     def now_ns(self) -> int:
         """ROS time."""
@@ -189,6 +193,9 @@ class GoalExecutor:
             expected, got = f"at most {LONGEST_INSTRUCTION} characters", len(run.instruction)
             line = problem("instruction", expected, got, "shorten it")
             return Result.REJECTED_INSTRUCTION, line
+        unfit = host.instruction_problem(run.instruction)
+        if unfit:
+            return Result.REJECTED_INSTRUCTION, unfit
         if not 0 <= run.max_duration <= LONGEST_DURATION:
             expected = f"0 to {LONGEST_DURATION:g} s"
             line = problem("max_duration", expected, run.max_duration, "correct it")
@@ -373,8 +380,6 @@ def input_lines(missing: list[str]) -> list[str]:
     return [
         line
         if ": expected" in line
-        else problem(
-            "inputs", "all live", f"nothing from {line}", "start its driver, check its topic"
-        )
+        else problem("inputs", "all live", f"nothing from {line}", advice(line))
         for line in missing
     ]

@@ -26,7 +26,7 @@ from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatu
 from adamoe_ros.policy.actor_base import BaseActor
 from adamoe_ros.policy.compatibility import state_out_of_range
 from adamoe_ros.ros import names, qos
-from adamoe_ros.ros.conflicts import SoleNode
+from adamoe_ros.ros.conflicts import DECISION_S, SoleNode
 from adamoe_ros.ros.diagnostics import Diagnostic, others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
@@ -117,7 +117,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def wait_for_discovery(self) -> None:
         """Another policy_node."""
-        self._sole.wait_for_discovery()
+        self._sole.wait_for_discovery(self.ending)
 
     def setup(self) -> None:
         """Load, cross-check, warm up."""
@@ -150,6 +150,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         observation = self._first_observation(inputs)
         if actor.fault:
             raise ContractError(actor.fault)
+        self._await_decision()
         if self._conflict or self._sole.undecided:
             do = "wait a second; activation is tried again with autostart"
             ghost = problem(names.POLICY_STATUS, "one publisher", "another one, silent so far", do)
@@ -212,9 +213,15 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             observation = None if missing else inputs.observation(self._goal_executor.instruction)
             if observation is not None:
                 return observation
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self.ending.wait(_INPUT_POLL):
                 raise ContractError(input_lines(missing or ["an observation"]))
-            time.sleep(_INPUT_POLL)
+
+    def _await_decision(self) -> None:
+        """Give another publisher of the status the time in which a living one would be heard."""
+        deadline = time.monotonic() + DECISION_S
+        while self._sole.undecided and time.monotonic() < deadline:
+            if self.ending.wait(_INPUT_POLL):
+                return
 
     # --- inference thread -----------------------------------------------------------------------
 
@@ -257,10 +264,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         sentence = message.data.strip()
         if not 0 < len(sentence) <= LONGEST_INSTRUCTION:
             got = f"{len(sentence)} characters" if sentence else "an empty one"
-            self.get_logger().error(
-                problem(names.INSTRUCTION, "a sentence", got, "it is ignored"),
-                throttle_duration_sec=_LOG_EVERY,
-            )
+            unfit: str | None = problem(names.INSTRUCTION, "a sentence", got, "it is ignored")
+        else:
+            unfit = self.instruction_problem(sentence)
+        if unfit:
+            self.get_logger().error(f"ignored: {unfit}", throttle_duration_sec=_LOG_EVERY)
             return
         if self._goal_executor.instruct(sentence):
             self.get_logger().info(f"instruction: {sentence!r}")
@@ -334,6 +342,10 @@ class PolicyNode(ManagedNode[PolicyParameters]):
     def worker(self) -> PolicyWorker | None:
         """The inference thread, while active."""
         return self._worker
+
+    def instruction_problem(self, sentence: str) -> str | None:
+        """Why the policy cannot be given a sentence, one line; None before it is configured."""
+        return None if self._actor is None else self._actor.instruction_problem(sentence)
 
     def now_ns(self) -> int:
         """ROS time."""

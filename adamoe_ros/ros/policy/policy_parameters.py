@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adamoe_ros.contract.parameters import ManagedParameters, param
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from serving_support import PROMPT, serving
 from adamoe_ros import load_policy
 from adamoe_ros.contract.errors import ContractError, PolicyUnavailable
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.policy.actor import PolicyActor
 from adamoe_ros.policy.actor_base import BaseActor
