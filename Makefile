@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance chaos endurance clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance chaos endurance gpu-rehearsal clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -73,6 +73,9 @@ conformance: SETUP_FLAGS := --quiet
 conformance: setup  ## LeRobot opens our datasets and we its; builds .venv-lerobot (2 GB)
 	@$(VENV)/python tools/conformance_environment.py
 	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) test/conformance
+
+gpu-rehearsal:  ## a GPU machine's own torch 2.11 without a GPU; builds .venv-gpu (5 GB, Python 3.12)
+	@tools/gpu_rehearsal.sh $(ARGS)
 
 clean:  ## remove everything that was made
 	@tools/clean.sh

@@ -274,8 +274,9 @@ class _Replay:
 
 def _length(bag: Any) -> float:
     """s of a bag by its metadata; 0 where nobody knows."""
-    duration = bag.files.metadata.get("duration") or {}
-    return float(duration.get("nanoseconds", 0)) / 1e9
+    duration = bag.files.metadata.get("duration")
+    nanoseconds = duration.get("nanoseconds") if isinstance(duration, dict) else None
+    return nanoseconds / 1e9 if isinstance(nanoseconds, (int, float)) else 0.0
 
 
 def _live(bags: list[Path], profile: RobotProfile, options: argparse.Namespace) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LeRobot's pi0 (0.4 and later): weights, ``config.json``, processor files and statistics.
+"""LeRobot's pi0 and pi0.5 (0.4 and later): weights, ``config.json``, processor files and statistics.
 
 The processors say what happens around the network: which statistics, whether actions are relative.
 A step that is not known here may do anything, so it is refused.
@@ -8,14 +8,19 @@ A step that is not known here may do anything, so it is refused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.model.config import Architecture
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
+    ForeignCheckpoint,
+    check_called,
+)
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
 from adamoe_ros.policy.checkpoint_formats.metadata_files import (
     PERIODS,
     expect,
+    mapping,
     read_json,
     read_tokenizer,
 )
@@ -26,39 +31,52 @@ from adamoe_ros.policy.normalise import FeatureStats, NormStats
 CAMERAS, STATE, ACTION = "observation.images.", "observation.state", "action"
 EMPTY_CAMERA = "empty_camera_"
 PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor", "policy_postprocessor"
+STATE_STEP = "pi05_prepare_state_tokenizer_processor_step"
 _KNOWN_STEPS = {
     "rename_observations_processor", "to_batch_processor", "pi0_new_line_processor",
     "tokenizer_processor", "device_processor", "relative_actions_processor",
     "absolute_actions_processor", "normalizer_processor", "unnormalizer_processor",
+    STATE_STEP,
 }  # fmt: skip
 _METHODS = {"MEAN_STD": "mean_std", "QUANTILES": "quantile"}
 _STATISTICS = ("mean", "std", "q01", "q99")
 
 
 def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
-    """Open a dense pi0 with what its processors say.
+    """Open a dense pi0 or pi0.5 with what its processors say.
 
     Raises:
         ContractError: missing or damaged files, another policy, processors with unknown steps.
     """
-    settings = read_json(source / "config.json")
-    if settings.get("type") != "pi0":
+    settings, where = read_json(source / "config.json"), f"{source}/config.json"
+    called = settings.get("type")
+    if called not in get_args(Architecture):
         got = repr(settings.get("type", "no config.json"))
         do = "check the path and --from"
-        raise ContractError(problem(f"{source}/config.json", "type 'pi0'", got, do))
-    expect(f"{source}/config.json", settings, PERIODS)
+        raise ContractError(problem(where, "type 'pi0' or 'pi05'", got, do))
+    expect(where, settings, PERIODS)
+    expect(where, settings, {key: False for key in settings if key.endswith("_memory")})
     metadata = CheckpointMetadata()
     _read_settings(metadata, settings)
     _read_processors(metadata, source, settings)
     read_tokenizer(metadata, source)
-    return open_torch(source, open_safetensors(source), metadata, {})
+    foreign = open_torch(source, open_safetensors(source), metadata, _known(settings))
+    check_called(f"{where}: type", called, foreign.architecture)
+    return foreign
+
+
+def _known(settings: dict[str, Any]) -> dict[str, int]:
+    """The padded state's width, which no tensor of pi0.5 has."""
+    width = settings.get("max_state_dim")
+    return {} if settings.get("type") == "pi0" or width is None else {"state": int(width)}
 
 
 def _read_settings(metadata: CheckpointMetadata, settings: dict[str, Any]) -> None:
+    where = "config.json: input_features"
     names = [
         name.removeprefix(CAMERAS)
-        for name, feature in (settings.get("input_features") or {}).items()
-        if feature.get("type") == "VISUAL"
+        for name, feature in mapping(where, settings.get("input_features")).items()
+        if mapping(f"{where}: {name}", feature).get("type") == "VISUAL"
     ]
     slots = tuple(name for name in names if not name.startswith(EMPTY_CAMERA))
     metadata.set(
@@ -90,18 +108,26 @@ def _read_processors(metadata: CheckpointMetadata, source: Path, settings: dict[
         metadata.set(f"{file}: no such step", adapt_to_pi="none")
     if "pi0_new_line_processor" in before:
         metadata.set(file, prompt_style="lerobot")
-    relative = (before.get("relative_actions_processor") or {}).get("config") or {}
+    elif STATE_STEP in before:  # openpi's text; how wide its state was, LeRobot's version tells
+        metadata.set(file, prompt_style="openpi")
+    relative = _config(before, "relative_actions_processor")
     metadata.set(file, relative=_relative(relative, settings))
     _read_statistics(metadata, source, before, after)
 
 
 def _steps(source: Path, name: str) -> dict[str, dict[str, Any]]:
     """Steps of a pipeline by registered name."""
-    tree = read_json(source / f"{name}.json")
-    return {
-        step.get("registry_name") or step.get("class", "?"): step
-        for step in tree.get("steps") or []
-    }
+    where = f"{source / name}.json: steps"
+    steps = read_json(source / f"{name}.json").get("steps") or []
+    if not isinstance(steps, list):
+        do = "copy or download it again"
+        raise ContractError(problem(where, "a list", f"{steps!r:.60}", do))
+    found = [mapping(f"{where}: {number}", step) for number, step in enumerate(steps)]
+    return {str(step.get("registry_name") or step.get("class", "?")): step for step in found}
+
+
+def _config(steps: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    return mapping(f"{name}: config", steps.get(name, {}).get("config"))
 
 
 def _relative(step: dict[str, Any], settings: dict[str, Any]) -> Any:
@@ -126,8 +152,9 @@ def _read_statistics(
     steps = (before.get("normalizer_processor"), after.get("unnormalizer_processor"))
     if steps[0] is None or steps[1] is None:
         return
-    settings = steps[0].get("config") or {}
-    modes = {kind: str(mode) for kind, mode in (settings.get("norm_map") or {}).items()}
+    settings = _config(before, "normalizer_processor")
+    norms = mapping("normalizer_processor: norm_map", settings.get("norm_map"))
+    modes = {kind: str(mode) for kind, mode in norms.items()}
     chosen = (modes.get("STATE"), modes.get("ACTION"))
     file = f"{PREPROCESSOR}.json"
     method = _METHODS.get(str(chosen[0]))
