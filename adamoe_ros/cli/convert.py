@@ -71,6 +71,17 @@ def _add_metadata(group: Any) -> None:
     add("--normalization", choices=("mean_std", "quantile"), help="what statistics are used for")
     add("--normalization-eps", type=float, metavar="X", help="openpi 1e-6, LeRobot 1e-8")
     add("--prompt-style", choices=("openpi", "lerobot", "plain"), help="how prompts are tokenised")
+    add(
+        "--prompt-state",
+        choices=("none", "joints", "padded"),
+        help="pi0.5: numbers of the state in the prompt; LeRobot before 0.5 padded them "
+        "(padded), openpi's pi05_libero has none",
+    )
+    add(
+        "--allow-constant",
+        action="store_true",
+        help="accept dimensions without spread: the epsilon alone divides them, as in openpi",
+    )
     add("--tokenizer", type=Path, metavar="FILE", help="tokenizer.json or SentencePiece .model")
     add("--raw-only", action="store_true", help="mark it so even if everything is known")
 
@@ -145,6 +156,7 @@ def _settings(options: argparse.Namespace) -> ImportSettings:
         router_dtype=options.router_dtype,
         shared_weight=options.shared_weight,
         raw_only=options.raw_only,
+        allow_constant=options.allow_constant,
     )
 
 
@@ -181,6 +193,7 @@ def _metadata(options: argparse.Namespace) -> dict[str, Entry]:
         "normalization": options.normalization,
         "normalization_eps": options.normalization_eps,
         "prompt_style": options.prompt_style,
+        "prompt_state": options.prompt_state,
         "tokenizer": options.tokenizer,
     }
     for name, value in given.items():

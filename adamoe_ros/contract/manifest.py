@@ -56,6 +56,7 @@ class CheckpointManifest(_Strict):
 
     format: Literal["adamoe_ros/1"] = FORMAT
     raw_only: bool  # True: model space only (no statistics, tokenizer or joint semantics)
+    architecture: Literal["pi0", "pi05"] = "pi0"  # as config.json has it
     embodiment: str | None  # e.g. "vx300s_dual"; must be accepted by the robot profile
     joints: tuple[JointRole, ...]  # order of the unpadded state and action vectors
     gripper: GripperConvention | None
@@ -64,8 +65,11 @@ class CheckpointManifest(_Strict):
     image_resize: Literal["pad_bilinear_antialias"] = "pad_bilinear_antialias"
     normalization: Literal["mean_std", "quantile"] | None
     normalization_eps: float | None = None  # openpi 1e-6; LeRobot 1e-8 in, none out
+    allow_constant: bool = False  # dimensions without spread are divided by the epsilon alone
     adapt_to_pi: Literal["none", "openpi", "adamoe"] | None  # generation of the ALOHA transform
     prompt_style: Literal["openpi", "lerobot", "plain"] | None
+    # numbers of the state in the prompt: the joints', or padded to the model's width (LeRobot 0.4)
+    prompt_state: Literal["none", "joints", "padded"] | None = "none"
     tokenizer: str | None  # file beside the manifest
     tokenizer_size: int | None = None  # entries it must have; None: at most the embedding's rows
     state_source: Literal["measured", "last_command"] | None

@@ -15,6 +15,7 @@ from adamoe_ros.contract.errors import ContractError, Problems
 Variant = Literal["dense", "adamoe", "csmoe", "vanilla"]
 RouterDtype = Literal["float32", "bfloat16"]
 Stem = Literal["patch", "conv"]
+Architecture = Literal["pi0", "pi05"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ class ModelConfig:
     """Everything that fixes the network's parameters and its computation.
 
     Attributes:
+        architecture: how state and flow time enter. ``pi0``: a state token, time beside each noisy
+            action. ``pi05``: state in the prompt (the network never reads it), time modulates the
+            action expert's norms (adaRMS).
         horizon: action rows of a chunk, H.
         action_dim, state_dim: width of the (padded) model vectors.
         num_views: camera slots, V.
@@ -119,6 +123,7 @@ class ModelConfig:
     prefix: PrefixConfig = field(default_factory=PrefixConfig)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     moe: MoEConfig = field(default_factory=MoEConfig)
+    architecture: Architecture = "pi0"
     horizon: int = 50
     action_dim: int = 32
     state_dim: int = 32
@@ -137,8 +142,19 @@ class ModelConfig:
             _check_positive(self, problems)
             _check_vision(self.vision, problems)
             _check_gemma(self, problems)
+            _check_architecture(self, problems)
             _check_moe(self.moe, problems)
         problems.raise_if_any()
+
+    @property
+    def pi05(self) -> bool:
+        """Whether time modulates the norms and no state token exists."""
+        return self.architecture == "pi05"
+
+    @property
+    def state_tokens(self) -> int:
+        """Suffix tokens before the actions."""
+        return 0 if self.pi05 else 1
 
     @property
     def action_tokens(self) -> int:
@@ -226,7 +242,7 @@ def _numbers(tree: Mapping[str, Any], where: str = "config") -> list[tuple[str, 
             found += _numbers(value, place)
         elif isinstance(value, tuple) and key in ("image_size", "stem_channels"):
             found += [(place, item) for item in value]
-        elif key not in ("stem", "variant", "shared_weight", "router_dtype"):
+        elif key not in ("architecture", "stem", "variant", "shared_weight", "router_dtype"):
             found.append((place, value))
     return found
 
@@ -286,6 +302,12 @@ def _check_gemma(config: ModelConfig, problems: Problems) -> None:
             problems.add(f"config.{where}", "an even number", width, "choose another")
 
 
+def _check_architecture(config: ModelConfig, problems: Problems) -> None:
+    if config.architecture not in get_args(Architecture):
+        expected, got = " or ".join(get_args(Architecture)), repr(config.architecture)
+        problems.add("config.architecture", expected, got, "correct it")
+
+
 def _check_moe(moe: MoEConfig, problems: Problems) -> None:
     if moe.variant not in get_args(Variant):
         problems.add("config.moe.variant", ", ".join(get_args(Variant)), moe.variant, "correct it")
@@ -314,6 +336,16 @@ def adamoe_pi0(num_experts: int = 4, top_k: int = 1, variant: Variant = "adamoe"
     return replace(pi0(), moe=MoEConfig(variant, num_experts, top_k))
 
 
+def pi05() -> ModelConfig:
+    """Dense pi0.5: 3,353,433,872 parameters."""
+    return replace(pi0(), architecture="pi05", prompt_length=200)
+
+
+def adamoe_pi05(num_experts: int = 4, top_k: int = 1, variant: Variant = "adamoe") -> ModelConfig:
+    """AdaMoE of pi0.5's size: 4,259,550,992 parameters with four experts."""
+    return replace(pi05(), moe=MoEConfig(variant, num_experts, top_k))
+
+
 def small() -> ModelConfig:
     """Policy of the demo: trained from scratch and run on one CPU core (14 joints, 3 cameras)."""
     return ModelConfig(
@@ -327,6 +359,13 @@ def small() -> ModelConfig:
         action_dim=14, state_dim=14, prompt_length=24, flow_steps=8,
         action_patch=5, aux_positions=2,
     )  # fmt: skip
+
+
+def small_pi05() -> ModelConfig:
+    """``small`` as pi0.5: its state is words of the prompt."""
+    sizes = small()
+    prefix = replace(sizes.prefix, vocab=512)
+    return replace(sizes, architecture="pi05", prefix=prefix, prompt_length=64)
 
 
 def tiny() -> ModelConfig:
@@ -343,7 +382,10 @@ def tiny() -> ModelConfig:
 PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "pi0": pi0,
     "adamoe_pi0": adamoe_pi0,
+    "pi05": pi05,
+    "adamoe_pi05": adamoe_pi05,
     "small": small,
+    "small_pi05": small_pi05,
     "tiny": tiny,
 }
 

@@ -2,7 +2,8 @@
 """Gemma blocks, used twice: the prefix (image and prompt tokens) and the action expert.
 
 Each has its own weights; the expert's tokens attend to the prefix's keys and values as well as to
-their own, which is pi0's joint attention: the prefix never sees the expert's tokens.
+their own, which is pi0's joint attention: the prefix never sees the expert's tokens. In pi0.5 the
+flow time modulates the expert's norms (``AdaRMSNorm``); every other norm is plain.
 Shapes: B batch, T tokens, S keys, D width, K key heads, G query heads per key head, C head width.
 """
 
@@ -31,11 +32,44 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., D) -> (..., D) in the dtype of x."""
-        y = x.float()
-        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-6)
-        return (y * (1 + self.weight.float())).to(x.dtype)
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """x (..., D) -> (..., D) in the dtype of x; there is no gate."""
+        return (unit_rms(x) * (1 + self.weight.float())).to(x.dtype), None
+
+
+class AdaRMSNorm(nn.Module):
+    """x / rms(x) * (1 + scale) + shift in float32, and a gate for what is added to x.
+
+    Scale, shift and gate are linear in the condition; all are 0 at first, which makes the block the
+    identity.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.modulation = Linear(width, 3 * width)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """x (B, T, D), condition (B, 1 or T, D) -> normed x and gate, in the dtype of x."""
+        assert condition is not None
+        modulation = self.modulation(condition.to(self.modulation.weight.dtype)).float()
+        scale, shift, gate = modulation.chunk(3, -1)
+        return (unit_rms(x) * (1 + scale) + shift).to(x.dtype), gate.to(x.dtype)
+
+
+def unit_rms(x: Tensor) -> Tensor:
+    """x / rms(x) over the last axis, float32."""
+    y = x.float()
+    return y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-6)
+
+
+def make_norm(width: int, adaptive: bool) -> RMSNorm | AdaRMSNorm:
+    """A norm of the prefix or pi0's expert, or - ``adaptive`` - of pi0.5's expert."""
+    return AdaRMSNorm(width) if adaptive else RMSNorm(width)
+
+
+def plus(x: Tensor, branch: Tensor, gate: Tensor | None) -> Tensor:
+    """The residual sum, gated where the norm before the branch gave a gate."""
+    return x + branch if gate is None else x + gate * branch
 
 
 def rotation(positions: Tensor, head_dim: int) -> Rotation:
@@ -94,25 +128,27 @@ class Attention(nn.Module):
 
 
 class GemmaLayer(nn.Module):
-    """x + Attention(norm(x)), then x + FeedForward(norm(x))."""
+    """x + Attention(norm(x)), then x + FeedForward(norm(x)); both sums gated where ``adaptive``."""
 
-    def __init__(self, width: int, mlp: int, heads: PrefixConfig, moe: MoEConfig) -> None:
+    def __init__(
+        self, width: int, mlp: int, heads: PrefixConfig, moe: MoEConfig, adaptive: bool = False
+    ) -> None:
         super().__init__()
-        self.attn_norm, self.ffn_norm = RMSNorm(width), RMSNorm(width)
+        self.attn_norm, self.ffn_norm = make_norm(width, adaptive), make_norm(width, adaptive)
         self.attn = Attention(width, heads)
         self.ffn: FeedForward | MoEFeedForward = (
             FeedForward(width, mlp) if moe.variant == "dense" else MoEFeedForward(width, mlp, moe)
         )
 
     def attention_inputs(
-        self, x: Tensor, table: Rotation, past: KeysValues | None
-    ) -> tuple[Tensor, KeysValues]:
-        """Normed x, and the keys and values that it attends to: ``past``, then its own."""
-        h = self.attn_norm(x)
+        self, x: Tensor, table: Rotation, past: KeysValues | None, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, KeysValues]:
+        """Normed x, its gate, and the keys and values it attends to: ``past``, then its own."""
+        h, gate = self.attn_norm(x, condition)
         keys, values = self.attn.keys_values(h, table)
         if past is not None:
             keys, values = torch.cat([past[0], keys], 2), torch.cat([past[1], values], 2)
-        return h, (keys, values)
+        return h, gate, (keys, values)
 
     def forward(
         self,
@@ -121,20 +157,26 @@ class GemmaLayer(nn.Module):
         past: KeysValues | None,
         mask: Tensor | None,
         trace: list[Routing] | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, KeysValues]:
         """x (B, T, D) -> (B, T, D), and what later tokens can see."""
-        h, seen = self.attention_inputs(x, table, past)
-        x = x + self.attn(h, table, seen, mask)
-        return x + self.ffn(self.ffn_norm(x), trace), seen
+        h, gate, seen = self.attention_inputs(x, table, past, condition)
+        x = plus(x, self.attn(h, table, seen, mask), gate)
+        h, gate = self.ffn_norm(x, condition)
+        return plus(x, self.ffn(h, trace), gate), seen
 
 
 class GemmaStack(nn.Module):
-    """Layers and final norm of one expert."""
+    """Layers and final norm of one expert; ``adaptive``: every norm is modulated."""
 
-    def __init__(self, width: int, mlp: int, heads: PrefixConfig, moe: MoEConfig) -> None:
+    def __init__(
+        self, width: int, mlp: int, heads: PrefixConfig, moe: MoEConfig, adaptive: bool = False
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(GemmaLayer(width, mlp, heads, moe) for _ in range(heads.depth))
-        self.norm = RMSNorm(width)
+        self.layers = nn.ModuleList(
+            GemmaLayer(width, mlp, heads, moe, adaptive) for _ in range(heads.depth)
+        )
+        self.norm = make_norm(width, adaptive)
 
     def forward(
         self,
@@ -143,14 +185,17 @@ class GemmaStack(nn.Module):
         past: list[KeysValues] | None = None,
         mask: Tensor | None = None,
         trace: list[Routing] | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
         """Run tokens x (B, T, D) that see ``past`` and each other where ``mask`` allows.
 
-        Returns: (B, T, D) after the final norm.
+        Args: condition: (B, 1 or T, D) of the norms where they are adaptive.
+
+        Returns: (B, T, D) after the final norm, whose gate is for nothing.
         """
         for layer, before in self._with_past(past):
-            x, _ = layer(x, table, before, mask, trace)
-        return self.norm(x)
+            x, _ = layer(x, table, before, mask, trace, condition)
+        return self.norm(x, condition)[0]
 
     def keys_values(
         self,
@@ -169,7 +214,7 @@ class GemmaStack(nn.Module):
             x, seen = layer(x, table, before, mask)
             cache.append(seen)
         layer, before = last
-        return [*cache, layer.attention_inputs(x, table, before)[1]]
+        return [*cache, layer.attention_inputs(x, table, before)[2]]
 
     def _with_past(
         self, past: list[KeysValues] | None

@@ -50,7 +50,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
 
     Matrices and convolutions: normal, variance 1 / fan-in. Router and scale adapter: 0.006, drawn
     independently (the authors' code draws both from one key). Biases and RMS weights: 0; layer
-    norms: 1.
+    norms: 1. Modulations (adaRMS): 0, so that every block of pi0.5's expert starts as the identity.
     """
     norms = {id(m.weight) for m in model.modules() if isinstance(m, nn.LayerNorm)}
     for name, parameter in sorted(model.named_parameters()):
@@ -58,7 +58,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
             parameter.fill_(1.0)
         elif name.endswith((".router.weight", ".scale_adapter.weight")):
             _normal(parameter, ROUTER_STD, generator)
-        elif parameter.dim() == 1:
+        elif parameter.dim() == 1 or name.endswith(".modulation.weight"):
             parameter.zero_()
         elif name in _TABLES:
             _normal(parameter, 1 / math.sqrt(parameter.shape[1]), generator)

@@ -7,6 +7,11 @@
 
 So the prefix and the state token are computed once per chunk, and each flow step runs the action
 tokens only. Training runs the whole suffix at once under a mask; both give the same velocities.
+
+``ModelConfig.architecture`` says how state and flow time t enter:
+    pi0    state token as above; action token = MLP([W x_t, emb(t)])
+    pi0.5  no state token, the state is text of the prompt; action token = W x_t; the condition
+           c = silu(W_2 silu(W_1 emb(t))) modulates every norm of the expert
 Shapes: B batch, V views, L prompt tokens, H rows, A action width, S state width, T action tokens.
 """
 
@@ -103,7 +108,7 @@ class PolicySample:
 
 
 class AdaMoEPolicy(nn.Module):
-    """pi0 whose action expert may have mixture-of-experts feed-forward layers.
+    """pi0 or pi0.5 whose action expert may have mixture-of-experts feed-forward layers.
 
     Parameters are left uninitialised: call ``initialise`` to train from scratch, or load a state
     dict. Build under ``torch.device("meta")`` to know the shapes without allocating.
@@ -117,11 +122,16 @@ class AdaMoEPolicy(nn.Module):
         self.vision = VisionEncoder(config.vision, config.num_views, prefix.width)
         self.embed = Embedding(prefix.vocab, prefix.width)
         self.prefix = GemmaStack(prefix.width, prefix.mlp, prefix, MoEConfig())
-        self.expert = GemmaStack(width, config.expert.mlp, prefix, config.moe)
-        self.state_proj = Linear(config.state_dim, width)
+        self.expert = GemmaStack(width, config.expert.mlp, prefix, config.moe, config.pi05)
+        if not config.pi05:
+            self.state_proj = Linear(config.state_dim, width)
         self.action_in_proj = Linear(patch, width)
-        self.action_time_mlp_in = Linear(2 * width, width)
-        self.action_time_mlp_out = Linear(width, width)
+        if config.pi05:
+            self.time_mlp_in = Linear(width, width)
+            self.time_mlp_out = Linear(width, width)
+        else:
+            self.action_time_mlp_in = Linear(2 * width, width)
+            self.action_time_mlp_out = Linear(width, width)
         self.action_out_proj = Linear(width, patch)
         if config.aux_positions:
             self.aux = ObjectHead(config)
@@ -218,7 +228,12 @@ class AdaMoEPolicy(nn.Module):
         return x, objects
 
     def encode_state(self, cache: PrefixCache, state: Tensor) -> PrefixCache:
-        """Add the state token's keys and values: it never sees actions, so once is enough."""
+        """Add the state token's keys and values: it never sees actions, so once is enough.
+
+        pi0.5 has no such token: nothing is added.
+        """
+        if self.config.pi05:
+            return cache
         x = self._project(self.state_proj, state).unsqueeze(1)
         mask = _widened(cache.mask, 1)
         table = rotation(cache.length.unsqueeze(1), self.config.prefix.head_dim)
@@ -226,15 +241,36 @@ class AdaMoEPolicy(nn.Module):
         return PrefixCache(layers, mask, cache.length + 1, cache.objects)
 
     def action_tokens(self, x_t: Tensor, time: Tensor) -> Tensor:
-        """Noisy actions (B, H, A) and flow time (B, H) -> (B, T, expert width)."""
+        """Noisy actions (B, H, A) and flow time (B,) or (B, H) -> (B, T, expert width)."""
         patch = self.config.action_patch
         actions = self._project(
             self.action_in_proj, x_t.reshape(len(x_t), -1, patch * x_t.shape[2])
         )
-        when = time_embedding(time, self.config.expert.width)
-        when = when.unflatten(1, (-1, patch)).mean(2).to(actions.dtype)
+        if self.config.pi05:
+            return actions
+        when = self._embedded(time).expand(actions.shape).to(actions.dtype)
         h = self.action_time_mlp_in(torch.cat([actions, when], -1))
         return self.action_time_mlp_out(F.silu(h)).to(self.dtype)
+
+    def condition(self, time: Tensor) -> Tensor | None:
+        """What modulates pi0.5's norms, (B, 1 or T, expert width) float32; None in pi0.
+
+        Args: time: (B,), one for all tokens, or (B, H).
+        """
+        return self.condition_of(self._embedded(time)) if self.config.pi05 else None
+
+    def condition_of(self, when: Tensor) -> Tensor:
+        """The same from an embedded flow time (..., expert width)."""
+        for layer in (self.time_mlp_in, self.time_mlp_out):
+            when = F.silu(F.linear(when, layer.weight.float(), layer.bias.float()).float())
+        return when
+
+    def _embedded(self, time: Tensor) -> Tensor:
+        """Embedding of flow time (B,) or (B, H) -> (B, 1 or T, expert width) float32."""
+        when = time_embedding(time, self.config.expert.width)
+        if time.dim() == 1:
+            return when.unsqueeze(1)
+        return when.unflatten(1, (-1, self.config.action_patch)).mean(2)
 
     def velocity(
         self, cache: PrefixCache, x_t: Tensor, time: Tensor, trace: list[Routing] | None = None
@@ -248,11 +284,11 @@ class AdaMoEPolicy(nn.Module):
 
         Returns: (B, H, A) float32.
         """
-        x = self.action_tokens(x_t, _per_row(time, x_t))
+        x = self.action_tokens(x_t, time)
         positions = cache.length.unsqueeze(1) + torch.arange(x.shape[1], device=x.device)
         table = rotation(positions, self.config.prefix.head_dim)
         mask = _widened(cache.mask, x.shape[1])
-        out = self.expert(x, table, cache.layers, mask, trace)
+        out = self.expert(x, table, cache.layers, mask, trace, self.condition(time))
         return self._project(self.action_out_proj, out).float().reshape(x_t.shape)
 
     def velocity_joint(
@@ -268,8 +304,10 @@ class AdaMoEPolicy(nn.Module):
         Args:    prefix: of ``encode_prefix``. state: (B, S). The rest as in ``velocity``.
         Returns: (B, H, A) float32.
         """
+        if self.config.pi05:
+            return self.velocity(prefix, x_t, time, trace)
         token = self._project(self.state_proj, state).unsqueeze(1)
-        x = torch.cat([token.to(self.dtype), self.action_tokens(x_t, _per_row(time, x_t))], 1)
+        x = torch.cat([token.to(self.dtype), self.action_tokens(x_t, time)], 1)
         places = torch.arange(x.shape[1], device=x.device)
         visible = (places.unsqueeze(1) > 0) | (places == 0)  # the state token sees no action
         inner = blocked(visible[None, None], x.dtype)
@@ -312,12 +350,12 @@ class AdaMoEPolicy(nn.Module):
         draws = len(actions) // len(state)
         if draws > 1:
             prefix, state = prefix.repeat(draws), state.repeat_interleave(draws, 0)
-        time = _per_row(time, actions)
-        x_t, target = noisy_actions(actions.float(), noise.float(), time)
+        rows_time = _per_row(time, actions)
+        x_t, target = noisy_actions(actions.float(), noise.float(), rows_time)
         trace = RoutingTrace()
         into = cast("list[Routing]", trace)
         velocity = self.velocity_joint(prefix, state, x_t, time, into)
-        predicted = time > 0
+        predicted = rows_time > 0
         rows = (velocity - target).square().mean(-1) * predicted
         located = None
         if objects is not None and prefix.objects is not None:
@@ -359,6 +397,8 @@ class AdaMoEPolicy(nn.Module):
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             if options.trace:
                 routing.append([])
+            if options.frozen is None:
+                t = t[:, 0]  # of all rows: one condition instead of one per token
             return self.velocity(cache, x, t, routing[-1] if options.trace else None)
 
         steps = self.config.flow_steps if options.steps is None else options.steps

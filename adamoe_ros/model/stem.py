@@ -120,7 +120,7 @@ class PromptMean(nn.Module):
 
 
 class ObjectHead(nn.Module):
-    """Object positions from key points, state and prompt, and a prefix token made of them.
+    """Object positions from key points, prompt and (pi0) state, and a prefix token made of them.
 
     The prompt scales the hidden units, so that words can choose whose position it is. The token
     is made of the detached prediction: only the position loss teaches where the objects are.
@@ -128,7 +128,8 @@ class ObjectHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        seen = config.num_views * config.vision.all_keypoints * 2 + config.state_dim
+        self.state_dim = 0 if config.pi05 else config.state_dim  # pi0.5 reads it in the prompt
+        seen = config.num_views * config.vision.all_keypoints * 2 + self.state_dim
         width, hidden = config.prefix.width, 2 * config.prefix.width
         self.inner = Linear(seen, hidden)
         self.prompt = Linear(width, hidden)
@@ -142,14 +143,16 @@ class ObjectHead(nn.Module):
 
         Args:
             points: (B, V * P * 2) key points, 0 for an absent view.
-            state: (B, S).
+            state: (B, S); not read in pi0.5.
             prompt: (B, prefix width): of the reader, or the mean of the prompt's embeddings.
 
         Returns:
             (B, 3 * aux_positions) float32 normalised positions, (B, 1, prefix width) token.
         """
         dtype = self.inner.weight.dtype
-        h = F.gelu(self.inner(torch.cat([points.to(dtype), state.to(dtype)], -1)))
+        h = F.gelu(
+            self.inner(torch.cat([points.to(dtype), state[:, : self.state_dim].to(dtype)], -1))
+        )
         h = F.gelu(self.inner2(h * (1 + self.prompt(prompt.to(dtype)))))
         found = self.positions(h)
         token = self.token_out(F.silu(self.token_in(found.detach())))

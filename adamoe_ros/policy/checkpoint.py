@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
@@ -78,19 +76,6 @@ class Checkpoint:
         sizes = self.config
         return VectorSpace(self.manifest, self.statistics, sizes.state_dim, sizes.action_dim)
 
-    def state_range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(D,) low and high ends of the states it was trained on.
-
-        The 1 % and 99 % quantiles where they are known, else three standard deviations.
-        """
-        if self.statistics is None:
-            raise ValueError("a raw-only checkpoint has no statistics")
-        state = self.statistics.state
-        if state.q01 is not None and state.q99 is not None:
-            return np.array(state.q01), np.array(state.q99)
-        mean, std = np.array(state.mean), np.array(state.std)
-        return mean - 3 * std, mean + 3 * std
-
     def prompts(self) -> PromptEncoder:
         """Sentences to tokens.
 
@@ -102,7 +87,26 @@ class Checkpoint:
             where, do = f"checkpoint {self.folder}", "give token_ids, or convert it with one"
             raise ContractError(problem(where, "a tokenizer and a prompt style", "none", do))
         tokenizer = load_tokenizer(self.folder / name)
-        return PromptEncoder(tokenizer, style, self.config.prompt_length)
+        width = prompt_state_width(self.manifest, self.config)
+        return PromptEncoder(tokenizer, style, self.config.prompt_length, width)
+
+
+def prompt_state_width(manifest: CheckpointManifest, config: ModelConfig) -> int | None:
+    """Numbers of the state that a prompt holds; None: it is not in there.
+
+    Raises:
+        ContractError: nobody said whether it holds them, or how many joints there are.
+    """
+    if manifest.prompt_state == "padded":
+        return config.state_dim
+    if manifest.prompt_state == "none":
+        return None
+    if manifest.prompt_state is None or not manifest.joints:
+        where, expected = f"{MANIFEST}: prompt_state", "none, joints (with their roles) or padded"
+        got = "joints without roles" if manifest.prompt_state else "null"
+        do = "convert it with --prompt-state and --joints, or give token_ids"
+        raise ContractError(problem(where, expected, got, do))
+    return len(manifest.joints)
 
 
 def _running_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
@@ -172,8 +176,13 @@ def _check_fit(
         problems.add(f"{MANIFEST}: joints", expected, joints, "adapt one of them")
     if manifest.adapt_to_pi not in (None, "none") and joints != 14:
         problems.add(f"{MANIFEST}: adapt_to_pi", "14 joints (ALOHA)", joints, "set it to none")
+    if manifest.architecture != config.architecture:
+        expected, do = f"{config.architecture} as in {CONFIG}", "take the files of one checkpoint"
+        problems.add(f"{MANIFEST}: architecture", expected, manifest.architecture, do)
     if statistics is not None and manifest.normalization is not None and joints:
-        problems.extend(statistics.check(joints, manifest.normalization, STATISTICS))
+        problems.extend(
+            statistics.check(joints, manifest.normalization, STATISTICS, manifest.allow_constant)
+        )
     if manifest.tokenizer is not None:
         _check_tokenizer(folder / manifest.tokenizer, config, manifest, problems)
 

@@ -74,9 +74,11 @@ def infer_file(folder: Path, inputs: Path, out: Path, settings: InferSettings) -
     problems.raise_if_any()
     state = np.asarray(arrays["state"], dtype=np.float64)
     model_state = state.astype(np.float32)  # before it is normalised, as on the robot
+    numbers = np.asarray(model_state, np.float64)
     if vectors is not None:
+        numbers = vectors.prompt_state(model_state)
         model_state = vectors.encode_state(model_state)
-    made = _model_inputs(checkpoint, arrays, model_state)
+    made = _model_inputs(checkpoint, arrays, model_state, numbers)
     engine = EagerEngine(checkpoint.load_network(device, settings.dtype))
     noise = _noise(checkpoint, arrays, settings.seed)
     result = engine.sample(made, noise, SamplingOptions(settings.steps, trace=True))
@@ -180,13 +182,18 @@ def _check_prompt(
 
 
 def _model_inputs(
-    checkpoint: Checkpoint, arrays: dict[str, NDArray[Any]], state: NDArray[np.float32]
+    checkpoint: Checkpoint,
+    arrays: dict[str, NDArray[Any]],
+    state: NDArray[np.float32],
+    numbers: NDArray[np.float64],
 ) -> ModelInputs:
+    """Args: numbers: normalised state, for a prompt that holds it; padding behind it is cut."""
     images = arrays["images"]
     present = arrays.get("image_mask", np.ones(len(images))).astype(bool)
     frames = tuple(image if there else None for image, there in zip(images, present, strict=True))
     if "prompt" in arrays:
-        ids, mask = checkpoint.prompts()(str(arrays["prompt"]))
+        prompts = checkpoint.prompts()
+        ids, mask = prompts(str(arrays["prompt"]), numbers[: prompts.state_width])
     else:
         given = arrays["token_ids"]
         ids = np.zeros(checkpoint.config.prompt_length, np.int64)

@@ -40,6 +40,16 @@ class FeatureStats(BaseModel):
         """Dimensions."""
         return len(self.mean)
 
+    def usual_range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(D,) low and high ends of the values.
+
+        The 1 % and 99 % quantiles where they are known, else three standard deviations.
+        """
+        if self.q01 is not None and self.q99 is not None:
+            return np.array(self.q01), np.array(self.q99)
+        mean, std = np.array(self.mean), np.array(self.std)
+        return mean - 3 * std, mean + 3 * std
+
 
 class NormStats(BaseModel):
     """Statistics of a checkpoint's physical vectors, unpadded.
@@ -55,17 +65,20 @@ class NormStats(BaseModel):
     actions: FeatureStats
     objects: FeatureStats | None = None
 
-    def check(self, width: int, method: Normalization, where: str) -> list[str]:
+    def check(
+        self, width: int, method: Normalization, where: str, allow_constant: bool = False
+    ) -> list[str]:
         """Everything that does not fit, one line each.
 
         Args:
             width: dimensions of state and actions.
             method: that they are used for.
             where: said in front, e.g. the file's name.
+            allow_constant: a dimension without spread may be divided by the epsilon alone.
         """
         problems = Problems()
         for name, stats in (("state", self.state), ("actions", self.actions)):
-            _check(stats, width, method, f"{where}: {name}", problems)
+            _check(stats, width, method, f"{where}: {name}", problems, allow_constant)
         if self.objects is not None:
             _check(self.objects, self.objects.width, "mean_std", f"{where}: objects", problems)
         return problems.lines
@@ -76,7 +89,12 @@ class NormStats(BaseModel):
 
 
 def _check(
-    stats: FeatureStats, width: int, method: Normalization, where: str, problems: Problems
+    stats: FeatureStats,
+    width: int,
+    method: Normalization,
+    where: str,
+    problems: Problems,
+    allow_constant: bool = False,
 ) -> None:
     before = len(problems.lines)
     lists = {name: values for name, values in stats.model_dump().items() if values is not None}
@@ -92,19 +110,24 @@ def _check(
     elif method == "quantile":
         assert stats.q01 is not None and stats.q99 is not None
         spread: Sequence[float] = (np.asarray(stats.q99) - np.asarray(stats.q01)).tolist()
-        _check_spread(spread, f"{where}: q99 - q01", problems)
+        _check_spread(spread, f"{where}: q99 - q01", problems, allow_constant)
     else:
-        _check_spread(stats.std, f"{where}.std", problems)
+        _check_spread(stats.std, f"{where}.std", problems, allow_constant)
 
 
-def _check_spread(values: Sequence[float], where: str, problems: Problems) -> None:
-    flat = [index for index, value in enumerate(values) if not value > 0]
+def _check_spread(
+    values: Sequence[float], where: str, problems: Problems, allow_constant: bool
+) -> None:
+    flat = [
+        i for i, value in enumerate(values) if not (value > 0 or (allow_constant and not value))
+    ]
     if flat:
         problems.add(
             where,
             "more than 0 in every dimension",
             f"{[values[i] for i in flat]} at {flat}",
-            "a joint that never moved cannot be normalised: give it a spread or leave it out",
+            "a joint that never moved cannot be normalised: give it a spread, leave it out, or "
+            "divide by the epsilon alone as openpi does (adamoe convert --allow-constant)",
         )
 
 
@@ -164,28 +187,45 @@ def _needed(tree: Any) -> tuple[Any, list[str]]:
 
 @dataclass(frozen=True)
 class Normalizer:
-    """x -> (x - offset) / scale_in, padded with zeros; back with x * scale_out + offset.
+    """x -> (x - offset) / spread, padded with zeros, and back.
+
+    With quantiles 2 (...) - 1, in openpi's order of operations: q01 becomes -1 to the last bit, on
+    which the bins of a prompt's state depend.
 
     Attributes:
-        offset, scale_in, scale_out: (D,) float64, scales above 0.
+        offset, spread_in, spread_out: (D,) float64, spreads above 0.
         width: of the padded model vector, at least D.
+        quantile: from -1 to 1.
     """
 
     offset: NDArray[np.float64]
-    scale_in: NDArray[np.float64]
-    scale_out: NDArray[np.float64]
+    spread_in: NDArray[np.float64]
+    spread_out: NDArray[np.float64]
     width: int
+    quantile: bool = False
+
+    @property
+    def scale_in(self) -> NDArray[np.float64]:
+        """(D,) physical size of one normalised unit."""
+        return self.spread_in / 2 if self.quantile else self.spread_in
+
+    def unpadded(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """(..., D) physical -> (..., D) float64 normalised."""
+        scaled = (np.asarray(values, dtype=np.float64) - self.offset) / self.spread_in
+        return scaled * 2.0 - 1.0 if self.quantile else scaled
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """(..., D) physical -> (..., width) float32 normalised."""
-        scaled = (np.asarray(values, dtype=np.float64) - self.offset) / self.scale_in
+        scaled = self.unpadded(values)
         padding = [(0, 0)] * (scaled.ndim - 1) + [(0, self.width - len(self.offset))]
         return np.pad(scaled, padding).astype(np.float32)
 
     def invert(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """(..., width) normalised -> (..., D) float64 physical."""
         kept = np.asarray(values, dtype=np.float64)[..., : len(self.offset)]
-        return np.asarray(kept * self.scale_out + self.offset, dtype=np.float64)
+        if self.quantile:
+            kept = (kept + 1.0) / 2.0
+        return np.asarray(kept * self.spread_out + self.offset, dtype=np.float64)
 
 
 def make_normalizer(
@@ -211,6 +251,6 @@ def make_normalizer(
     if stats.q01 is None or stats.q99 is None:
         raise ValueError("quantile normalisation without quantiles")
     low, spread = np.array(stats.q01), np.array(stats.q99) - np.array(stats.q01)
-    # -1 ... 1 from the low to the high quantile: the offset is where the result is 0
-    half_in, half_out = (spread + eps) / 2, (spread + back) / 2
-    return Normalizer(low + half_in, half_in, half_out, width)
+    if not eps:  # LeRobot divides by its epsilon only where there is no spread
+        spread = np.where(spread == 0, _LEROBOT_EPS, spread)
+    return Normalizer(low, spread + eps, spread + back, width, quantile=True)

@@ -65,13 +65,15 @@ class Processor:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.slots = checkpoint.manifest.camera_slots
         self.vectors = checkpoint.vectors()
-        self._prompts = checkpoint.prompts()
+        self.prompts = checkpoint.prompts()
 
     def inputs(self, observations: Sequence[Observation]) -> ModelInputs:
         """What the engine takes; a slot without a picture is an absent camera."""
-        prompts = [self._prompts(observation.instruction) for observation in observations]
         # float32 first, as demonstrations keep it: training and inference then see the same bits
         states = np.stack([observation.state for observation in observations]).astype(np.float32)
+        words = [observation.instruction for observation in observations]
+        numbers = self.vectors.prompt_state(states)
+        prompts = [self.prompts(*pair) for pair in zip(words, numbers, strict=True)]
         return ModelInputs(
             frames=tuple(tuple(o.images.get(slot) for slot in self.slots) for o in observations),
             token_ids=np.stack([ids for ids, _ in prompts]),

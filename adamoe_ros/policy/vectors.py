@@ -50,6 +50,10 @@ class VectorSpace:
         """(..., D) physical -> (..., S)."""
         return self.state.apply(self.inner_state(state))
 
+    def prompt_state(self, state: NDArray[Any]) -> Vector:
+        """(..., D) physical -> (..., D) float64 normalised, as a prompt's digits are made of it."""
+        return self.state.unpadded(self.inner_state(state))
+
     def encode_actions(self, actions: NDArray[Any], state: NDArray[Any]) -> NDArray[np.float32]:
         """(..., H, D) physical and the (..., D) state they start from -> (..., H, A)."""
         return self.actions.apply(self.inner_actions(actions, state))

@@ -17,6 +17,7 @@ from adamoe_ros.contract.manifest import (
     JointRole,
     Provenance,
 )
+from adamoe_ros.model.config import Architecture
 from adamoe_ros.training.demonstration_set import DataLayout
 
 NORMALIZATION_EPS = 1e-6
@@ -30,25 +31,32 @@ def joint_role(role: str) -> JointRole:
 
 
 def make_manifest(
-    layout: DataLayout, instructions: tuple[str, ...] = (), rtc_max_delay: int = 0
+    layout: DataLayout,
+    instructions: tuple[str, ...] = (),
+    rtc_max_delay: int = 0,
+    architecture: Architecture = "pi0",
 ) -> CheckpointManifest:
     """Manifest of a policy trained from scratch on data of this layout.
 
     Args:
         instructions: sentences it was trained on.
         rtc_max_delay: rows of clean prefix it was trained with.
+        architecture: pi0.5 has quantiles, and its state in the prompt.
     """
+    pi05 = architecture == "pi05"
     return CheckpointManifest(
         raw_only=False,
+        architecture=architecture,
         embodiment=layout.embodiment,
         joints=tuple(joint_role(role) for role in layout.roles),
         gripper=GripperConvention(open=layout.gripper_open, closed=layout.gripper_closed),
         control_rate_hz=layout.control_rate_hz,
         camera_slots=layout.camera_slots,
-        normalization="mean_std",
+        normalization="quantile" if pi05 else "mean_std",
         normalization_eps=NORMALIZATION_EPS,
         adapt_to_pi="none",
         prompt_style="plain",
+        prompt_state="joints" if pi05 else "none",
         tokenizer=TOKENIZER_FILE,
         state_source=layout.state_source,
         rtc_max_delay=rtc_max_delay,

@@ -49,10 +49,13 @@ def column_statistics(rows: NDArray[np.float32], least_std: float = 0.0) -> Feat
     Args:
         rows: (N, D); every value finite.
         least_std: floor of the standard deviation, so that a joint at rest is not blown up to
-            noise (rad, m, or share of the gripper's way).
+            noise (rad, m, or share of the gripper's way); quantiles are at least four times as
+            far apart.
     """
     values = rows.astype(np.float64)
     low, high = np.quantile(values, [0.01, 0.99], axis=0)
+    missing = np.maximum(4 * least_std - (high - low), 0) / 2
+    low, high = low - missing, high + missing
     spread = np.maximum(values.std(0), least_std)
     columns = {"mean": values.mean(0), "std": spread, "q01": low, "q99": high}
     return FeatureStats(**{name: tuple(column.tolist()) for name, column in columns.items()})

@@ -86,18 +86,18 @@ class FlowObjective:
         total = len(batch.state) * self._processes.count
         own = self._processes.own(total)
         rng = OwnDraws(augment_rng(self._config.seed, step), total, own)
-        state = torch.from_numpy(self._vectors.encode_state(batch.state))
-        state += self._config.augment.state_noise * torch.from_numpy(
-            rng.standard_normal(state.shape, np.float32)
-        )
+        state = self._vectors.encode_state(batch.state)
+        noise = self._config.augment.state_noise * rng.standard_normal(state.shape, np.float32)
         images = self._images(batch.images, rng)
-        ids, masks = zip(*map(self._prompt, batch.instructions), strict=True)
+        joints = batch.state.shape[-1]
+        numbers = self._vectors.prompt_state(batch.state) + noise[:, :joints]
+        ids, masks = zip(*map(self._prompt, batch.instructions, numbers), strict=True)
         return {
             "images": images,
             "image_mask": torch.ones(images.shape[:2], dtype=torch.bool),
             "token_ids": torch.from_numpy(np.stack(ids)).to(self._device),
             "token_mask": torch.from_numpy(np.stack(masks)),
-            "state": state.to(self._device),
+            "state": torch.from_numpy(state + noise).to(self._device),
         }
 
     def _object_targets(self, batch: Batch) -> torch.Tensor | None:

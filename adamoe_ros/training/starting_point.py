@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from adamoe_ros.contract.errors import ContractError, problem
@@ -20,6 +21,7 @@ from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.model.weights import load_policy, parameter_shapes
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
 from adamoe_ros.policy.normalise import NormStats
+from adamoe_ros.policy.prompt import state_prompt
 from adamoe_ros.training.data_manifest import check_meaning, make_manifest
 from adamoe_ros.training.data_statistics import check_statistics, data_statistics, inner_statistics
 from adamoe_ros.training.demonstration_set import DemonstrationSet
@@ -118,8 +120,10 @@ def make_start(
         network = AdaMoEPolicy(sizes)
         initialise(network, torch.Generator().manual_seed(config.seed))
         statistics = data_statistics(data, wanted=sizes.aux_positions > 0)
-        tokenizer = build_tokenizer(sentences).to_str().encode()
-        manifest = make_manifest(data.layout, sentences, config.rtc_max_delay)
+        numbers = [state_prompt("", np.arange(-1, 256))] if sizes.pi05 else []
+        tokenizer = build_tokenizer([*sentences, *numbers]).to_str().encode()
+        how = (config.rtc_max_delay, sizes.architecture)
+        manifest = make_manifest(data.layout, sentences, *how)
         return Start(sizes, network, statistics, tokenizer, manifest)
     manifest, statistics = _inherited(config, base, sizes, data)
     assert base.manifest.tokenizer is not None
@@ -139,11 +143,9 @@ def _inherited(
     """Meaning and statistics, of the checkpoint or of the data."""
     objects = sizes.aux_positions > 0
     if config.model.inherit == "weights":
-        manifest = make_manifest(data.layout).model_copy(
-            update={
-                name: getattr(base.manifest, name)
-                for name in ("tokenizer", "tokenizer_size", "prompt_style")
-            }
+        kept = ("tokenizer", "tokenizer_size", "prompt_style", "prompt_state")
+        manifest = make_manifest(data.layout, architecture=sizes.architecture).model_copy(
+            update={name: getattr(base.manifest, name) for name in kept}
         )
         return manifest, data_statistics(data, wanted=objects)
     check_meaning(base.manifest, data.layout)

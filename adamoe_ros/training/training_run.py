@@ -11,6 +11,7 @@ import torch
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.model.config import ModelConfig
+from adamoe_ros.policy.checkpoint import prompt_state_width
 from adamoe_ros.policy.normalise import make_normalizer
 from adamoe_ros.policy.prompt import PromptEncoder, load_tokenizer
 from adamoe_ros.policy.runtime import choose_device
@@ -67,6 +68,7 @@ def prepare(config: TrainingConfig, folder: Path) -> Prepared:
     prepare_parts(start.network, config.model, config.seed)
     with processes.first_alone():
         prompt = prompt_encoder(start, folder)
+    _check_sentences(prompt, data)
     objective = make_objective(config, start, prompt, device, data.layout.camera_slots, processes)
     network = start.network.to(device)
     trainer = Trainer(config, network, objective, data, folder, processes)
@@ -104,7 +106,14 @@ def prompt_encoder(start: Start, folder: Path) -> PromptEncoder:
     if tokenizer.size > rows + 1:  # PaliGemma's has one more, <image>, which no text produces
         expected = f"at least {tokenizer.size}, the words of the data"
         raise ContractError(problem("model.changes: prefix.vocab", expected, rows, "raise it"))
-    return PromptEncoder(tokenizer, style, start.sizes.prompt_length)
+    width = prompt_state_width(start.manifest, start.sizes)
+    return PromptEncoder(tokenizer, style, start.sizes.prompt_length, width)
+
+
+def _check_sentences(prompt: PromptEncoder, data: DemonstrationSet) -> None:
+    lines = [f"data: {line}" for line in map(prompt.check, data.sentences()) if line]
+    if lines:
+        raise ContractError(lines)
 
 
 def make_objective(

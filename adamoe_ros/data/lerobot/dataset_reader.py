@@ -233,6 +233,8 @@ class Dataset:
         array = read_rows(entry.data, key, span.first, span.count)
         where = f"{entry.data}: episode {entry.index}: {key}"
         kind = array.type
+        if len(array) != span.count:  # a damaged page may hold fewer, without an error
+            raise ContractError(problem(where, f"{span.count} rows", len(array), AGAIN))
         if not len(array):
             return np.zeros((0, self.width(key)) if key in (STATE, ACTION, STAMPS) else 0)
         if not _is_list(kind):
@@ -347,7 +349,7 @@ class Dataset:
         slots = list(self.cameras)
         ours = STAMPS in self.features
         names = self._stamp_cameras() if ours else []
-        stamps = self._stamps(entry) if ours else None
+        stamps = self.stamps(entry) if ours else None
         videos = [self.pictures(entry, key) for key in self.cameras.values()]
         sentences = self.sentences(entry)
         for number, pictures in enumerate(zip(*videos, strict=True)):
@@ -364,8 +366,12 @@ class Dataset:
                 actions[number],
             )
 
-    def _stamps(self, entry: EpisodeEntry) -> NDArray[np.int64]:
-        """(N, 2 + C) ns."""
+    def stamps(self, entry: EpisodeEntry) -> NDArray[np.int64]:
+        """(N, 2 + C) ns, columns as ``DatasetSchema.stamp_names``.
+
+        Raises:
+            ContractError: no whole numbers, or another number of them.
+        """
         stamps, width = self.column(entry, STAMPS), self.width(STAMPS)
         if len(stamps) and (stamps.dtype.kind not in "iu" or stamps.shape[1:] != (width,)):
             where = f"{entry.data}: episode {entry.index}: {STAMPS}"

@@ -109,12 +109,12 @@ def _packed_stages(engine: PackedEngine, problem: Problem) -> dict[str, Work]:
     pixels = host_pixels(frames_in_order(inputs, small), size)
     slots = torch.from_numpy(small.slots).flatten()
     stage, _ = engine.encode(pixels, small, shape)
-    vector = engine.flow.schedule(problem.steps)[1][1].view(1, 1, -1)
+    when = engine.flow.schedule(problem.steps)[1][1][None, :1]
     return {
         "images": lambda: host_pixels(frames_in_order(inputs, small), size),
         "vision": lambda: engine.prefix.encoder(pixels.flatten(0, 1), slots),
         "encode": lambda: engine.encode(pixels, small, shape),
-        "step": lambda: engine.flow.velocity(stage, problem.noise, vector),
+        "step": lambda: engine.flow.velocity(stage, problem.noise, when),
     }
 
 

@@ -75,6 +75,9 @@ def export_checkpoint(
         problems.add(f"{folder / WEIGHTS}: {name}", expected, shapes[name], "copy it again")
     if format == "lerobot":
         lerobot_files.check(checkpoint, problems)
+    if format == "transformers" and checkpoint.config.pi05:
+        do = "transformers has no pi0.5: use lerobot or openpi-torch"
+        problems.add("config.json: architecture", "pi0", "pi05", do)
     problems.raise_if_any()
     stored = next(iter(tensors.values())).dtype
     files = _FILES[format](checkpoint, dtype or stored)
@@ -89,8 +92,8 @@ def export_checkpoint(
 
 
 def check_dense(config: ModelConfig, problems: Problems) -> None:
-    """pi0 as other code bases know it."""
-    do = "only a dense pi0 has a place in other code bases"
+    """pi0 or pi0.5 as other code bases know it."""
+    do = "only a dense pi0 or pi0.5 has a place in other code bases"
     if config.moe.variant != "dense":
         problems.add("config.moe.variant", "dense", config.moe.variant, do)
     if config.vision.stem != "patch" or config.aux_positions or config.action_patch != 1:
@@ -107,7 +110,7 @@ def _table(format: str, config: ModelConfig) -> tuple[list[Rule], Sizes]:
         "vocab": prefix.vocab, "expert": expert.width, "expert_mlp": expert.mlp,
         "state": config.state_dim, "action": config.action_dim,
     }  # fmt: skip
-    rules = expanded(torch_rules(LM_HEAD), sizes)
+    rules = expanded(torch_rules(LM_HEAD, config.architecture), sizes)
     rules.append(Rule(EXPERT_HEAD, ("vocab", "expert"), ()))
     if format == "lerobot":  # its files hold both
         rules += [rule for rule in torch_rules(EMBED) if rule.source == EMBED]

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 
-from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.model.config import (
+    Architecture,
     ExpertConfig,
     ModelConfig,
     MoEConfig,
@@ -51,6 +53,7 @@ class ForeignCheckpoint:
         metadata: what the source says.
         spelled: rule's name -> name in the file, where they differ.
         notes: lines for a person on how it was read.
+        architecture: as its tensors say.
     """
 
     where: str
@@ -62,6 +65,7 @@ class ForeignCheckpoint:
     metadata: CheckpointMetadata
     spelled: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    architecture: Architecture = "pi0"
 
     def place(self, name: str) -> str:
         """A tensor, for a person."""
@@ -93,9 +97,8 @@ class ForeignCheckpoint:
         if many:
             spelled = [self.spelled.get(name, name) for name in unknown]
             total = f"{len(unknown)} of {len(self.tensors)} tensors unknown, {len(missing)} missing"
-            problems.add(
-                self.where, "pi0's tensors", f"{total}{_likeness(spelled)}", _cause(spelled)
-            )
+            expected = f"{_SAID[self.architecture]}'s tensors"
+            problems.add(self.where, expected, f"{total}{_likeness(spelled)}", _cause(spelled))
         shown = unknown[: _SHOWN if many else None]
         for name in shown:
             got = _described(self.tensors[name])
@@ -151,7 +154,48 @@ def _cause(names: list[str]) -> str:
     return "is it another --from, an older spelling, or another model? Save it by its own code"
 
 
-_ADVICE = "is it another format, or a LoRA or pi0.5 checkpoint?"
+_ADVICE = "is it another format, or a LoRA checkpoint?"
+_SAID: dict[Architecture, str] = {"pi0": "pi0", "pi05": "pi0.5"}
+_MARKS: tuple[tuple[Architecture, re.Pattern[str]], ...] = (
+    ("pi0", re.compile(r"(^|[./])(state_proj|action_time_mlp_(in|out))[./]")),
+    ("pi0", re.compile(r"_norm_1/scale$|gemma_expert\..*norm\.weight$")),
+    ("pi05", re.compile(r"_norm_1/Dense_0/|gemma_expert\..*norm\.dense\.")),
+    ("pi05", re.compile(r"(^|[./])time_mlp_(in|out)[./]")),
+)
+"""What only one of the two has; openpi's names of JAX and PyTorch."""
+
+
+def architecture_of(where: str, names: Iterable[str]) -> Architecture:
+    """pi0 or pi0.5, by tensors alone: folders and settings do not know, or say the other.
+
+    Args:
+        names: of all tensors, in openpi's spelling.
+
+    Raises:
+        ContractError: there are tensors of both.
+    """
+    found: dict[Architecture, list[str]] = {"pi0": [], "pi05": []}
+    for name in sorted(names):
+        for architecture, mark in _MARKS:
+            if mark.search(name):
+                found[architecture].append(name)
+    if found["pi0"] and found["pi05"]:
+        got = f"both {found['pi0'][0]} and {found['pi05'][0]}"
+        do = "the file is damaged or two were merged: take the original"
+        raise ContractError(problem(where, "tensors of pi0 or of pi0.5", got, do))
+    return "pi05" if found["pi05"] else "pi0"
+
+
+def check_called(where: str, called: str, architecture: Architecture) -> None:
+    """Settings must name the architecture that the tensors have.
+
+    Raises:
+        ContractError: they name the other.
+    """
+    if called != architecture:
+        expected = f"{architecture!r}, which its tensors are"
+        do = "the settings are of another checkpoint: take those of this one"
+        raise ContractError(problem(where, expected, repr(called), do))
 
 
 def unwatched(total: int) -> Advance:
@@ -184,6 +228,8 @@ def model_config(
         router_dtype, shared_weight: see ``MoEConfig``.
     """
     sizes, metadata = foreign.sizes, foreign.metadata
+    if foreign.architecture == "pi05":  # no tensor has the state's width; the padded vectors agree
+        sizes = {"state": sizes.get("action", 0), **sizes}
     if any(symbol not in sizes for symbol in _SIZES):
         return None
     rows = round(sizes["tokens"] ** 0.5)
@@ -213,7 +259,7 @@ def model_config(
                 vocab=sizes["vocab"],
             ),
             expert=ExpertConfig(width=sizes["expert"], mlp=sizes["expert_mlp"]),
-            moe=moe,
+            moe=moe, architecture=foreign.architecture,
             horizon=metadata["horizon"], action_dim=sizes["action"], state_dim=sizes["state"],
             num_views=len(metadata["camera_slots"]), prompt_length=metadata["prompt_length"],
             flow_steps=metadata["flow_steps"],

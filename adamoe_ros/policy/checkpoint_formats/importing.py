@@ -52,6 +52,7 @@ class ImportSettings:
         dtype: of the weights; None: as they are stored.
         router_dtype, shared_weight: see ``MoEConfig``.
         raw_only: mark it so even if everything is known.
+        allow_constant: dimensions without spread are divided by the epsilon alone, as openpi does.
         overwrite: replace the target folder.
     """
 
@@ -61,6 +62,7 @@ class ImportSettings:
     router_dtype: RouterDtype = "float32"
     shared_weight: float = 0.5
     raw_only: bool = False
+    allow_constant: bool = False
     overwrite: bool = False
 
 
@@ -97,6 +99,8 @@ def import_checkpoint(
     tensor_problems, problems = Problems(), Problems()
     foreign.check(tensor_problems)
     metadata = foreign.metadata
+    if foreign.architecture == "pi0":
+        metadata.set("pi0 has a token for it", prompt_state="none")
     metadata.known.update(settings.metadata)
     statistics = _statistics(foreign, settings, problems)
     needed = ("horizon", "camera_slots", "prompt_length", "flow_steps")
@@ -110,7 +114,14 @@ def import_checkpoint(
         config = model_config(foreign, settings.router_dtype, settings.shared_weight, problems)
     files = _tokenizer(metadata, foreign.sizes.get("vocab"), problems)
     source = f"{format} {Path(foreign.where).name}"
-    manifest = make_manifest(metadata, source, settings.raw_only, problems)
+    manifest = make_manifest(
+        metadata,
+        source,
+        settings.raw_only,
+        problems,
+        foreign.architecture,
+        settings.allow_constant,
+    )
     if config is not None:
         _check_joints(config, metadata, problems)
     if tensor_problems.lines:
@@ -146,7 +157,7 @@ def _statistics(
     roles = metadata["joints"] or ()
     widths = {"state": stats.state.width, "actions": stats.actions.width}
     for name, width in widths.items():
-        lines = stats.check(len(roles) or width, method, origin)
+        lines = stats.check(len(roles) or width, method, origin, settings.allow_constant)
         problems.extend([line for line in lines if line.startswith(f"{origin}: {name}")])
     return stats
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LeRobot's pi0 (0.4 and later): weights, ``config.json``, processor files and statistics.
+"""LeRobot's pi0 and pi0.5 (0.4 and later): weights, ``config.json``, processor files and statistics.
 
 The processors say what happens around the network: which statistics, whether actions are relative.
 A step that is not known here may do anything, so it is refused.
@@ -8,10 +8,14 @@ A step that is not known here may do anything, so it is refused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.model.config import Architecture
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
+    ForeignCheckpoint,
+    check_called,
+)
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
 from adamoe_ros.policy.checkpoint_formats.metadata_files import (
     PERIODS,
@@ -27,32 +31,44 @@ from adamoe_ros.policy.normalise import FeatureStats, NormStats
 CAMERAS, STATE, ACTION = "observation.images.", "observation.state", "action"
 EMPTY_CAMERA = "empty_camera_"
 PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor", "policy_postprocessor"
+STATE_STEP = "pi05_prepare_state_tokenizer_processor_step"
 _KNOWN_STEPS = {
     "rename_observations_processor", "to_batch_processor", "pi0_new_line_processor",
     "tokenizer_processor", "device_processor", "relative_actions_processor",
     "absolute_actions_processor", "normalizer_processor", "unnormalizer_processor",
+    STATE_STEP,
 }  # fmt: skip
 _METHODS = {"MEAN_STD": "mean_std", "QUANTILES": "quantile"}
 _STATISTICS = ("mean", "std", "q01", "q99")
 
 
 def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
-    """Open a dense pi0 with what its processors say.
+    """Open a dense pi0 or pi0.5 with what its processors say.
 
     Raises:
         ContractError: missing or damaged files, another policy, processors with unknown steps.
     """
-    settings = read_json(source / "config.json")
-    if settings.get("type") != "pi0":
+    settings, where = read_json(source / "config.json"), f"{source}/config.json"
+    called = settings.get("type")
+    if called not in get_args(Architecture):
         got = repr(settings.get("type", "no config.json"))
         do = "check the path and --from"
-        raise ContractError(problem(f"{source}/config.json", "type 'pi0'", got, do))
-    expect(f"{source}/config.json", settings, PERIODS)
+        raise ContractError(problem(where, "type 'pi0' or 'pi05'", got, do))
+    expect(where, settings, PERIODS)
+    expect(where, settings, {key: False for key in settings if key.endswith("_memory")})
     metadata = CheckpointMetadata()
     _read_settings(metadata, settings)
     _read_processors(metadata, source, settings)
     read_tokenizer(metadata, source)
-    return open_torch(source, open_safetensors(source), metadata, {})
+    foreign = open_torch(source, open_safetensors(source), metadata, _known(settings))
+    check_called(f"{where}: type", called, foreign.architecture)
+    return foreign
+
+
+def _known(settings: dict[str, Any]) -> dict[str, int]:
+    """The padded state's width, which no tensor of pi0.5 has."""
+    width = settings.get("max_state_dim")
+    return {} if settings.get("type") == "pi0" or width is None else {"state": int(width)}
 
 
 def _read_settings(metadata: CheckpointMetadata, settings: dict[str, Any]) -> None:
@@ -92,6 +108,8 @@ def _read_processors(metadata: CheckpointMetadata, source: Path, settings: dict[
         metadata.set(f"{file}: no such step", adapt_to_pi="none")
     if "pi0_new_line_processor" in before:
         metadata.set(file, prompt_style="lerobot")
+    elif STATE_STEP in before:  # openpi's text; how wide its state was, LeRobot's version tells
+        metadata.set(file, prompt_style="openpi")
     relative = _config(before, "relative_actions_processor")
     metadata.set(file, relative=_relative(relative, settings))
     _read_statistics(metadata, source, before, after)

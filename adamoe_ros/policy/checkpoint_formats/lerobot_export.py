@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings, processors and statistics for LeRobot's pi0 beside exported weights.
+"""Settings, processors and statistics for LeRobot's pi0 or pi0.5 beside exported weights.
 
 LeRobot adds 1e-8 to a spread on the way in and nothing on the way out; another checkpoint's eps is
 therefore added to the spread itself, which gives its numbers to a part in 1e8 or better.
@@ -21,6 +21,7 @@ from adamoe_ros.policy.checkpoint_formats.lerobot import (
     POSTPROCESSOR,
     PREPROCESSOR,
     STATE,
+    STATE_STEP,
     relative_flags,
 )
 from adamoe_ros.policy.normalise import FeatureStats
@@ -43,6 +44,10 @@ def check(checkpoint: Checkpoint, problems: Problems) -> None:
     if manifest.adapt_to_pi not in (None, "none"):
         do = "LeRobot has no such step; retrain without it, or keep our format"
         problems.add("manifest.json: adapt_to_pi", "none", manifest.adapt_to_pi, do)
+    if checkpoint.config.pi05 and manifest.prompt_state != "joints":
+        expected = "joints: LeRobot's prompt always holds the state, from 0.5 on unpadded"
+        got = manifest.prompt_state or "null"
+        problems.add("manifest.json: prompt_state", expected, got, "keep our format")
     if manifest.prompt_style == "plain":
         do = "LeRobot tokenises with bos and newline; keep our format"
         problems.add("manifest.json: prompt_style", "lerobot or openpi", "plain", do)
@@ -97,7 +102,7 @@ def _settings(checkpoint: Checkpoint, dtype: str) -> dict[str, Any]:
     inputs, outputs = _features(checkpoint)
     relative = _relative(checkpoint)
     return {
-        "type": "pi0",
+        "type": config.architecture,
         "n_obs_steps": 1,
         "input_features": inputs,
         "output_features": outputs,
@@ -122,7 +127,6 @@ def _processors(checkpoint: Checkpoint) -> dict[str, bytes]:
     inputs, outputs = _features(checkpoint)
     relative, roles = _relative(checkpoint), list(checkpoint.manifest.state_roles)
     norm = {"eps": _EPS, "norm_map": _norm_map(checkpoint)}
-    state_in = f"{PREPROCESSOR}_step_6_normalizer_processor.safetensors"
     state_out = f"{POSTPROCESSOR}_step_0_unnormalizer_processor.safetensors"
     mask = {
         "enabled": relative,
@@ -137,15 +141,25 @@ def _processors(checkpoint: Checkpoint) -> dict[str, bytes]:
         "truncation": True,
         "tokenizer_name": "google/paligemma-3b-pt-224",
     }
-    before = [
+    start = [
         _step("rename_observations_processor", {"rename_map": {}}),
         _step("to_batch_processor", {}),
-        _step("pi0_new_line_processor", {}),
-        _step("tokenizer_processor", words),
-        _step("device_processor", {"device": "cpu", "float_dtype": None}),
-        _step("relative_actions_processor", mask),
-        _step("normalizer_processor", {**norm, "features": {**inputs, **outputs}}, state_in),
     ]
+    tokenizer = _step("tokenizer_processor", words)
+    device = _step("device_processor", {"device": "cpu", "float_dtype": None})
+    relative_actions = _step("relative_actions_processor", mask)
+    pi05 = checkpoint.config.pi05
+    place = len(start) + (1 if pi05 else 4)
+    state_in = f"{PREPROCESSOR}_step_{place}_normalizer_processor.safetensors"
+    normalizer = _step(
+        "normalizer_processor", {**norm, "features": {**inputs, **outputs}}, state_in
+    )
+    if pi05:  # the prompt's digits are of the normalised state
+        rest = [relative_actions, normalizer, _step(STATE_STEP, {}), tokenizer, device]
+    else:
+        newline = _step("pi0_new_line_processor", {})
+        rest = [newline, tokenizer, device, relative_actions, normalizer]
+    before = [*start, *rest]
     after = [
         _step("unnormalizer_processor", {**norm, "features": outputs}, state_out),
         _step("absolute_actions_processor", {"enabled": relative}),

@@ -17,6 +17,7 @@ from adamoe_ros.contract.manifest import (
     JointRole,
     Provenance,
 )
+from adamoe_ros.model.config import Architecture
 from adamoe_ros.policy.normalise import FeatureStats, NormStats
 
 NAMES = {
@@ -35,6 +36,7 @@ NAMES = {
     "normalization_eps": "--normalization-eps X",
     "adapt_to_pi": "--adapt-to-pi none|openpi|adamoe",
     "prompt_style": "--prompt-style openpi|lerobot|plain",
+    "prompt_state": "--prompt-state none|joints|padded",
     "tokenizer": "--tokenizer FILE",
     "state_source": "--state-source measured|last_command",
 }
@@ -42,7 +44,8 @@ NAMES = {
 
 _NEEDED_TO_ACT = (
     "joints", "relative", "control_rate_hz", "embodiment", "statistics", "normalization",
-    "normalization_eps", "adapt_to_pi", "prompt_style", "tokenizer", "state_source",
+    "normalization_eps", "adapt_to_pi", "prompt_style", "prompt_state", "tokenizer",
+    "state_source",
 )  # fmt: skip
 
 
@@ -125,12 +128,18 @@ def relative_roles(roles: tuple[str, ...], word: str) -> tuple[bool, ...]:
 
 
 def make_manifest(
-    metadata: CheckpointMetadata, source: str, raw_only: bool, problems: Problems
+    metadata: CheckpointMetadata,
+    source: str,
+    raw_only: bool,
+    problems: Problems,
+    architecture: Architecture = "pi0",
+    allow_constant: bool = False,
 ) -> Any:
     """The manifest; ``raw_only`` where asked for or where a value is missing.
 
     Args:
         source: format and name of the source, for the provenance.
+        architecture, allow_constant: see ``CheckpointManifest``.
 
     Returns:
         ``CheckpointManifest``; None where ``problems`` were found.
@@ -156,6 +165,7 @@ def make_manifest(
     notes = f"unknown: {', '.join(missing)}" if missing else ""
     return CheckpointManifest(
         raw_only=raw_only,
+        architecture=architecture,
         embodiment=metadata["embodiment"],
         joints=tuple(_joint(role, flag) for role, flag in zip(roles, flags, strict=False)),
         gripper=None if gripper is None else GripperConvention(open=gripper[0], closed=gripper[1]),
@@ -163,8 +173,10 @@ def make_manifest(
         camera_slots=tuple(metadata["camera_slots"]),
         normalization=metadata["normalization"],
         normalization_eps=metadata["normalization_eps"],
+        allow_constant=allow_constant,
         adapt_to_pi=metadata["adapt_to_pi"],
         prompt_style=metadata["prompt_style"],
+        prompt_state=metadata["prompt_state"],
         tokenizer=None if metadata["tokenizer"] is None else metadata["tokenizer"].name,
         state_source=metadata["state_source"],
         provenance=Provenance(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.model.config import Architecture
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
 from adamoe_ros.policy.checkpoint_formats.sources import first_line
 from adamoe_ros.policy.normalise import load_norm_stats
@@ -72,15 +73,20 @@ def expect(where: str, settings: Mapping[str, Any], fixed: Mapping[str, Any]) ->
 PERIODS = {"min_period": 0.004, "max_period": 4.0}
 
 
-def set_openpi(metadata: CheckpointMetadata) -> None:
-    """What openpi's code fixes for every pi0."""
+def set_openpi(metadata: CheckpointMetadata, architecture: Architecture) -> None:
+    """What openpi's code fixes for every pi0, or pi0.5.
+
+    Whether pi0.5's prompt holds the state is in none of its files: of its published configurations
+    pi05_libero's does not.
+    """
+    pi05 = architecture == "pi05"
     metadata.set(
-        "fixed in openpi's pi0",
+        f"fixed in openpi's {'pi0.5' if pi05 else 'pi0'}",
         camera_slots=OPENPI_SLOTS,
-        prompt_length=48,
+        prompt_length=200 if pi05 else 48,
         flow_steps=10,
         prompt_style="openpi",
-        normalization="mean_std",
+        normalization="quantile" if pi05 else "mean_std",
         normalization_eps=1e-6,
     )
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.model.config import Variant
-from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.model.config import Architecture, Variant
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
+    ForeignCheckpoint,
+    architecture_of,
+)
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
 from adamoe_ros.policy.checkpoint_formats.metadata_files import (
     read_assets,
@@ -70,8 +73,8 @@ def _vision() -> list[Rule]:
     return rules
 
 
-def _gemma(width: str, mlp: str, suffix: str, ffn: str) -> list[Rule]:
-    """One expert; ``ffn`` is our name of its dense feed-forward layer."""
+def _gemma(width: str, mlp: str, suffix: str, ffn: str, adaptive: bool = False) -> list[Rule]:
+    """One expert; ``ffn`` is our name of its dense feed-forward layer; ``adaptive``: its norms."""
     ours, layers = f"{width}.layers.{{i}}", f"{_LLM}/layers"
 
     def layered(source: str, shape: tuple[str | int, ...], *parts: Part) -> Rule:
@@ -99,32 +102,65 @@ def _gemma(width: str, mlp: str, suffix: str, ffn: str) -> list[Rule]:
         layered(
             f"mlp{suffix}/linear", (mlp, width), Part(f"{ours}.{ffn}.down.weight", (1, 0))
         ),
-        layered(
-            f"pre_attention_norm{suffix}/scale", (width,), Part(f"{ours}.attn_norm.weight")
-        ),
-        layered(f"pre_ffw_norm{suffix}/scale", (width,), Part(f"{ours}.ffn_norm.weight")),
-        single(f"{_LLM}/final_norm{suffix}/scale", f"{width}.norm.weight", width),
+        *(_adaptive_norms if adaptive else _norms)(width, suffix),
     ]  # fmt: skip
 
 
-def _projections() -> list[Rule]:
+_NORMS = (("pre_attention_norm", "attn_norm"), ("pre_ffw_norm", "ffn_norm"))
+
+
+def _norms(width: str, suffix: str) -> list[Rule]:
+    ours, layers = f"{width}.layers.{{i}}", f"{_LLM}/layers"
     return [
-        *_linear("state_proj", "state_proj", "state", "expert"),
+        *(
+            stacked(
+                "layers", f"{layers}/{name}{suffix}/scale", (width,), Part(f"{ours}.{our}.weight")
+            )
+            for name, our in _NORMS
+        ),
+        single(f"{_LLM}/final_norm{suffix}/scale", f"{width}.norm.weight", width),
+    ]
+
+
+def _adaptive_norms(width: str, suffix: str) -> list[Rule]:
+    """adaRMS: a Dense for scale, shift and gate in the place of each norm's scale."""
+    ours, layers, outer = f"{width}.layers.{{i}}", f"{_LLM}/layers", f"3*{width}"
+    rules = _linear(f"{_LLM}/final_norm{suffix}/Dense_0", f"{width}.norm.modulation", width, outer)
+    for name, our in _NORMS:
+        dense, modulation = f"{layers}/{name}{suffix}/Dense_0", f"{ours}.{our}.modulation"
+        kernel, bias = Part(f"{modulation}.weight", (1, 0)), Part(f"{modulation}.bias")
+        rules.append(stacked("layers", f"{dense}/kernel", (width, outer), kernel))
+        rules.append(stacked("layers", f"{dense}/bias", (outer,), bias))
+    return rules
+
+
+def _projections(architecture: Architecture) -> list[Rule]:
+    if architecture == "pi05":
+        time = [
+            *_linear("time_mlp_in", "time_mlp_in", "expert", "expert"),
+            *_linear("time_mlp_out", "time_mlp_out", "expert", "expert"),
+        ]
+    else:
+        time = [
+            *_linear("state_proj", "state_proj", "state", "expert"),
+            *_linear("action_time_mlp_in", "action_time_mlp_in", "2*expert", "expert"),
+            *_linear("action_time_mlp_out", "action_time_mlp_out", "expert", "expert"),
+        ]
+    return [
         *_linear("action_in_proj", "action_in_proj", "action", "expert"),
-        *_linear("action_time_mlp_in", "action_time_mlp_in", "2*expert", "expert"),
-        *_linear("action_time_mlp_out", "action_time_mlp_out", "expert", "expert"),
+        *time,
         *_linear("action_out_proj", "action_out_proj", "expert", "action"),
     ]
 
 
-def dense_rules(ffn: str = "ffn") -> list[Rule]:
-    """openpi's pi0."""
+def dense_rules(architecture: Architecture = "pi0", ffn: str = "ffn") -> list[Rule]:
+    """openpi's pi0 or pi0.5."""
     return [
         *_vision(),
         single(f"{_LLM}/embedder/input_embedding", "embed.weight", "vocab", "prefix"),
         *_gemma("prefix", "prefix_mlp", "", "ffn"),
-        *_gemma("expert", "expert_mlp", "_1", ffn),
-        *_projections(),
+        *_gemma("expert", "expert_mlp", "_1", ffn, architecture == "pi05"),
+        *_projections(architecture),
     ]
 
 
@@ -132,15 +168,15 @@ MOE = f"{_LLM}/layers/moe_ffn_1"
 SCALE = f"{MOE}/w_gating_scale"
 
 
-def adamoe_rules(adapter: bool) -> list[Rule]:
-    """AdaMoE's official code; ``mlp_1`` is the shared expert.
+def adamoe_rules(adapter: bool, architecture: Architecture = "pi0") -> list[Rule]:
+    """AdaMoE's official code; ``mlp_1`` is the shared expert. pi0.5's mixture has the same leaves.
 
     Args:
         adapter: whether there is a scale adapter (vanilla has none); ``seen`` is the width it sees.
     """
     ours = "expert.layers.{i}.ffn"
     rules = [
-        *dense_rules("ffn.shared"),
+        *dense_rules(architecture, "ffn.shared"),
         stacked(
             "layers", f"{MOE}/w_gating", ("expert", "experts"),
             Part(f"{ours}.router.weight", (1, 0)),
@@ -165,25 +201,29 @@ _LANDMARK = "PaliGemma/"
 
 
 def open_pi0(source: Path, asset: str | None) -> ForeignCheckpoint:
-    """Open a dense pi0.
+    """Open a dense pi0 or pi0.5.
 
     Raises:
         ContractError: missing or damaged files.
     """
-    tensors, metadata = open_jax(source, asset)
-    rules = dense_rules()
+    tensors, metadata, architecture = open_jax(source, asset)
+    rules = dense_rules(architecture)
     sizes = vote(rules, {name: tensor.shape for name, tensor in tensors.items()})
-    return ForeignCheckpoint(str(source), tensors, rules, sizes, frozenset(), "dense", metadata, {})
+    return ForeignCheckpoint(
+        str(source), tensors, rules, sizes, frozenset(), "dense", metadata, {},
+        architecture=architecture,
+    )  # fmt: skip
 
 
-def open_jax(source: Path, asset: str | None) -> tuple[TensorSource, CheckpointMetadata]:
-    """Leaves by openpi's names, and what lies beside them.
+def open_jax(
+    source: Path, asset: str | None
+) -> tuple[TensorSource, CheckpointMetadata, Architecture]:
+    """Leaves by openpi's names, what lies beside them, and which network they are.
 
     Args:
         source: checkpoint folder, its ``params`` folder, or an ``.npz``.
     """
     metadata = CheckpointMetadata()
-    set_openpi(metadata)
     if source.suffix == ".npz":
         folder, tensors = source.parent, open_npz(source)
     else:
@@ -194,9 +234,12 @@ def open_jax(source: Path, asset: str | None) -> tuple[TensorSource, CheckpointM
             raise ContractError(problem(str(source), "an Orbax folder or an .npz", got, do))
         folder = source if params != source else source.parent
         tensors = open_orbax(params)
+    tensors = _rooted(tensors)
+    architecture = architecture_of(str(source), tensors)
+    set_openpi(metadata, architecture)
     read_assets(metadata, folder, asset)
     read_tokenizer(metadata, folder)
-    return _rooted(tensors), metadata
+    return tensors, metadata, architecture
 
 
 def _rooted(tensors: TensorSource) -> TensorSource:
@@ -214,14 +257,17 @@ def open_adamoe(source: Path, asset: str | None) -> ForeignCheckpoint:
     Raises:
         ContractError: missing or damaged files.
     """
-    tensors, metadata = open_jax(source, asset)
+    tensors, metadata, architecture = open_jax(source, asset)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     adapter = SCALE in shapes
-    rules = adamoe_rules(adapter)
+    rules = adamoe_rules(adapter, architecture)
     sizes = vote(rules, shapes)
     variant: Variant = "vanilla"
     if adapter:
         wide = sizes.get("expert", 0) + sizes.get("experts", 0)
         variant = "csmoe" if sizes.get("seen") == wide else "adamoe"
         sizes["seen"] = wide if variant == "csmoe" else sizes.get("expert", 0)
-    return ForeignCheckpoint(str(source), tensors, rules, sizes, frozenset(), variant, metadata, {})
+    return ForeignCheckpoint(
+        str(source), tensors, rules, sizes, frozenset(), variant, metadata, {},
+        architecture=architecture,
+    )  # fmt: skip

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of pi0's tensors in PyTorch checkpoints: openpi's, LeRobot's and transformers' spellings.
+"""Names of pi0's and pi0.5's tensors in PyTorch: openpi's, LeRobot's and transformers' spellings.
 
 All three are spellings of one list; ``canonical`` turns them into openpi's. Two tensors are never
-used by pi0 and left out: the action expert's LM head (transformers: its token embedding), and the
+used and left out: the action expert's LM head (transformers: its token embedding), and the
 language model's LM head where the embedding itself is stored, too.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from adamoe_ros.contract.errors import Problems
-from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.model.config import Architecture, ModelConfig
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
+    ForeignCheckpoint,
+    architecture_of,
+)
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
 from adamoe_ros.policy.checkpoint_formats.metadata_files import (
     read_assets,
@@ -42,17 +46,32 @@ _SPELLINGS = (
     (re.compile(r"^model\.dit\."), f"{JOINT}.gemma_expert.model."),
     (re.compile(r"^model\."), ""),
     (re.compile(r"^embed_action_time\."), ""),
-    (re.compile(r"^time_mlp_(in|out)\."), r"action_time_mlp_\1."),
     (re.compile(r"\.language_model\.model\."), ".language_model."),
     (re.compile(r"\.vision_tower\.(?!vision_model\.)"), ".vision_tower.vision_model."),
 )
 
 
+_TIME_MLP = re.compile(r"^time_mlp_(in|out)\.")
+_ADAPTIVE = re.compile(rf"^{JOINT}\.gemma_expert\..*norm\.dense\.")
+
+
 def canonical(name: str) -> str:
-    """openpi's spelling of a name."""
+    """openpi's spelling of a name, but for what ``canonical_names`` cannot tell from one alone."""
     for pattern, spelling in _SPELLINGS:
         name = pattern.sub(spelling, name)
     return name
+
+
+def canonical_names(names: Iterable[str]) -> dict[str, str]:
+    """Name -> openpi's spelling.
+
+    transformers calls pi0's ``action_time_mlp`` ``time_mlp``, which is what pi0.5 has: its modulated
+    norms tell.
+    """
+    found = {name: canonical(name) for name in names}
+    if not any(map(_ADAPTIVE.match, found.values())):
+        found = {name: _TIME_MLP.sub(r"action_time_mlp_\1.", ours) for name, ours in found.items()}
+    return found
 
 
 def _vision_rules() -> list[Rule]:
@@ -88,7 +107,7 @@ def _vision_rules() -> list[Rule]:
     return rules
 
 
-def _stack_rules(stack: str) -> list[Rule]:
+def _stack_rules(stack: str, adaptive: bool = False) -> list[Rule]:
     theirs, ours, mlp = f"{_STACKS[stack]}.layers.{{i}}", f"{stack}.layers.{{i}}", f"{stack}_mlp"
     tensors = (
         ("self_attn.q_proj", "attn.q", ("queries", stack)),
@@ -98,47 +117,77 @@ def _stack_rules(stack: str) -> list[Rule]:
         ("mlp.gate_proj", "ffn.gate", (mlp, stack)),
         ("mlp.up_proj", "ffn.up", (mlp, stack)),
         ("mlp.down_proj", "ffn.down", (stack, mlp)),
-        ("input_layernorm", "attn_norm", (stack,)),
-        ("post_attention_layernorm", "ffn_norm", (stack,)),
+    )
+    norms = (
+        ("layers.{i}.input_layernorm", "layers.{i}.attn_norm"),
+        ("layers.{i}.post_attention_layernorm", "layers.{i}.ffn_norm"),
+        ("norm", "norm"),
     )
     return [
         *(
             repeated("layers", f"{theirs}.{name}.weight", f"{ours}.{our}.weight", *shape)
             for name, our, shape in tensors
         ),
-        single(f"{_STACKS[stack]}.norm.weight", f"{stack}.norm.weight", stack),
+        *(
+            rule
+            for name, our in norms
+            for rule in _norm_rules(f"{_STACKS[stack]}.{name}", f"{stack}.{our}", stack, adaptive)
+        ),
     ]
 
 
-def torch_rules(embedding: str = EMBED) -> list[Rule]:
-    """Every tensor that pi0 uses, in openpi's spelling.
+def _norm_rules(theirs: str, ours: str, width: str, adaptive: bool) -> list[Rule]:
+    """One norm, plain or modulated, of a layer or the last."""
+    tensors: list[tuple[str, str, tuple[str, ...]]] = [("weight", "weight", (width,))]
+    if adaptive:
+        tensors = [
+            ("dense.weight", "modulation.weight", (f"3*{width}", width)),
+            ("dense.bias", "modulation.bias", (f"3*{width}",)),
+        ]
+    make = functools.partial(repeated, "layers") if "{i}" in theirs else single
+    return [make(f"{theirs}.{name}", f"{ours}.{our}", *shape) for name, our, shape in tensors]
 
-    Args:
-        embedding: name under which the token embedding is stored.
-    """
-    projections = (
+
+_PROJECTIONS: dict[Architecture, tuple[tuple[str, str, str], ...]] = {
+    "pi0": (
         ("state_proj", "expert", "state"),
         ("action_in_proj", "expert", "action"),
         ("action_time_mlp_in", "expert", "2*expert"),
         ("action_time_mlp_out", "expert", "expert"),
         ("action_out_proj", "action", "expert"),
-    )
+    ),
+    "pi05": (
+        ("action_in_proj", "expert", "action"),
+        ("time_mlp_in", "expert", "expert"),
+        ("time_mlp_out", "expert", "expert"),
+        ("action_out_proj", "action", "expert"),
+    ),
+}
+
+
+def torch_rules(embedding: str = EMBED, architecture: Architecture = "pi0") -> list[Rule]:
+    """Every tensor that the network uses, in openpi's spelling.
+
+    Args:
+        embedding: name under which the token embedding is stored.
+    """
     rules = [
         *_vision_rules(),
         single(embedding, "embed.weight", "vocab", "prefix"),
         *_stack_rules("prefix"),
-        *_stack_rules("expert"),
+        *_stack_rules("expert", architecture == "pi05"),
     ]
-    for name, outer, inner in projections:
+    for name, outer, inner in _PROJECTIONS[architecture]:
         rules.append(single(f"{name}.weight", f"{name}.weight", outer, inner))
         rules.append(single(f"{name}.bias", f"{name}.bias", outer))
     return rules
 
 
 def pi0_names(config: ModelConfig) -> dict[str, str]:
-    """Canonical name -> ours, of every tensor of a dense pi0 with these depths."""
+    """Canonical name -> ours, of every tensor of a dense pi0 or pi0.5 with these depths."""
     depths = {"layers": config.prefix.depth, "vision_layers": config.vision.depth}
-    return {rule.source: rule.parts[0].target for rule in expanded(torch_rules(), depths)}
+    rules = torch_rules(architecture=config.architecture)
+    return {rule.source: rule.parts[0].target for rule in expanded(rules, depths)}
 
 
 def embedding_name(names: Iterable[str]) -> str:
@@ -184,19 +233,21 @@ def open_torch(
     spelled: dict[str, str] = {}
     problems = Problems()
     plain, taken = unwrapped(list(tensors))
+    spelling = canonical_names(plain.values())
     for name, short in plain.items():
-        other = spelled.setdefault(canonical(short), name)
+        other = spelled.setdefault(spelling[short], name)
         if other != name:
             problems.add(f"{source}: {name}", "a tensor once", f"{other}, too", "remove one")
     problems.raise_if_any()
     found = {name: tensors[theirs] for name, theirs in spelled.items()}
-    rules = torch_rules(embedding_name(found))
+    architecture = architecture_of(str(source), found)
+    rules = torch_rules(embedding_name(found), architecture)
     shapes = {name: tensor.shape for name, tensor in found.items()}
     sizes = torch_sizes(rules, shapes) | dict(known)
     notes = (f"taken off the names of the tensors: {', '.join(taken)}",) if taken else ()
     unneeded = frozenset(unused(found))
     return ForeignCheckpoint(
-        str(source), found, rules, sizes, unneeded, "dense", metadata, spelled, notes
+        str(source), found, rules, sizes, unneeded, "dense", metadata, spelled, notes, architecture
     )
 
 
@@ -215,10 +266,12 @@ def unwrapped(names: list[str]) -> tuple[dict[str, str], list[str]]:
     Returns:
         Name -> the shorter one, and what was taken off.
     """
-    sources = {*(rule.source for rule in torch_rules()), *_UNUSED, LM_HEAD}
+    tables = (torch_rules(architecture=name) for name in _PROJECTIONS)
+    sources = {*(rule.source for table in tables for rule in table), *_UNUSED, LM_HEAD}
 
     def fitting(shorter: Iterable[str]) -> int:
-        return sum(_LAYER.sub(".{i}.", canonical(name)) in sources for name in shorter)
+        spelled = canonical_names(shorter).values()
+        return sum(_LAYER.sub(".{i}.", name) in sources for name in spelled)
 
     best, most, taken = {name: name for name in names}, fitting(names), list[str]()
     without = {name: _WRAPPER.sub("", name) for name in names}
@@ -235,15 +288,16 @@ def unwrapped(names: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
-    """Open a dense pi0.
+    """Open a dense pi0 or pi0.5.
 
     Raises:
         ContractError: missing or damaged files.
     """
     folder = source.parent if source.is_file() else source
     metadata = CheckpointMetadata()
-    set_openpi(metadata)
+    foreign = open_torch(source, open_safetensors(source), metadata, {})
+    set_openpi(metadata, foreign.architecture)
     metadata.set("config.json", horizon=read_json(folder / "config.json").get("action_horizon"))
     read_assets(metadata, folder, asset)
     read_tokenizer(metadata, folder)
-    return open_torch(source, open_safetensors(source), metadata, {})
+    return foreign

@@ -11,7 +11,10 @@ from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import ForeignCheckpoint
+from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
+    ForeignCheckpoint,
+    check_called,
+)
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
 from adamoe_ros.policy.checkpoint_formats.metadata_files import (
     PERIODS,
@@ -59,7 +62,9 @@ def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
         flow_steps=settings.get("num_inference_steps"),
     )
     read_tokenizer(metadata, folder)
-    return open_torch(source, open_safetensors(source), metadata, _known(settings))
+    foreign = open_torch(source, open_safetensors(source), metadata, _known(settings))
+    check_called(f"{folder}/config.json: model_type", "pi0", foreign.architecture)
+    return foreign
 
 
 def _known(settings: dict[str, Any]) -> dict[str, int]:

@@ -46,7 +46,9 @@ def needed_bytes(
     )
     cache, activations = 0, 0
     for shape in shapes:
-        tokens = shape.batch * (shape.prefix_tokens(config) + 1 + config.action_tokens)
+        tokens = shape.batch * (
+            shape.prefix_tokens(config) + config.state_tokens + config.action_tokens
+        )
         cache += 2 * size * prefix.depth * tokens * prefix.kv_heads * prefix.head_dim
         activations = max(activations, tokens * (3 * prefix.mlp + 8 * prefix.width) * size)
     weights = weight_bytes(config, dtype, settings.int8)

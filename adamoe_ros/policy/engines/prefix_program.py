@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and prompt, once per chunk: their keys and values into buffers.
 
-Shapes: B batch, V pictures per observation, L prompt tokens, P prefix tokens, S keys (P, the state
+Shapes: B batch, V pictures per observation, L prompt tokens, P prefix tokens, S keys (P, pi0's state
 token, T action tokens), K key heads, C head width.
 """
 
@@ -84,7 +84,7 @@ class PrefixProgram:
     def buffers(self, shape: Shape, device: torch.device) -> Buffers:
         """Room for all keys and values of one shape."""
         config = self.config
-        places = shape.prefix_tokens(config) + 1 + config.action_tokens
+        places = shape.prefix_tokens(config) + config.state_tokens + config.action_tokens
         size = (shape.batch, config.prefix.kv_heads, places, config.prefix.head_dim)
         return [
             (

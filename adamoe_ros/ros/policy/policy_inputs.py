@@ -25,7 +25,7 @@ from adamoe_ros.contract.joint_map import JointMap
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.ros import qos
-from adamoe_ros.ros.policy.hearing import PATIENCE, RENEWALS, Hearing, Step
+from adamoe_ros.ros.policy.hearing import PATIENCE, RENEWALS, Hearing, Step, with_senders
 from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
 from adamoe_ros.ros.transports import PictureNode
 from adamoe_ros.streams.buffer import SILENT, StreamHealth
@@ -238,15 +238,11 @@ class PolicyInputs:
         ]
 
     def _lost(self, name: str, line: str) -> str:
-        """A stream that says nothing; where its publisher is known, not with advice to start it."""
+        """A stream from which nothing comes, with its publishers where they are known."""
         topic = next((topic for topic in self._topics if topic.name == name), None)
         silent = line == name or f"{name} ({SILENT}" in line
         senders = self._publishers(topic) if topic is not None and silent else []
-        if not senders:
-            return line
-        who = " and ".join(sorted({info.node_name for info in senders}))
-        do = f"the network lost it (doc/two_machines.md), or {who} hangs: see its log"
-        return problem("inputs", "all live", f"nothing from {line}, which {who} publishes", do)
+        return with_senders(line, {info.node_name for info in senders})
 
     def health(self) -> list[StreamHealth]:
         """Condition of every stream, cameras first."""

@@ -23,7 +23,7 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.control.scheduling import InferenceScheduler
 from adamoe_ros.msg import ActionChunk as ActionChunkMsg
 from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatus
-from adamoe_ros.policy.actor import PolicyActor
+from adamoe_ros.policy.actor_base import BaseActor
 from adamoe_ros.policy.compatibility import state_out_of_range
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.conflicts import DECISION_S, SoleNode
@@ -56,7 +56,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def __init__(self) -> None:
         super().__init__("policy_node", PolicyParameters)
-        self._actor: PolicyActor | None = None
+        self._actor: BaseActor | None = None
         self._schedule: InferenceScheduler | None = None
         self._warm_s = 0.0
         self._inputs: PolicyInputs | None = None
@@ -123,11 +123,12 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         """Load, cross-check, warm up."""
         self._report = PolicyReport(self.params.latency_window)
         actor = make_actor(self.params)
-        self._actor = actor
-        self._diagnostics.hardware_id = actor.profile.name
+        self._actor, profile = actor, actor.profile
+        assert profile is not None
+        self._diagnostics.hardware_id = profile.name
         self._inputs = PolicyInputs(
             self,
-            actor.profile,
+            profile,
             actor.manifest.camera_slots,
             actor.joint_map,
             self._on_input,
@@ -138,7 +139,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self, self._goal_executor, self._feedback, lambda: self.params.feedback_rate
         )
         self.get_logger().info(
-            f"{self.params.checkpoint} on {actor.device}: chunks of {actor.horizon} rows, "
+            f"{self.params.checkpoint or self.params.policy} on {actor.device}: chunks of {actor.horizon} rows, "
             f"{actor.horizon * actor.dt_s:.2f} s; inference takes {self._warm_s * 1e3:.0f} ms"
         )
 
@@ -147,6 +148,8 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         actor, inputs = self._actor, self._inputs
         assert actor is not None and inputs is not None
         observation = self._first_observation(inputs)
+        if actor.fault:
+            raise ContractError(actor.fault)
         self._await_decision()
         if self._conflict or self._sole.undecided:
             do = "wait a second; activation is tried again with autostart"
@@ -199,6 +202,8 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         if self._inputs is not None:
             self._inputs.close()
             self._inputs = None
+        if self._actor is not None:
+            self._actor.close()
         self._actor = self._schedule = None
 
     def _first_observation(self, inputs: PolicyInputs) -> Observation:
@@ -259,10 +264,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         sentence = message.data.strip()
         if not 0 < len(sentence) <= LONGEST_INSTRUCTION:
             got = f"{len(sentence)} characters" if sentence else "an empty one"
-            self.get_logger().error(
-                problem(names.INSTRUCTION, "a sentence", got, "it is ignored"),
-                throttle_duration_sec=_LOG_EVERY,
-            )
+            unfit: str | None = problem(names.INSTRUCTION, "a sentence", got, "it is ignored")
+        else:
+            unfit = self.instruction_problem(sentence)
+        if unfit:
+            self.get_logger().error(f"ignored: {unfit}", throttle_duration_sec=_LOG_EVERY)
             return
         if self._goal_executor.instruct(sentence):
             self.get_logger().info(f"instruction: {sentence!r}")
@@ -337,6 +343,10 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         """The inference thread, while active."""
         return self._worker
 
+    def instruction_problem(self, sentence: str) -> str | None:
+        """Why the policy cannot be given a sentence, one line; None before it is configured."""
+        return None if self._actor is None else self._actor.instruction_problem(sentence)
+
     def now_ns(self) -> int:
         """ROS time."""
         return int(self.get_clock().now().nanoseconds)
@@ -356,6 +366,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
     def conflict(self) -> str:
         """Another policy_node for the same robot, one line; empty: there is none."""
         return self._conflict
+
+    @property
+    def policy_fault(self) -> str:
+        """Why no inference can be had at the moment, one line; empty: it can."""
+        return self._actor.fault if self._actor is not None else ""
 
     def log_goal(self, line: str) -> None:
         """Log a goal's begin or end."""

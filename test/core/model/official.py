@@ -18,6 +18,7 @@ from adamoe_ros.model.config import (
 )
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
+_PROJECTIONS = ("state_proj", "action_", "time_mlp_")
 SLOTS = ("base_0_rgb", "left_wrist_0_rgb", "right_wrist_0_rgb")
 
 
@@ -57,10 +58,9 @@ def weights(data: dict[str, np.ndarray]) -> dict[str, Tensor]:
         if key.startswith("P/")
     }
     out: dict[str, Tensor] = {}
-    for name in ("state_proj", "action_in_proj", "action_out_proj"):
-        _linear(out, name, w[f"{name}/kernel"], w[f"{name}/bias"])
-    for name in ("action_time_mlp_in", "action_time_mlp_out"):
-        _linear(out, name, w[f"{name}/kernel"], w[f"{name}/bias"])
+    for name in (name.removesuffix("/kernel") for name in w if name.startswith(_PROJECTIONS)):
+        if f"{name}/kernel" in w:
+            _linear(out, name, w[f"{name}/kernel"], w[f"{name}/bias"])
     out["embed.weight"] = w["llm/embedder/input_embedding"]
     _vision(out, w)
     _gemma(out, w, "prefix", "")
@@ -70,6 +70,21 @@ def weights(data: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 def _linear(out: dict[str, Tensor], name: str, kernel: Tensor, bias: Tensor) -> None:
     out[f"{name}.weight"], out[f"{name}.bias"] = kernel.T, bias
+
+
+def _norm(
+    out: dict[str, Tensor], name: str, w: dict[str, Tensor], theirs: str, layer: int | None = None
+) -> None:
+    """Plain, or (pi0.5's expert) modulated."""
+
+    def values(leaf: str) -> Tensor:
+        found = w[f"{theirs}/{leaf}"]
+        return found if layer is None else found[layer]
+
+    if f"{theirs}/scale" in w:
+        out[f"{name}.weight"] = values("scale")
+    else:
+        _linear(out, f"{name}.modulation", values("Dense_0/kernel"), values("Dense_0/bias"))
 
 
 def _vision(out: dict[str, Tensor], w: dict[str, Tensor]) -> None:
@@ -99,11 +114,11 @@ def _vision(out: dict[str, Tensor], w: dict[str, Tensor]) -> None:
 
 def _gemma(out: dict[str, Tensor], w: dict[str, Tensor], name: str, suffix: str) -> None:
     layers = "llm/layers"
-    out[f"{name}.norm.weight"] = w[f"llm/final_norm{suffix}/scale"]
-    for i in range(len(w[f"{layers}/pre_attention_norm{suffix}/scale"])):
+    _norm(out, f"{name}.norm", w, f"llm/final_norm{suffix}")
+    for i in range(len(w[f"{layers}/mlp{suffix}/linear"])):
         ours = f"{name}.layers.{i}"
-        out[f"{ours}.attn_norm.weight"] = w[f"{layers}/pre_attention_norm{suffix}/scale"][i]
-        out[f"{ours}.ffn_norm.weight"] = w[f"{layers}/pre_ffw_norm{suffix}/scale"][i]
+        _norm(out, f"{ours}.attn_norm", w, f"{layers}/pre_attention_norm{suffix}", i)
+        _norm(out, f"{ours}.ffn_norm", w, f"{layers}/pre_ffw_norm{suffix}", i)
         q = w[f"{layers}/attn/q_einsum{suffix}/w"][i]
         out[f"{ours}.attn.q.weight"] = q.permute(0, 2, 1).flatten(0, 1)
         kv = w[f"{layers}/attn/kv_einsum{suffix}/w"][i]

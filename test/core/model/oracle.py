@@ -15,7 +15,7 @@ from transformers import PI0Config, PI0ForConditionalGeneration
 
 from adamoe_ros.model.config import ModelConfig, MoEConfig
 from adamoe_ros.model.policy_model import AdaMoEPolicy
-from adamoe_ros.policy.checkpoint_formats.openpi_torch import canonical, pi0_names
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import canonical_names, pi0_names
 from adamoe_ros.policy.checkpoint_formats.transformers_pi0 import settings_of
 
 
@@ -78,7 +78,7 @@ def our_name(theirs: str, config: ModelConfig) -> str | None:
     mixture = re.fullmatch(r"model\.dit\.layers\.(\d+)\.mlp\.w\.(.+)", theirs)
     if mixture:
         return f"expert.layers.{mixture[1]}.ffn.{mixture[2].replace('|', '.')}"
-    return pi0_names(config).get(canonical(theirs))
+    return pi0_names(config).get(canonical_names([theirs])[theirs])
 
 
 def arguments(model: AdaMoEPolicy, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

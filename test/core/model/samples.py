@@ -20,6 +20,9 @@ def policy(config: ModelConfig, seed: int = 0) -> AdaMoEPolicy:
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
                 parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+            if name.endswith(".modulation.weight"):
+                values = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(values / parameter.shape[1] ** 0.5)
             if ".router." in name or ".scale_adapter." in name:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     return model.eval()

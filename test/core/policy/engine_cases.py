@@ -12,7 +12,7 @@ import samples
 import torch
 
 from adamoe_ros.model.conditioning import FREE, SamplingOptions
-from adamoe_ros.model.config import ModelConfig, small, tiny
+from adamoe_ros.model.config import ModelConfig, small, small_pi05, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.engines.eager import EagerEngine, Engine
 from adamoe_ros.policy.processing import ModelInputs
@@ -26,6 +26,7 @@ BATCHES = {
     "same number, other cameras": ([[1, 1, 0], [1, 0, 1]], [4, 4]),
 }
 _DENSE = {"moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0}
+_PI05 = {"architecture": "pi05"}
 CONFIGS: dict[str, Callable[[], ModelConfig]] = {
     "dense": lambda: tiny().changed(_DENSE),
     "k=1": tiny,
@@ -34,6 +35,9 @@ CONFIGS: dict[str, Callable[[], ModelConfig]] = {
     "csmoe k=2": lambda: tiny().changed({"moe.variant": "csmoe", "moe.top_k": 2}),
     "vanilla": lambda: tiny().changed({"moe.variant": "vanilla"}),
     "small": lambda: small().changed({"flow_steps": 4}),
+    "pi0.5": lambda: tiny().changed(_DENSE | _PI05),
+    "pi0.5 k=2": lambda: tiny().changed({"moe.top_k": 2} | _PI05),
+    "pi0.5 small": lambda: small_pi05().changed({"flow_steps": 4}),
 }
 
 

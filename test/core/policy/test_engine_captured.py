@@ -42,7 +42,9 @@ def static(**changes):
     return lambda model: CapturedEngine(model, EngineSettings(batches=(1, 3), **changes))
 
 
-@pytest.fixture(scope="module", params=["dense", "k=1", "k=2", "csmoe k=2", "small"])
+@pytest.fixture(
+    scope="module", params=["dense", "k=1", "k=2", "csmoe k=2", "small", "pi0.5 k=2", "pi0.5 small"]
+)
 def engines(request):
     return engine_cases.pair(engine_cases.CONFIGS[request.param](), static())
 

@@ -85,14 +85,14 @@ def test_velocities(name):
     )
     cache = network.encode_state(cache, state)
     stage, _ = engine.encode(pixels, laid, shape)
-    times, vectors = engine.flow.schedule(10)
+    times, table = engine.flow.schedule(10)
     for step in (0, 4, 9):
         wanted = network.velocity(cache, noise, times[step].expand(3))
-        found = engine.flow.velocity(stage, noise, vectors[step].view(1, 1, -1))
+        found = engine.flow.velocity(stage, noise, table[step][None, :1])
         assert engine_cases.relative(found, wanted) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["dense", "k=1", "small"])
+@pytest.mark.parametrize("name", ["dense", "k=1", "small", "pi0.5"])
 def test_bfloat16_is_as_near_to_float32_as_eager(name):
     """Whole trajectories, with float32 as the truth: at most 1.5 times the eager error + 0.5 %."""
     config = engine_cases.CONFIGS[name]()
@@ -120,7 +120,7 @@ def test_batch_equals_one_by_one():
         assert engine_cases.relative(together[row : row + 1], alone) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["k=1", "small"])
+@pytest.mark.parametrize("name", ["k=1", "small", "pi0.5 k=2", "pi0.5 small"])
 def test_real_time_chunking(name):
     config = engine_cases.CONFIGS[name]()
     eager, engine = engine_cases.pair(config, packed())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from policy_support import make_checkpoint, manifest, observation, statistics
 
+from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.manifest import JointRole
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.normalise import FeatureStats, make_normalizer
@@ -76,10 +77,13 @@ def test_prompt_styles(style: str, sentence: str, expected: list[int]) -> None:
     assert not ids[~mask].any()
 
 
-def test_a_long_prompt_is_cut() -> None:
-    ids, mask = PromptEncoder(Letters(), "openpi", 4)("lift the bar")
-    assert ids.tolist() == [2, *map(ord, "lif")]
-    assert mask.all()
+def test_a_long_prompt_is_refused_with_its_tokens() -> None:
+    encoder = PromptEncoder(Letters(), "openpi", 14)
+    assert encoder.check("lift the bar") is None
+    assert encoder("lift the bar")[1].all()
+    with pytest.raises(ContractError, match="expected at most 14 tokens, got 15 tokens; shorten"):
+        encoder("lift the bars")
+    assert "got 15 tokens" in str(encoder.check("lift the bars"))
 
 
 @pytest.mark.parametrize("method", ["mean_std", "quantile"])

@@ -289,7 +289,8 @@ def test_names_at_full_size(form: str) -> None:
     """777 in openpi's files and pi0_base; 778 in LeRobot's; 776 where no unused head is stored."""
     theirs = full_size_names()
     assert len(theirs) == 777
-    names = {openpi_torch.canonical(name): shape for name, shape in theirs.items()}
+    spelled = openpi_torch.canonical_names(theirs)
+    names = {spelled[name]: shape for name, shape in theirs.items()}
     names[EXPERT_HEAD] = names.pop("paligemma_with_expert.gemma_expert.model.embed_tokens.weight")
     tied = {LM_HEAD if name == EMBED else name: shape for name, shape in names.items()}
     shapes = {
