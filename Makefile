@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance chaos clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance chaos endurance gpu-rehearsal clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -59,14 +59,23 @@ chaos: setup  ## kill, freeze and restart nodes while arms move; ARGS="--trials 
 	export PYTHONPATH="$$PYTHONPATH:test/ros:test/core/policy:benchmarks"
 	python test/chaos/run_chaos.py $(ARGS)
 
+endurance: SETUP_FLAGS := --quiet
+endurance: setup  ## 24 h of simulated time of goals (45 minutes): does anything grow? ARGS="--hours 1"
+	@source tools/env.sh
+	python benchmarks/endurance.py $(ARGS)
+
 fuzz: SETUP_FLAGS := --quiet
-fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); report in benchmarks/results
-	@tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS)
+fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); ARGS="--messages 90000": to real nodes
+	@case "$(ARGS)" in *--messages*) source tools/env.sh; python benchmarks/fuzz.py $(ARGS);;
+	*) tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS);; esac
 
 conformance: SETUP_FLAGS := --quiet
 conformance: setup  ## LeRobot opens our datasets and we its; builds .venv-lerobot (2 GB)
 	@$(VENV)/python tools/conformance_environment.py
 	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) test/conformance
+
+gpu-rehearsal:  ## a GPU machine's own torch 2.11 without a GPU; builds .venv-gpu (5 GB, Python 3.12)
+	@tools/gpu_rehearsal.sh $(ARGS)
 
 clean:  ## remove everything that was made
 	@tools/clean.sh

@@ -49,6 +49,7 @@ setup(
         "policy": requirements("policy.txt"),
         "sim": requirements("sim.txt"),
         "data": requirements("data.txt"),
+        "serve": requirements("serve.txt"),
         "convert": requirements("convert.txt"),
         "dev": requirements("dev.txt"),
     },

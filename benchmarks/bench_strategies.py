@@ -82,7 +82,7 @@ class Bench:
 
     def run(self, job: Job) -> dict[str, Any]:
         """Run its episodes."""
-        from adamoe_ros.contract.policy_settings import PolicySettings
+        from adamoe_ros.control.policy_settings import PolicySettings
         from adamoe_ros.evaluation.closed_loop import run_together
         from adamoe_ros.evaluation.scenes import SimulatedArms
         from adamoe_ros.policy.actor import PolicyActor

@@ -3,12 +3,16 @@
 
 ``make fuzz``: 10,000 examples of test/core/data/fuzzing.py, numbered from ``--first``. Exit code 1: there
 were faults; each is in the report with the number that makes it again (``--first N --count 1``).
+
+``--messages N`` sends messages of any content to real nodes instead (test/ros/message_fuzz.py; needs ROS),
+with a report of its own: both together are the 100,000 examples.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -37,15 +41,57 @@ def examples(first: int, count: int, workers: int, until: float) -> Iterator[Any
             yield from pool.map(try_example, numbers, chunksize=10)
 
 
+def fuzz_messages(options: argparse.Namespace) -> int:
+    """Any message to every topic and service of real nodes; a fault ends the run."""
+    for folder in ("ros", "core/policy"):
+        sys.path.insert(0, str(ROOT / "test" / folder))
+    from control_rig import isolate
+    from message_fuzz import MessageFuzz, fuzz
+
+    isolate()
+    begun, done, fault = time.monotonic(), 0, ""
+    about, until = machine(), begun + 60 * options.minutes
+    with tempfile.TemporaryDirectory() as folder, MessageFuzz(Path(folder)) as rig:
+
+        def report(sent: int) -> None:
+            document = {
+                "machine": about,
+                "messages": sent,
+                "first_seed": options.first,
+                "targets": dict(sorted(rig.sent.items())),
+                "fault": fault,
+                "seconds": round(time.monotonic() - begun, 1),
+            }
+            write(options.out or RESULTS / "fuzz_messages.json", document)
+
+        def said(sent: int) -> None:
+            nonlocal done
+            done = sent
+            if sent % 1000 == 0:
+                print(f"{sent} of {options.messages} messages", flush=True)
+                report(sent)
+
+        try:
+            fuzz(rig, options.messages, options.first, until, said)
+        except AssertionError as error:
+            fault = str(error)[-8000:]
+            print(fault)
+        report(done)
+    return 1 if fault else 0
+
+
 def main() -> int:
     """Try them, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--first", type=int, default=0, help="number of the first example")
     parser.add_argument("--count", type=int, default=10_000, help="examples")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--out", type=Path, default=RESULTS / "fuzz.json", help="report")
+    parser.add_argument("--out", type=Path, help="report; default: in benchmarks/results")
+    parser.add_argument("--messages", type=int, default=0, help="send so many to real nodes")
     parser.add_argument("--minutes", type=float, default=180.0, help="end after so long")
     options = parser.parse_args()
+    if options.messages:
+        return fuzz_messages(options)
     begun = time.time()
     codes: dict[str, Counter[str]] = {}
     faults: list[dict[str, Any]] = []
@@ -57,7 +103,8 @@ def main() -> int:
         slowest = max(slowest, item.seconds)
         if item.fault:
             faults.append(vars(item) | {"lines": item.lines[-5:]})
-            print(f"{item.number} {item.target}: {item.file}: {item.damage}: {item.fault}")
+            told = f"{item.number} {item.target}: {item.file}: {item.damage}: {item.fault}"
+            print(told, flush=True)
         if done % 500 == 0:
             print(f"{done} of {options.count}, {len(faults)} faults", flush=True)
     document = {
@@ -69,7 +116,7 @@ def main() -> int:
         "slowest_s": round(slowest, 2),
         "seconds": round(time.time() - begun, 1),
     }
-    write(options.out, document)
+    write(options.out or RESULTS / "fuzz.json", document)
     return 1 if faults else 0
 
 

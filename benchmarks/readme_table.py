@@ -185,6 +185,40 @@ def training(data: dict[str, Any]) -> list[tuple[str, str]]:
     return [(label, f"{data['times_as_fast']:.2f}x, {data['share_of_memory']:.0%} of the memory")]
 
 
+def gpu(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """A run of ``tools/gpu_check.sh``: what was done, nothing of what was not."""
+    done = {n: r["result"] for n, r in data["steps"].items() if r["status"] == "done"}
+    name, rows = done["environment"]["device"], []
+    for step, title in (
+        *((f"engine adamoe_pi0 {form}", f"AdaMoE pi0, {form}") for form in ("wide", "grouped", "triton")),
+        ("engine pi0 auto", "dense pi0"), ("engine pi05 auto", "dense pi0.5"),
+        ("engine adamoe_pi05 auto", "AdaMoE pi0.5"), ("int8", "AdaMoE pi0, 8-bit weights"),
+    ):  # fmt: skip
+        if step in done:
+            wall, share = (
+                done[step]["wall"],
+                done[step].get("fraction_of_ceilings", {}).get("whole"),
+            )
+            text = f"{wall['median_ms']:.1f} / {wall['p99_ms']:.1f} ms"
+            text += f", {share:.0%} of the ceilings" if share else ""
+            rows.append((f"{title}, bfloat16, 3 views, 10 steps, on {name}: p50 / p99", text))
+    if "peer" in done and "ours_is_faster" in done["peer"]:
+        rows.append(
+            (f"dense pi0 against transformers on {name}", f"{done['peer']['ours_is_faster']:.1f}x")
+        )
+    return rows
+
+
+def kernels(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Mixture kernels that were compiled and never run."""
+    rows = data["kernels"]
+    most = {key: max(row[key] for row in rows) for key in ("registers", "shared", "spills")}
+    chips = ", ".join(dict.fromkeys(row["chip"] for row in rows))
+    text = f"{len(rows)} compiled, none run; at most {most['registers']} of 255 registers, "
+    text += f"{most['shared'] / 1024:.0f} KiB shared memory, {most['spills']} spills"
+    return [(f"mixture kernels for {chips}", text)]
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "closed_loop": closed_loop,
     "demo_policy": demo_policy,
@@ -195,13 +229,14 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "guidance": guidance,
     "engine_cpu": engine_cpu,
     "engine_cpu_epyc": engine_cpu,
+    "kernels": kernels,
     "ingest": ingest,
     "replay": replay,
     "dataset": dataset,
     "training": training,
 }
 # where the script has another name than its results
-SCRIPTS = {"engine_cpu_epyc": "engine_cpu"}
+SCRIPTS = {"engine_cpu_epyc": "bench_engine_cpu.py", "kernels": "compile_kernels.py"}
 
 
 def measured_on(data: dict[str, Any]) -> dict[str, Any]:
@@ -226,11 +261,23 @@ def table() -> str:
     for name, rows in SECTIONS.items():
         data = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         machine = measured_on(data)
-        script = f"bench_{SCRIPTS.get(name, name)}.py"
+        script = SCRIPTS.get(name, f"bench_{name}.py")
         where = f"[`{script}`](benchmarks/{script}), {machine['cpu']}"
         where += f", {machine['cores']} cores, {machine['commit']}"
         lines += [f"| {what} | {figure} | {where} |" for what, figure in rows(data)]
+    lines += gpu_lines()
     return "\n".join(lines) + "\n"
+
+
+def gpu_lines() -> list[str]:
+    """Rows of the runs on GPUs; one that says so where there is none."""
+    link, lines = "[`gpu_check.sh`](tools/gpu_check.sh)", []
+    for path in sorted(RESULTS.glob("gpu_*.json")):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        commit = data["steps"]["environment"]["result"]["machine"]["commit"] or "unknown commit"
+        lines += [f"| {what} | {figure} | {link}, {commit} |" for what, figure in gpu(data)]
+    what = "AdaMoE pi0 and dense pi0 on a GPU ([on paper](doc/gpu_budget.md))"
+    return lines or [f"| {what} | not run: no GPU was at hand | {link} |"]
 
 
 def filled(text: str) -> str:

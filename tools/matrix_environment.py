@@ -19,7 +19,12 @@ from steps import Steps, digest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv-matrix"
 REQUIREMENTS = ROOT / "requirements"
-PACKAGES = ("core", "data", "dev")  # not torch: 3 GB, and these tests are of what works without
+PACKAGES = (
+    "core",
+    "data",
+    "serve",
+    "dev",
+)  # not torch: 3 GB, and these tests are of what works without
 WITH_TORCH = ("policy", "sim")
 _OLD_FASTDDS = ("humble", "jazzy")  # Fast DDS renamed its variable after them
 

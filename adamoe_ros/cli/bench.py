@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros.cli.options import add_options
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 
 _HELP: dict[str, str] = {
     "preset": "model sizes: pi0, adamoe_pi0, small, tiny",

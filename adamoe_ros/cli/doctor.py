@@ -15,6 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``adamoe doctor``."""
     parser.add_argument("--robot", help="profile: name of a shipped one or path of a .yaml file")
     parser.add_argument("--checkpoint", type=Path, help="checkpoint folder")
+    parser.add_argument("--policy", metavar="URL", help="policy server, ws(s)://host:port")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="token of that server")
+    parser.add_argument(
+        "--authority", type=Path, metavar="PEM", help="who signed that server's certificate"
+    )
     parser.add_argument("--live", action="store_true", help="listen to the running robot as well")
     parser.add_argument("--namespace", default="", help="namespace of the robot")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long to listen (default 5)")
@@ -46,6 +51,10 @@ def run(options: argparse.Namespace) -> int:
     checkpoint = open_checkpoint(report, options.checkpoint) if manifest else None
     if profile and manifest:
         check_match(report, profile, manifest)
+    if options.policy:
+        from adamoe_ros.ros.doctor.link_checks import check_link
+
+        report.extend(check_link(options.policy, options.token_file, options.authority, profile))
     if options.live:
         _check_live(report, profile, checkpoint, options)
     print(report.text())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from adamoe_ros.cli.options import add_options
 from adamoe_ros.contract.parameters import same_as
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 
 _SEED = "Of the noise where the file has none."
 

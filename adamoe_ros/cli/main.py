@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("adamoe_ros.cli.convert", "bring a checkpoint from another layout, or back"),
     "upcycle": ("adamoe_ros.cli.upcycle", "turn a dense checkpoint into AdaMoE"),
     "infer": ("adamoe_ros.cli.infer", "one deterministic action chunk from given inputs"),
+    "serve": ("adamoe_ros.cli.serve", "a policy on a port, for robots and benchmarks elsewhere"),
     "train": ("adamoe_ros.cli.train", "train or fine-tune a policy"),
     "record": ("adamoe_ros.cli.record", "episodes of a running robot, one bag each"),
     "replay": ("adamoe_ros.cli.replay", "recorded bags through a policy, with numbers"),

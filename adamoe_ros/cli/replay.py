@@ -17,7 +17,7 @@ from adamoe_ros.cli.dataset import PARTIAL
 from adamoe_ros.cli.options import add_options, declared_values
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.parameters import same_as
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 
 if TYPE_CHECKING:
     from adamoe_ros.contract.profile import RobotProfile
@@ -261,6 +261,9 @@ class _Replay:
         replace_text(out / "report.html", report_page(self._records, names, document, self._films))
         for name, entry in document["policies"].items():
             open_loop = entry["open_loop"]
+            if open_loop["joints_mean_abs"] is None:
+                print(f"{name}: no observation to compare with")
+                continue
             print(
                 f"{name}: mean joint error {open_loop['joints_mean_abs']} rad, "
                 f"normalised {open_loop['normalized_mean_abs']}, "
@@ -271,8 +274,9 @@ class _Replay:
 
 def _length(bag: Any) -> float:
     """s of a bag by its metadata; 0 where nobody knows."""
-    duration = bag.files.metadata.get("duration") or {}
-    return float(duration.get("nanoseconds", 0)) / 1e9
+    duration = bag.files.metadata.get("duration")
+    nanoseconds = duration.get("nanoseconds") if isinstance(duration, dict) else None
+    return nanoseconds / 1e9 if isinstance(nanoseconds, (int, float)) else 0.0
 
 
 def _live(bags: list[Path], profile: RobotProfile, options: argparse.Namespace) -> int:

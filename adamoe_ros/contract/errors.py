@@ -34,6 +34,10 @@ class ContractError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+class PolicyUnavailable(Exception):
+    """No inference can be had at the moment, one line; nothing is wrong with what was asked."""
+
+
 class Problems:
     """Collects lines and raises them together.
 

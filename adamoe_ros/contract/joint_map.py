@@ -153,6 +153,13 @@ def build_joint_map(profile: RobotProfile, manifest: CheckpointManifest) -> Join
     return JointMap(profile.joint_ids, _affine(state), _affine(command), tuple(grippers))
 
 
+def identity_joint_map(manifest: CheckpointManifest) -> JointMap:
+    """The checkpoint's own order and units, joints named by their roles: for what has no driver."""
+    same = Affine(np.ones(len(manifest.joints)), np.zeros(len(manifest.joints)))
+    grippers = [i for i, joint in enumerate(manifest.joints) if joint.kind == "gripper"]
+    return JointMap(manifest.state_roles, same, same, tuple(grippers))
+
+
 def _affine(pairs: list[tuple[float, float]]) -> Affine:
     gain, offset = zip(*pairs, strict=True)
     return Affine(np.array(gain, dtype=np.float64), np.array(offset, dtype=np.float64))

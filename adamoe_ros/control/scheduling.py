@@ -77,6 +77,11 @@ class InferencePlan:
         return self.weights is not None or self.prefix_rows > 0
 
 
+def free_plan(observation_ns: int, rows: int) -> InferencePlan:
+    """Of a chunk that goes on from nothing, all rows of which are wanted."""
+    return InferencePlan(observation_ns, None, 0, 0.0, 0, None, 0, rows)
+
+
 class InferenceRequest(NamedTuple):
     """An inference that is due."""
 

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.lerobot import dataset_schema
-from adamoe_ros.data.lerobot.dataset_metadata import open_table, read_json, read_json_lines
+from adamoe_ros.data.lerobot.dataset_metadata import (
+    open_table,
+    read_json,
+    read_json_lines,
+    read_table,
+)
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
 
@@ -185,7 +190,8 @@ def episode_statistics(dataset: Dataset) -> dict[int, dict[str, dict[str, Any]]]
             for name in ("min", "max", "mean", "std", "count")
             if f"stats/{key}/{name}" in file.schema_arrow.names
         ]
-        rows = file.read(["episode_index", *(column for column, _, _ in wanted)]).to_pylist()
+        columns = ["episode_index", *(column for column, _, _ in wanted)]
+        rows = read_table(path, columns).to_pylist()
         for row in rows:
             for column, key, name in wanted:
                 if row[column] is not None and row["episode_index"] is not None:

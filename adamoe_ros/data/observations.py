@@ -26,11 +26,12 @@ from adamoe_ros.data.joint_timeline import JointTimeline
 from adamoe_ros.data.stream_account import StreamAccount
 from adamoe_ros.streams.align import AlignSettings, present_slots
 from adamoe_ros.streams.buffer import Verdict
+from adamoe_ros.streams.clocks import CLOCK_TOLERANCE_S, STANDING, standing_line
 from adamoe_ros.streams.commands import CommandDecoder
 from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.inputs import ObservationInputs
 from adamoe_ros.streams.joint_states import listed
-from adamoe_ros.streams.messages import CLOCK_TOLERANCE_S, STANDING, stamp_ns, standing_line
+from adamoe_ros.streams.messages import stamp_ns
 
 Vector = NDArray[np.float64]
 ClockChoice = Literal["auto", "log", "clock", "stamps"]

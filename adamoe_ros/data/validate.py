@@ -165,7 +165,7 @@ def _episode(
         yield from _swapped(where, (state, action), dataset, bounds)
         yield from motion_findings(where, state, action, dataset.names(ACTION), dataset.fps)
     if STAMPS in dataset.features:
-        yield from _stamps(where, dataset.column(entry, STAMPS), dataset.fps)
+        yield from _stamps(where, dataset.stamps(entry), dataset.fps)
 
 
 def _sentences(dataset: Dataset, entry: EpisodeEntry, where: str) -> Iterator[Finding]:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.chunk import ActionChunk, Inference
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.parameters import same_as
-from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.metrics import SeamSummary
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.scheduling import (
     DelayWindow,
     InferencePlan,

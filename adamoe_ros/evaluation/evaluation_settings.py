@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from adamoe_ros.contract.parameters import ManagedParameters, Parameters, param, same_as
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.settings import ControlSettings
 
 Wording = Literal["usual", "any", "unseen"]

@@ -17,9 +17,9 @@ import numpy as np
 
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.scheduling import InferenceRequest
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.data.sim_trace import Trace

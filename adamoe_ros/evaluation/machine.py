@@ -58,7 +58,12 @@ def commit() -> str:
 
 def _git(*words: str) -> str:
     folder = Path(__file__).parents[1]
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:  # no git on a robot
+        return ""
     return done.stdout.strip()
 
 

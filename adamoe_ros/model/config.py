@@ -238,7 +238,7 @@ def _numbers(tree: Mapping[str, Any], where: str = "config") -> list[tuple[str, 
     found: list[tuple[str, Any]] = []
     for key, value in tree.items():
         place = f"{where}.{key}"
-        if isinstance(value, Mapping) and value and where == "config":
+        if isinstance(value, Mapping) and value and key in _SECTIONS:
             found += _numbers(value, place)
         elif isinstance(value, tuple) and key in ("image_size", "stem_channels"):
             found += [(place, item) for item in value]

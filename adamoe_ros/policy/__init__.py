@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint that acts: files, pre- and post-processing, engines, and the actor on top.
 
+actor_base       what acts for a robot, wherever its network runs; checkpoint and profile joined
 actor            observation and plan in, command rows out; called by policy_node, the evaluation
                  in simulation and the replay
 runtime          a checkpoint on a device: observation in, chunk in its own units out

@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
@@ -77,19 +75,6 @@ class Checkpoint:
             raise ContractError(problem(where, expected, "a raw-only checkpoint", do))
         sizes = self.config
         return VectorSpace(self.manifest, self.statistics, sizes.state_dim, sizes.action_dim)
-
-    def state_range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(D,) low and high ends of the states it was trained on.
-
-        The 1 % and 99 % quantiles where they are known, else three standard deviations.
-        """
-        if self.statistics is None:
-            raise ValueError("a raw-only checkpoint has no statistics")
-        state = self.statistics.state
-        if state.q01 is not None and state.q99 is not None:
-            return np.array(state.q01), np.array(state.q99)
-        mean, std = np.array(state.mean), np.array(state.std)
-        return mean - 3 * std, mean + 3 * std
 
     def prompts(self) -> PromptEncoder:
         """Sentences to tokens.

@@ -13,28 +13,30 @@ from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.profile import RobotProfile
 
-_REQUIRED = (
-    "embodiment",
-    "control_rate_hz",
-    "normalization",
-    "state_source",
-    "prompt_style",
-    "prompt_state",
-)
+_REQUIRED = ("control_rate_hz", "normalization", "prompt_style", "prompt_state")
+_REQUIRED_BY_ROBOTS = ("embodiment", *_REQUIRED, "state_source")
 _SLACK = 1e-6  # rad or m; rounding of a driver is no reason to refuse
 
 
-def mismatches(profile: RobotProfile, manifest: CheckpointManifest) -> list[str]:
-    """What does not fit, one line each; empty when everything does."""
+def mismatches(profile: RobotProfile | None, manifest: CheckpointManifest) -> list[str]:
+    """What does not fit, one line each; empty when everything does.
+
+    Args:
+        profile: None: no robot, the checkpoint is used in its own units.
+    """
     problems = Problems()
-    _check_manifest(manifest, problems)
+    _check_manifest(manifest, _REQUIRED if profile is None else _REQUIRED_BY_ROBOTS, problems)
+    if profile is None:
+        return problems.lines
     _check_cameras(profile, manifest, problems)
     _check_state_source(profile, manifest, problems)
     problems.collect(lambda: build_joint_map(profile, manifest))
     return problems.lines
 
 
-def _check_manifest(manifest: CheckpointManifest, problems: Problems) -> None:
+def _check_manifest(
+    manifest: CheckpointManifest, required: Sequence[str], problems: Problems
+) -> None:
     if manifest.raw_only:
         problems.add(
             "checkpoint: raw_only",
@@ -43,7 +45,7 @@ def _check_manifest(manifest: CheckpointManifest, problems: Problems) -> None:
             "convert it with joint roles, statistics and tokenizer",
         )
         return
-    for name in _REQUIRED:
+    for name in required:
         if getattr(manifest, name) is None:
             problems.add(f"checkpoint: {name}", "a value", "null", "set it in manifest.json")
 

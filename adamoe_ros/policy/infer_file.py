@@ -93,6 +93,17 @@ def infer_file(folder: Path, inputs: Path, out: Path, settings: InferSettings) -
     return values
 
 
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,  # encrypted, it says, or compressed in an unknown way
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as stream:
@@ -101,7 +112,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
                 raise ValueError(f"a single array {archive.shape} of {archive.dtype}")
             with archive:
                 return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+    except _UNREADABLE as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         expected = f"an .npz of numbers with {', '.join(sorted(_KEYS))}"
         raise ContractError(

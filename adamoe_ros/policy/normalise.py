@@ -40,6 +40,16 @@ class FeatureStats(BaseModel):
         """Dimensions."""
         return len(self.mean)
 
+    def usual_range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(D,) low and high ends of the values.
+
+        The 1 % and 99 % quantiles where they are known, else three standard deviations.
+        """
+        if self.q01 is not None and self.q99 is not None:
+            return np.array(self.q01), np.array(self.q99)
+        mean, std = np.array(self.mean), np.array(self.std)
+        return mean - 3 * std, mean + 3 * std
+
 
 class NormStats(BaseModel):
     """Statistics of a checkpoint's physical vectors, unpadded.

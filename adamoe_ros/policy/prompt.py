@@ -36,11 +36,17 @@ class _JsonTokenizer:
     def __init__(self, path: Path) -> None:
         from tokenizers import Tokenizer as Reader
 
+        self._path = path
         self._reader: Any = Reader.from_file(str(path))
         self.size = int(self._reader.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
-        return list(self._reader.encode(text, add_special_tokens=False).ids)
+        try:
+            return list(self._reader.encode(text, add_special_tokens=False).ids)
+        except Exception as error:  # the library raises nothing more special
+            do, got = "copy the whole checkpoint", f"{error} for {text!r:.60}"
+            line = problem(str(self._path), "tokens for any text", got, do)
+            raise ContractError(line) from error
 
 
 class _SentencePiece:

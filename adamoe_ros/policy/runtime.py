@@ -84,15 +84,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def noise_seed(seed: int, stamp_ns: int) -> int:
-    """Seed of one observation's noise, everywhere: on the robot, in simulation, in replay.
-
-    A function of the run's seed and the observation's stamp alone, so an inference gives the same
-    chunk whatever was inferred before it.
-    """
-    return (seed * 0x9E3779B97F4A7C15 + stamp_ns) % 2**63
-
-
 class PolicyRuntime:
     """One loaded policy.
 
@@ -178,21 +169,12 @@ class PolicyRuntime:
             for i in range(len(observations))
         ]
 
-    def warm_up(self) -> float:
-        """Run on black pictures of 640x480 until the first calls' costs are paid.
+    def warm_up(self, observation: Observation) -> float:
+        """Run on an observation until the first calls' costs are paid.
 
         Returns:
             s of the last run.
         """
-        manifest = self.checkpoint.manifest
-        picture = np.zeros((480, 640, 3), np.uint8)
-        assert self.checkpoint.statistics is not None
-        observation = Observation(
-            stamp_ns=0,
-            images=dict.fromkeys(manifest.camera_slots, picture),
-            state=np.array(self.checkpoint.statistics.state.mean),
-            instruction=manifest.instructions[0] if manifest.instructions else "wait",
-        )
         output = None
         for _ in range(_WARM_UPS):
             output = self.infer(observation, self.noise(0))

@@ -19,12 +19,14 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
 from adamoe_ros.contract.errors import problem
+from adamoe_ros.ros.topic_reader import Takers
 
 ALIVE_S = (
     2.0  # a publisher that was heard within this time is there; a status comes at 1 Hz or more
 )
 _NAMED_S = 2.0  # s after which a publisher's node would have its name
 _DECIDED_S = 2.0  # s of listening after which another living node would have been heard
+DECISION_S = 3.0  # s after which it is decided, where the process is not starved
 _DISCOVERY_S = 1.5  # s after which a node knows those that were there before it
 _LOOK_S = 0.25  # s between two looks that count: a starved process does not listen
 _UNNAMED = "_NODE_NAME_UNKNOWN_"
@@ -199,9 +201,14 @@ class SoleNode:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
-    def wait_for_discovery(self) -> None:
+    def wait_for_discovery(self, ending: threading.Event) -> None:
         """Block until nodes that were there before are in the graph; before activation."""
-        time.sleep(max(0.0, self._made + _DISCOVERY_S - time.monotonic()))
+        ending.wait(max(0.0, self._made + _DISCOVERY_S - time.monotonic()))
+
+    @property
+    def takers(self) -> Takers:
+        """For a node that waits inside a callback."""
+        return {} if self._subscription is None else {self._subscription: self._note}
 
     @property
     def undecided(self) -> bool:

@@ -66,6 +66,11 @@ def robot_arguments(robot: str | None) -> list[LaunchDescriptionEntity]:
             "Checkpoint folder of policy_node (see 'adamoe convert', 'adamoe train').",
         ),
         argument(
+            "policy_url",
+            "",
+            "Server that infers instead of this computer, ws://host:port or wss://host:port.",
+        ),
+        argument(
             "namespace",
             "",
             "Namespace of both nodes; one per robot on the same machine.",
@@ -148,6 +153,7 @@ def _robot_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     policy = {
         **shared,
         "checkpoint": _text(context, "checkpoint"),
+        "policy": _text(context, "policy_url"),
         **_given(context, "device"),
     }
     control = {**shared, "shadow": _on(context, "shadow"), **_speed(context)}

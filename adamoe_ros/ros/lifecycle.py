@@ -7,6 +7,7 @@ fails the transition and every line of it is logged.
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -51,6 +52,8 @@ class ManagedNode(LifecycleNode, Generic[P]):
         if self.transport_problem:
             self.get_logger().error(self.transport_problem)
         self.state_name = "unconfigured"
+        self.ending = threading.Event()  # set: whatever waits in a transition gives up
+        self._transition = threading.RLock()
         self._closed = False
         self._parameters_live = LiveParameters(
             self,
@@ -59,7 +62,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
             on_change=self.parameters_changed,
         )
         self._logged: dict[str, tuple[tuple[str, ...], float]] = {}
-        self._starting = self.params.autostart
+        self.starting = self.params.autostart  # on its own way to active
         self._starter = self.create_timer(
             _AUTOSTART_PERIOD,
             self._autostart,
@@ -101,23 +104,29 @@ class ManagedNode(LifecycleNode, Generic[P]):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``setup``; on failure ``teardown`` and back to unconfigured."""
         self.wait_for_discovery()
-        if not self._attempt("configure", self.setup):
-            self._attempt("cleanup", self.teardown)
-            return _FAILURE
-        self.state_name = "inactive"
-        return _SUCCESS
+        with self._transition:
+            if self.ending.is_set():
+                return _FAILURE
+            if not self._attempt("configure", self.setup) or self.ending.is_set():
+                self._attempt("cleanup", self.teardown)
+                return _FAILURE
+            self.state_name = "inactive"
+            return _SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``start``; on failure ``stop`` and back to inactive."""
-        if not self._attempt("activate", self.start):
-            self._attempt("deactivate", self.stop)
-            return _FAILURE
-        self.state_name = "active"
+        with self._transition:
+            if self.ending.is_set():
+                return _FAILURE
+            if not self._attempt("activate", self.start) or self.ending.is_set():
+                self._attempt("deactivate", self.stop)
+                return _FAILURE
+            self.state_name = "active"
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``stop``."""
-        self._starting = False
+        self.starting = False
         self.state_name = "inactive"
         stopped = self._attempt("deactivate", self.stop)
         super().on_deactivate(state)
@@ -125,7 +134,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """``teardown``."""
-        self._starting = False
+        self.starting = False
         self.state_name = "unconfigured"
         return _SUCCESS if self._attempt("cleanup", self.teardown) else _ERROR
 
@@ -142,9 +151,14 @@ class ManagedNode(LifecycleNode, Generic[P]):
         return _SUCCESS
 
     def halt(self) -> None:
-        """End the work from any state: arms holding, nothing running. May be called twice."""
-        if not self._closed:
-            self._end()
+        """End the work from any state: arms holding, nothing running. May be called twice.
+
+        A transition in another thread ends first; ``ending`` tells it to.
+        """
+        self.ending.set()
+        with self._transition:
+            if not self._closed:
+                self._end()
 
     def callback_failed(self, error: Exception) -> None:
         """A callback raised: say it, and stop working rather than go on with half of the work.
@@ -205,12 +219,12 @@ class ManagedNode(LifecycleNode, Generic[P]):
 
     def _autostart(self) -> None:
         """One step towards active. A failed configure ends it: what was given does not fit."""
-        if not self._starting:
+        if not self.starting or self.ending.is_set():
             self._starter.cancel()
         elif self.state_name == "unconfigured":
-            self._starting = self.trigger_configure() == _SUCCESS
+            self.starting = self.trigger_configure() == _SUCCESS
         elif self.state_name == "inactive":
-            self._starting = self.trigger_activate() != _SUCCESS
+            self.starting = self.trigger_activate() != _SUCCESS
 
 
 def clock_subscription(node: LifecycleNode) -> Any:

@@ -24,6 +24,32 @@ P = TypeVar("P", bound=Parameters)
 _FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
 
+def _answer_malformed(node: Node) -> None:
+    """Refuse parameters of no known type, where rclpy raises: nobody would be answered, and a callback
+    that raises stops the node's work."""
+
+    def guarded(callback: Callable[[Any, Any], Any], together: bool) -> Callable[[Any, Any], Any]:
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                for item in request.parameters:
+                    Parameter.from_parameter_msg(item)
+            except (TypeError, ValueError) as error:
+                result = SetParametersResult(successful=False, reason=str(error))
+                if together:
+                    response.result = result
+                else:
+                    response.results = [result for _ in request.parameters]
+                return response
+            return callback(request, response)
+
+        return answer
+
+    for service in node.services:
+        name = service.srv_name.rsplit("/", 1)[-1]
+        if name in ("set_parameters", "set_parameters_atomically"):
+            service.callback = guarded(service.callback, name.endswith("atomically"))
+
+
 class LiveParameters(Generic[P]):
     """The parameters of one node.
 
@@ -53,6 +79,7 @@ class LiveParameters(Generic[P]):
                 item.name, _for_ros(value), _descriptor(item), ignore_override=True
             )
         node.add_on_set_parameters_callback(self._set)
+        _answer_malformed(node)
 
     def _set(self, changes: list[Parameter[Any]]) -> SetParametersResult:
         known = {item.name: item for item in self.values.declarations()}

@@ -8,17 +8,20 @@ once, in order. SIGUSR1 writes every thread's stack to stderr: where does a node
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import os
+import re
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.ros import shared_memory, transports
 
 if TYPE_CHECKING:
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
     from adamoe_ros.ros.lifecycle import ManagedNode
 
 _LINGER = 0.3  # s
+_END = 8.0  # s from the request to the end, whatever hangs; launch kills after 10
 _WAKE = 0.1  # s; a waiting executor does not notice a signal by itself
+_HIGHEST_DOMAIN = 232  # beyond it there are no UDP ports (DDSI-RTPS 9.6.1.1)
 
 
 def require_overlay() -> None:
@@ -45,6 +50,45 @@ def require_overlay() -> None:
             importlib.import_module(module)
         except ImportError as error:
             raise ContractError(f"{module}: expected it to import, got {error}; {do}") from error
+
+
+@contextlib.contextmanager
+def starting_ros() -> Iterator[None]:
+    """What ROS refuses while a block starts it, in one line: security, arguments, names, the domain.
+
+    Raises:
+        ContractError: it did not start; the context may be up and is the caller's to shut down.
+    """
+    domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+    if not domain.isdecimal() or int(domain) > _HIGHEST_DOMAIN:  # Fast DDS would end the process
+        expected = f"a number of 0 to {_HIGHEST_DOMAIN}"
+        raise ContractError(problem("ROS_DOMAIN_ID", expected, domain, "correct it"))
+    try:
+        yield
+    except Exception as error:
+        kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
+        refused = type(error).__module__ == "rclpy._rclpy_pybind11"
+        if not refused and "rclpy.exceptions.NameValidationException" not in kinds:
+            raise
+        raise ContractError(_refusal(" ".join(str(error).split()))) from error
+
+
+def _refusal(text: str) -> str:
+    """Where, what and what to do, from the words of rcl and of the RMW."""
+    text = re.sub(r",? at /\S+:\d+", "", text)  # places in their sources
+    off = "or unset ROS_SECURITY_ENABLE"
+    secured = os.environ.get("ROS_SECURITY_ENABLE") == "true"
+    if secured and not os.environ.get("ROS_SECURITY_KEYSTORE"):
+        do = f"set it (doc/security.md), {off}"
+        return problem("ROS_SECURITY_KEYSTORE", "a keystore's folder", "none", do)
+    if "security libraries" in text:
+        do = f"use one of a ROS distribution, {off}"
+        return problem("ROS security", "an RMW with security plugins", text, do)
+    if found := re.search(r"SECURITY ERROR: directory '(.*?)' does not exist", text):
+        do = f"create it (ros2 security create_enclave), name yours with --enclave, {off}"
+        return problem("enclave", "a folder of the keystore", f"no {found[1]}", do)
+    where = "ROS security" if secured else "ROS"
+    return problem(where, "it to start", text, "correct arguments and environment")
 
 
 class Stop:
@@ -82,14 +126,16 @@ def run_node(
     from rclpy.signals import SignalHandlerOptions
 
     stop = Stop()
-    rclpy.init(
-        args=list(argv) if argv is not None else None,
-        signal_handler_options=SignalHandlerOptions.NO,
-    )
-    spinner = executor() if executor else SingleThreadedExecutor()
+    spinner: Executor | None = None
     node: ManagedNode[Any] | None = None
     try:
-        node = make()
+        with starting_ros():
+            rclpy.init(
+                args=list(argv) if argv is not None else None,
+                signal_handler_options=SignalHandlerOptions.NO,
+            )
+            spinner = executor() if executor else SingleThreadedExecutor()
+            node = make()
         for each in (node, *getattr(node, "companions", ())):
             spinner.add_node(each)
         while not stop and node.state_name not in ("finalized", "failed"):
@@ -100,13 +146,36 @@ def run_node(
             print(line, file=sys.stderr)
         return 2
     finally:
+        if stop:
+            _end_by_force(_END)
         if node is not None:
             node.halt()  # first: callbacks that wait for the work's end keep the executor from ending
-        spinner.shutdown(timeout_sec=5.0)
+        if spinner is not None:
+            spinner.shutdown(timeout_sec=5.0)
         if node is not None:
             node.close()
         rclpy.try_shutdown()
     return 3 if node.state_name == "failed" else 0
+
+
+def _end_by_force(seconds: float) -> None:
+    """End the process after some time: a model that loads, or a library that hangs, cannot be asked to.
+
+    Nothing moves by then: a node that was active has told control to hold before anything else.
+    """
+
+    def end() -> None:
+        print(f"did not end within {seconds:g} s of a signal; ended by force", file=sys.stderr)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _leave_at_once(number: int, frame: FrameType | None) -> None:
+    """Before there is a node, nothing has to be ended in order."""
+    os._exit(0)
 
 
 def _turn(node: ManagedNode[Any], spinner: Executor) -> None:
@@ -133,6 +202,8 @@ def main(module: str, attribute: str, threads: int = 1) -> int:
     Args:
         threads: 1 for the single-threaded executor, more for the multi-threaded one.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave_at_once)
     try:
         require_overlay()
     except ContractError as error:

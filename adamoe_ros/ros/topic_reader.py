@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, cast
 
 from rclpy.callback_groups import CallbackGroup
@@ -20,6 +21,7 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 
 _LOOK = 500_000_000  # ns between looks at a context that somebody else has shut down
+_SHORT = 20_000_000  # ns
 _GATHER = 0.002  # s that messages may gather after a turn: one wake-up then serves several
 
 
@@ -39,6 +41,43 @@ class NoExecutor(CallbackGroup):
 
 
 PAST_EXECUTORS = NoExecutor()
+
+
+Takers = dict[Subscription[Any], Callable[[Any, Any], None]]
+
+
+def take_while(node: Node, takers: Callable[[], Takers], waiting: Callable[[], bool]) -> None:
+    """Serve a few subscriptions from inside a callback of a single-threaded executor.
+
+    Args:
+        takers: subscription -> what takes its messages, with their information; asked every turn.
+        waiting: whether to go on; asked several times a second.
+    """
+    context = node.context
+    assert context.handle is not None  # the node was made with it
+    with context.handle:
+        while waiting() and context.ok():
+            serving = takers()
+            wait_set = _rclpy.WaitSet(len(serving), 0, 0, 0, 0, 0, context.handle)
+            wait_set.clear_entities()
+            for subscription in serving:
+                wait_set.add_subscription(subscription.handle)
+            wait_set.wait(_SHORT)
+            for subscription, take in serving.items():
+                _drain(subscription, take)
+
+
+def _drain(subscription: Subscription[Any], take: Callable[[Any, Any], None]) -> None:
+    # not more than can have waited: a flood on one topic must not hold up the others
+    for _ in range(subscription.qos_profile.depth):
+        taken = subscription.handle.take_message(subscription.msg_type, False)
+        if taken is None:
+            return
+        take(*taken)
+
+
+def _without_info(callback: Callable[[Any], None], message: Any, info: Any) -> None:
+    callback(message)
 
 
 class TopicReader:
@@ -112,16 +151,6 @@ class TopicReader:
             return
         for subscription in self._subscriptions:
             if subscription.handle.pointer in ready:
-                self._drain(subscription)
+                _drain(subscription, partial(_without_info, cast("Any", subscription.callback)))
         self._settled()
         self._closing.wait(_GATHER)
-
-    @staticmethod
-    def _drain(subscription: Subscription[Any]) -> None:
-        deliver: Callable[[Any], None] = cast("Any", subscription.callback)  # never with its info
-        # not more than can have waited: a flood on one topic must not hold up the others
-        for _ in range(subscription.qos_profile.depth):
-            taken = subscription.handle.take_message(subscription.msg_type, False)
-            if taken is None:
-                return
-            deliver(taken[0])

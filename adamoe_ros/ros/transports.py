@@ -231,6 +231,7 @@ class PictureNode:
     def _participant(self) -> Any:
         from rclpy.context import Context
         from rclpy.node import Node
+        from rclpy.parameter import Parameter
 
         context = Context()
         # this process's own arguments, for the enclave; names and remappings are the main node's
@@ -244,6 +245,8 @@ class PictureNode:
                 use_global_arguments=False,
                 enable_rosout=False,
                 start_parameter_services=False,
+                # a service of a node that nobody spins would never answer
+                parameter_overrides=[Parameter("start_type_description_service", value=False)],
             )
 
 

@@ -25,8 +25,8 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.streams.buffer import StreamBuffer, StreamHealth, Verdict
+from adamoe_ros.streams.clocks import CLOCK_TOLERANCE_S
 from adamoe_ros.streams.joint_stream import JointStream
-from adamoe_ros.streams.messages import CLOCK_TOLERANCE_S
 
 Vector = NDArray[np.float64]
 Image = NDArray[np.uint8]

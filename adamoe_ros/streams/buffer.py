@@ -14,10 +14,18 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference, is_ahead
-from adamoe_ros.streams.messages import STANDING, clock_line, standing_line
+from adamoe_ros.streams.clocks import (
+    INTOLERABLE_S,
+    STANDING,
+    Delays,
+    clock_difference,
+    clock_line,
+    is_ahead,
+    standing_line,
+)
 
 Value = TypeVar("Value")
+SILENT = "silent for"  # begins the reason of a stream from which nothing comes
 _RECENT = 64  # intervals and delays that the statistics cover
 
 
@@ -191,7 +199,7 @@ class StreamBuffer(Generic[Value]):
         if age_s > timeout_s:
             silent_s = age_s - max(0.0, self.delays.least_s)  # NaN while that is unknown
             other = self.clock_difference if silent_s <= timeout_s else ""
-            return other or f"silent for {age_s:.1f} s"
+            return other or f"{SILENT} {age_s:.1f} s"
         return self.clock_difference if is_ahead(self.delays, INTOLERABLE_S) else None
 
     def nearest(self, time_ns: int) -> tuple[int, Value] | None:

@@ -13,6 +13,9 @@ from collections import deque
 NOTABLE_AHEAD_S = 0.02  # a stamp from the future, and more than a clock daemon leaves
 NOTABLE_BEHIND_S = 0.15  # longer than a camera with its encoder takes
 INTOLERABLE_S = 0.1  # ahead by more: rows of a chunk would be played at the wrong time
+CLOCK_TOLERANCE_S = 2.0  # stamp to arrival; beyond it the stamp is of another clock
+STANDING = 4  # messages in a row with the stamp of the one before: its clock stands
+_DEVICE_UPTIME_S = 3e8  # ten years: a smaller stamp counts from a start, not from 1970
 _ENOUGH = 10  # messages before anything is said
 _RECENT = 64
 _DO = "synchronise the two computers (chrony or ptp), or let the driver stamp on arrival"
@@ -70,3 +73,30 @@ def clock_difference(delays: Delays, whose: str) -> str:
             f" {_DO}"
         )
     return ""
+
+
+def other_clock(stamp: int, arrival_ns: int) -> bool:
+    """Whether a stamp is so far from its arrival that it must be of another clock; both ns."""
+    return abs(arrival_ns - stamp) > CLOCK_TOLERANCE_S * 1e9
+
+
+def clock_line(stamp: int, arrival_ns: int) -> str:
+    """How far a stamp of another clock is off, and what to do; both ns."""
+    off = (arrival_ns - stamp) / 1e9
+    side = "behind" if off > 0 else "ahead of"
+    if 0 <= stamp / 1e9 < _DEVICE_UPTIME_S < arrival_ns / 1e9:
+        text = f"stamps count from the device's start: {stamp / 1e9:.1f} s, {off:.1f} s {side} "
+    else:
+        text = f"stamps are {abs(off):.1f} s {side} "
+    return (
+        f"{text}their arrival; synchronise the clocks, set use_sim_time for a simulator or bag, or "
+        "'stamp: arrival' for this stream in the profile"
+    )
+
+
+def standing_line(stamp: int) -> str:
+    """That a driver's stamp, ns, never changes, and what to do."""
+    return (
+        f"stamps stand still at {stamp / 1e9:.3f} s; correct the driver, or set 'stamp: arrival' "
+        "for this stream in the profile"
+    )

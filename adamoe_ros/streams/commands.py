@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import CommandTopic, command_topics
+from adamoe_ros.streams.clocks import clock_line, other_clock
 from adamoe_ros.streams.command_codecs import CommandCodec, JointCommand, Make, command_codec
-from adamoe_ros.streams.messages import all_finite, clock_line, other_clock
+from adamoe_ros.streams.messages import all_finite
 
 Vector = NDArray[np.float64]
 Rows = NDArray[np.float64]

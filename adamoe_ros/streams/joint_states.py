@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import StateTopic, state_topics
-from adamoe_ros.streams.messages import (
-    JointStateMessage,
-    all_finite,
-    clock_line,
-    other_clock,
-    stamp_ns,
-)
+from adamoe_ros.streams.clocks import clock_line, other_clock
+from adamoe_ros.streams.messages import JointStateMessage, all_finite, stamp_ns
 
 Vector = NDArray[np.float64]
 _NAMED = 12  # joints that a line lists

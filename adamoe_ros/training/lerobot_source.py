@@ -109,8 +109,6 @@ def chosen_cameras(dataset: Dataset, wanted: Mapping[str, str] | None) -> dict[s
     """
     known = dataset.cameras
     if wanted is None:
-        for name in dataset.depth_cameras:
-            print(f"{dataset.folder}: {name} is a depth map and is left out", file=sys.stderr)
         return dict(known)
     problems, found = Problems(), {}
     for slot, name in wanted.items():

@@ -4,10 +4,13 @@
 
     make chaos ARGS="--trials 200"            all kinds
     make chaos ARGS="--trials 20 --busy 2"    beside two processes that do nothing but compute
+    make chaos ARGS="--trials 200 --rigs 3"   three robots side by side, each in a ROS domain of its own
 
 Times are the observer's (``observer.py``, a process of its own): from the moment before a stop is sent,
 or a process is killed, to the last command that still moved. Writes benchmarks/results/chaos.json,
-a section for each load; sections of other loads stay. 'make chaos' sets the path to the rigs of test/ros.
+a section for each load; sections of other loads stay. It is written after every kind: an interruption
+loses nothing, and --resume goes on with the kinds that are not there yet. Robots side by side are load to each
+other: the report says how many there were. 'make chaos' sets the path to the rigs of test/ros.
 """
 
 from __future__ import annotations
@@ -33,6 +36,10 @@ from policy_rig import PolicyRig
 from adamoe_ros.contract.topics import command_topics
 from adamoe_ros.msg import ControlStatus
 
+# measured when the policy comes back after another kind of trial
+RESTARTED, PAUSED = "policy restarted hears", "policy paused for 3 s hears"
+PAUSE = 3.0  # s
+LOOK = 2.0  # s between looks at what the rigs have found
 OBSERVER = Path(__file__).with_name("observer.py")
 STILL = 1e-6  # rad between two commands of arms at rest
 QUIET = 0.5  # s without a moving command: the arms rest
@@ -48,7 +55,10 @@ class Chaos:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.rig = PolicyRig(folder, {"start_ramp": False})
+        self.rig = PolicyRig(
+            folder
+        )  # with the ramp, as robots: a network's next chunk may begin far away
+        self.also: dict[str, float] = {}  # what the last trial measured besides, by kind
         self._file = folder / "observed.txt"
         self._folder = folder
 
@@ -119,12 +129,33 @@ class Chaos:
         self.rig.policy_statuses.clear()
         self.rig.start("policy", self.rig.policy_command)
 
-    def _recover(self, state: str) -> None:
+    def _recover(self, state: str, frozen_at: float) -> None:
         if state == "frozen":
+            time.sleep(max(0.0, frozen_at + PAUSE - time.monotonic()))
+            self._resume()
+        elif state == "killed":
+            self.also[RESTARTED] = self._restart_policy()
+
+    def heal(self) -> None:
+        """After a trial that failed: every process runs, whatever became of it."""
+        rig = self.rig
+        if self._policy().poll() is None:
             os.kill(self._policy().pid, signal.SIGCONT)
-            self._kill("policy")
-        if state in ("frozen", "killed"):
+        else:
             self._start_policy()
+        if rig.processes["loopback"].child.poll() is not None:
+            rig.start("loopback", rig._commands["loopback"])
+
+    def _resume(self) -> None:
+        """End of a pause -> all inputs heard."""
+        self.rig.policy_statuses.clear()
+        begin = time.monotonic()
+        os.kill(self._policy().pid, signal.SIGCONT)
+        statuses = self.rig.policy_statuses
+        wait_until(
+            lambda: bool(statuses) and not statuses[-1].missing, lambda: self.rig.policy_log, START
+        )
+        self.also[PAUSED] = time.monotonic() - begin
 
     # --- trials ---------------------------------------------------------------------------------
 
@@ -137,14 +168,14 @@ class Chaos:
             self._kill("policy")
         if state == "restarting":
             self._start_policy()
-        begin = time.monotonic()
+        frozen_at = begin = time.monotonic()
         if way == "topic":
             self.rig.probe.emergency_stop()
         else:
             assert self.rig.probe.trigger("emergency_stop").success
         took = self._last_moving(begin)
         self.rig.probe.wait_mode(ControlStatus.ESTOP)
-        self._recover(state)
+        self._recover(state, frozen_at)
         return took
 
     def policy_killed(self) -> float:
@@ -153,30 +184,15 @@ class Chaos:
         begin = time.monotonic()
         self._kill("policy")
         took = self._last_moving(begin)
-        self._start_policy()
+        self.also[RESTARTED] = self._restart_policy()
         return took
 
-    def policy_restarted(self) -> float:
-        """Start -> all inputs heard."""
-        self._kill("policy")
+    def _restart_policy(self) -> float:
+        """Start -> all inputs heard, s."""
         begin = time.monotonic()
         self._start_policy()
         wait_until(
             lambda: self.rig.policy_state("active") and not self.rig.policy_statuses[-1].missing,
-            lambda: self.rig.policy_log,
-            START,
-        )
-        return time.monotonic() - begin
-
-    def policy_paused(self) -> float:
-        """End of a pause of 3 s -> all inputs heard."""
-        os.kill(self._policy().pid, signal.SIGSTOP)
-        time.sleep(3.0)
-        self.rig.policy_statuses.clear()
-        begin = time.monotonic()
-        os.kill(self._policy().pid, signal.SIGCONT)
-        wait_until(
-            lambda: bool(self.rig.policy_statuses) and not self.rig.policy_statuses[-1].missing,
             lambda: self.rig.policy_log,
             START,
         )
@@ -208,8 +224,6 @@ class Chaos:
         # a hold brakes within the limits, so the arms still move for a while
         made["policy killed to rest"] = (self.policy_killed, None)
         made["driver killed to rest"] = (self.driver_killed, stale + period + BRAKING)
-        made["policy restarted hears"] = (self.policy_restarted, None)
-        made["policy paused for 3 s hears"] = (self.policy_paused, None)
         return made
 
 
@@ -229,52 +243,144 @@ def burning(count: int) -> Iterator[None]:
             burner.wait()
 
 
-def figures(times: list[float], lost: list[str], bound: float | None) -> dict[str, Any]:
-    """Percentiles of one kind of trial."""
-    found: dict[str, Any] = {"trials": len(times) + len(lost), "failed": lost, "bound_s": bound}
-    if times:
-        p50, p99 = np.percentile(times, [50, 99])
-        found |= {"p50_s": float(p50), "p99_s": float(p99), "max_s": max(times)}
-        if bound is not None:
-            found["beyond_bound"] = sum(value > bound for value in times)
-    return found
+class Kind:
+    """What came of the trials of one kind: s of those that counted, lines of the others."""
+
+    def __init__(self, bound: float | None) -> None:
+        self.bound, self.times, self.failed = bound, list[float](), list[str]()
+
+    def add(self, other: dict[str, Any]) -> None:
+        """Of another rig."""
+        self.times += other["times"]
+        self.failed += other["failed"]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Percentiles, and how many were beyond the bound."""
+        times, bound = self.times, self.bound
+        trials = len(times) + len(self.failed)
+        found: dict[str, Any] = {"trials": trials, "failed": self.failed, "bound_s": bound}
+        if times:
+            p50, p99 = np.percentile(times, [50, 99])
+            found |= {"p50_s": float(p50), "p99_s": float(p99), "max_s": max(times)}
+            if bound is not None:
+                found["beyond_bound"] = sum(value > bound for value in times)
+        return found
+
+
+def run_rig(options: argparse.Namespace) -> None:
+    """All kinds on one rig, in turn; ``options.raw`` is written anew after each."""
+    kinds: dict[str, Kind] = {}
+    with tempfile.TemporaryDirectory() as folder, Chaos(Path(folder)) as chaos:
+        for name, (trial, bound) in chaos.trials().items():
+            if options.only not in name or name in options.skip:
+                continue
+            kind = kinds.setdefault(name, Kind(bound))
+            for _ in range(options.trials):
+                chaos.also = {}
+                try:
+                    kind.times.append(trial())
+                except AssertionError as error:
+                    kind.failed.append(str(error)[:300])
+                    chaos.heal()
+                for other, seconds in chaos.also.items():
+                    kinds.setdefault(other, Kind(None)).times.append(seconds)
+            draft = options.raw.with_suffix(".draft")
+            draft.write_text(json.dumps({key: vars(kind) for key, kind in kinds.items()}))
+            draft.replace(options.raw)
+
+
+def gathered(files: list[Path]) -> dict[str, Kind]:
+    """Kinds that at least one rig has done."""
+    kinds: dict[str, Kind] = {}
+    for path in filter(Path.exists, files):
+        for name, found in json.loads(path.read_text()).items():
+            kinds.setdefault(name, Kind(found["bound"])).add(found)
+    return kinds
+
+
+class Report:
+    """The JSON file: this load's section is written whenever there is more.
+
+    Args:
+        options: of the command.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._path = options.out
+        self._load = f"busy with {options.busy}" if options.busy else "quiet"
+        self._document = json.loads(self._path.read_text()) if self._path.exists() else {}
+        before = self._document.get("loads", {}).get(self._load, {}).get("results", {})
+        self.results: dict[str, Any] = dict(before) if options.resume or options.only else {}
+        self._about = {"machine": machine(), "rigs_side_by_side": options.rigs}
+
+    def done(self, trials: int) -> list[str]:
+        """Kinds of which there are enough."""
+        return [name for name, found in self.results.items() if found["trials"] >= trials]
+
+    def take(self, kinds: dict[str, Kind]) -> None:
+        """Write what there is."""
+        made = {name: kind.figures for name, kind in kinds.items()}
+        if all(self.results.get(name) == found for name, found in made.items()):
+            return
+        self.results |= made
+        loads = {
+            **self._document.get("loads", {}),
+            self._load: {**self._about, "results": self.results},
+        }
+        settings = {"transport_s": TRANSPORT, "pause_s": PAUSE}
+        write(self._path, {"settings": settings, "loads": loads})
 
 
 def main() -> int:
-    """All kinds in turn, a line each, JSON; 1 where a trial failed or was beyond its bound."""
+    """All kinds, JSON; 1 where a trial failed or was beyond its bound."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=5, help="of each kind")
+    parser.add_argument("--trials", type=int, default=5, help="of each kind, all rigs together")
+    parser.add_argument("--rigs", type=int, default=1, help="robots side by side")
     parser.add_argument("--busy", type=int, default=0, help="processes that compute beside it")
     parser.add_argument("--only", default="", help="kinds whose name contains this")
+    parser.add_argument("--resume", action="store_true", help="leave out kinds that are done")
     parser.add_argument("--out", type=Path, default=RESULTS / "chaos.json")
+    parser.add_argument("--raw", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--skip", action="append", default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()
     isolate()
-    before = machine()
-    results: dict[str, Any] = {}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        burning(options.busy),
-        Chaos(Path(folder)) as chaos,
-    ):
-        for name, (trial, bound) in chaos.trials().items():
-            if options.only not in name:
-                continue
-            times, lost = [], []
-            for _ in range(options.trials):
-                try:
-                    times.append(trial())
-                except AssertionError as error:
-                    lost.append(str(error)[:300])
-            results[name] = figures(times, lost, bound)
-            print(f"{name}: {results[name]}", flush=True)
-    load = f"busy with {options.busy}" if options.busy else "quiet"
-    old = json.loads(options.out.read_text()) if options.out.exists() else {"loads": {}}
-    loads = {**old["loads"], load: {"machine": before, "results": results}}
-    settings = {"control_period_s": 1.0 / chaos.rig.profile.command_rate, "transport_s": TRANSPORT}
-    settings |= {"policy_watchdog_s": chaos.rig.profile.watchdogs.policy}
-    write(options.out, {"settings": settings, "loads": loads})
-    bad = [key for key, found in results.items() if found["failed"] or found.get("beyond_bound")]
-    return 1 if bad else 0
+    if options.raw:
+        run_rig(options)
+        return 0
+    with tempfile.TemporaryDirectory() as folder, burning(options.busy), ExitStack() as stack:
+        return lead(options, Path(folder), stack)
+
+
+def lead(options: argparse.Namespace, folder: Path, stack: ExitStack) -> int:
+    """Start the rigs, gather what they find."""
+    report = Report(options)
+    skip = report.done(options.trials) if options.resume else []
+    each = -(-options.trials // options.rigs)
+    words = [sys.executable, __file__, "--trials", str(each), "--only", options.only]
+    words += [word for name in skip for word in ("--skip", name)]
+    files = [folder / f"{number}.json" for number in range(options.rigs)]
+    rigs = []
+    for number, file in enumerate(files):
+        domain = 10 + (int(os.environ["ROS_DOMAIN_ID"]) - 10 + number) % 90
+        environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
+        rigs.append(subprocess.Popen([*words, "--raw", str(file)], env=environment))
+        stack.callback(_end, rigs[-1])
+    while any(rig.poll() is None for rig in rigs):
+        time.sleep(LOOK)
+        report.take(gathered(files))
+    report.take(kinds := gathered(files))
+    for name, kind in kinds.items():
+        print(f"{name}: {kind.figures}", flush=True)
+    found = report.results.values()
+    bad = any(item["failed"] or item.get("beyond_bound") for item in found)
+    return int(bad or any(rig.returncode for rig in rigs))
+
+
+def _end(rig: subprocess.Popen[bytes]) -> None:
+    if rig.poll() is None:
+        rig.send_signal(signal.SIGINT)
+        rig.wait(START)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import pytest
+from any_message import messages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
@@ -24,35 +24,6 @@ PROFILE = load_profile(profile_path("aloha_sim", robots_dir()))
 HOME = np.array([value for _, arm in PROFILE.ordered_arms for value in arm.home])
 SECOND = 1_000_000_000
 GENERATION = 3
-BASIC = {
-    "boolean": st.booleans(),
-    "double": st.floats() | st.sampled_from([1e300, 1e-300, 5e-324, 0.02]),
-    "float": st.floats(width=32),
-    "string": st.text(max_size=20) | st.just("x" * 10_000),
-}
-
-
-def values(kind: str) -> st.SearchStrategy[Any]:
-    """Any value of a field type as rosidl names it."""
-    if kind.startswith("sequence<"):
-        inner = re.fullmatch(r"sequence<([^,>]+).*>", kind)
-        assert inner
-        return st.lists(values(inner[1]), max_size=4)
-    if kind in BASIC:
-        return BASIC[kind]
-    if integer := re.fullmatch(r"(u?)int(\d+)", kind):
-        bits = int(integer[2])
-        low, high = (0, 2**bits) if integer[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1))
-        return st.integers(low, high - 1) | st.sampled_from([low, high - 1])
-    package, name = kind.split("/")
-    module = __import__(f"{package}.msg", fromlist=[name])
-    return messages(getattr(module, name))
-
-
-def messages(kind: Any) -> st.SearchStrategy[Any]:
-    """Any message of a type."""
-    fields = kind.get_fields_and_field_types()
-    return st.builds(kind, **{name: values(text) for name, text in fields.items()})
 
 
 @st.composite

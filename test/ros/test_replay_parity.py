@@ -26,9 +26,9 @@ from rosgraph_msgs.msg import Clock
 from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag_conversion import ConvertSettings
 from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags

@@ -217,6 +217,10 @@ class SqliteFile:
                     f"SELECT id, {columns} FROM messages WHERE id > ? {chosen} ORDER BY id",
                     (last + skip,),
                 ):
+                    if (
+                        not isinstance(row[0], int) or row[0] <= last
+                    ):  # a damaged tree may lead back
+                        raise sqlite3.DatabaseError("database disk image is malformed")
                     last, skip = row[0], 0
                     yield row
                 return

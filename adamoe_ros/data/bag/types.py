@@ -18,6 +18,17 @@ from adamoe_ros.data.bag.bag_entry import TopicEntry
 from adamoe_ros.data.bag.cdr_layout import LayoutMemory
 
 _DEFAULT = "jazzy"
+_READ = {  # types whose fields we read; the same in every distribution
+    "builtin_interfaces/msg/Time",
+    "sensor_msgs/msg/CompressedImage",
+    "sensor_msgs/msg/Image",
+    "sensor_msgs/msg/JointState",
+    "std_msgs/msg/Float64MultiArray",
+    "std_msgs/msg/Header",
+    "std_msgs/msg/String",
+    "trajectory_msgs/msg/JointTrajectory",
+    "trajectory_msgs/msg/JointTrajectoryPoint",
+}
 _LINE = re.compile(r"^ ?={3,}$")
 _SPACES = re.compile(r"[^\S\n]+")
 _CHAR = re.compile(r"\bchar\b")
@@ -112,9 +123,28 @@ def _store(entry: TopicEntry, distro: str, where: str) -> Any:
         raise ContractError(
             problem(where, f"a readable definition of {entry.type}", line, "leave it out")
         ) from error
+    _check_fields(types, base, where)
     store = get_typestore(Stores.EMPTY)
     store.register({**_missing(types, base), **types})
+    unknown = sorted(set(_used(types)) - store.fielddefs.keys())
+    if unknown:
+        do = "values may be wrong: the topic is left out"
+        raise ContractError(problem(where, f"a definition of {', '.join(unknown)}", "none", do))
     return store
+
+
+def _check_fields(types: Any, base: Any, where: str) -> None:
+    """A definition of a type that we read has at least the fields that it always had.
+
+    Raises:
+        ContractError: it is damaged, or somebody else's type of the same name.
+    """
+    for name in _READ & types.keys():
+        have = {field for field, _ in types[name][1]}
+        lost = [field for field, _ in base.fielddefs[name][1] if field not in have]
+        if lost:
+            do = "values may be wrong: the topic is left out"
+            raise ContractError(problem(where, f"fields {', '.join(lost)} in {name}", "none", do))
 
 
 def _clean(definition: str) -> str:

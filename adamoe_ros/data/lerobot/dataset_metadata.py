@@ -49,6 +49,10 @@ class Feature:
 # --- files --------------------------------------------------------------------------------------
 
 
+# what pyarrow raises for damaged files; its own errors are not all ValueErrors
+UNREADABLE = (OSError, ValueError, pa.ArrowException)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object.
 
@@ -115,19 +119,19 @@ def open_table(path: Path) -> pq.ParquetFile:
     """
     try:
         return pq.ParquetFile(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+    except UNREADABLE as error:
         raise ContractError(_unreadable(path, error)) from error
 
 
-def read_table(path: Path) -> pa.Table:
-    """All of a small parquet file.
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """All of a small parquet file, or some of its columns.
 
     Raises:
         ContractError: it is none.
     """
     try:
-        return open_table(path).read()
-    except (OSError, ValueError) as error:
+        return open_table(path).read(columns)
+    except UNREADABLE as error:
         raise ContractError(_unreadable(path, error)) from error
 
 

@@ -99,12 +99,18 @@ class Dataset:
 
     def names(self, key: str) -> list[str]:
         """Names of a vector's values; [] where the dataset names none."""
-        return list(self.features[key].names)
+        return list(self._feature(key).names)
 
     def width(self, key: str) -> int:
         """Values of a vector."""
-        feature = self.features[key]
+        feature = self._feature(key)
         return int(np.prod(feature.shape)) if feature.shape else len(feature.names)
+
+    def _feature(self, key: str) -> Feature:
+        if key not in self.features:
+            where = f"{self.folder / dataset_schema.INFO}: features"
+            raise ContractError(problem(where, key, ", ".join(self.features), "write it there"))
+        return self.features[key]
 
     def _complete_features(self, path: Path) -> None:
         """What info.json does not say of a column, by the data files."""
@@ -227,6 +233,8 @@ class Dataset:
         array = read_rows(entry.data, key, span.first, span.count)
         where = f"{entry.data}: episode {entry.index}: {key}"
         kind = array.type
+        if len(array) != span.count:  # a damaged page may hold fewer, without an error
+            raise ContractError(problem(where, f"{span.count} rows", len(array), AGAIN))
         if not len(array):
             return np.zeros((0, self.width(key)) if key in (STATE, ACTION, STAMPS) else 0)
         if not _is_list(kind):
@@ -340,8 +348,8 @@ class Dataset:
         states, actions = self.column(entry, STATE), self.column(entry, ACTION)
         slots = list(self.cameras)
         ours = STAMPS in self.features
-        stamps = self.column(entry, STAMPS) if ours else None
-        names = self.names(STAMPS)[2:] if ours else []
+        names = self._stamp_cameras() if ours else []
+        stamps = self.stamps(entry) if ours else None
         videos = [self.pictures(entry, key) for key in self.cameras.values()]
         sentences = self.sentences(entry)
         for number, pictures in enumerate(zip(*videos, strict=True)):
@@ -357,6 +365,28 @@ class Dataset:
                 ),
                 actions[number],
             )
+
+    def stamps(self, entry: EpisodeEntry) -> NDArray[np.int64]:
+        """(N, 2 + C) ns, columns as ``DatasetSchema.stamp_names``.
+
+        Raises:
+            ContractError: no whole numbers, or another number of them.
+        """
+        stamps, width = self.column(entry, STAMPS), self.width(STAMPS)
+        if len(stamps) and (stamps.dtype.kind not in "iu" or stamps.shape[1:] != (width,)):
+            where = f"{entry.data}: episode {entry.index}: {STAMPS}"
+            got = f"{stamps.dtype} of shape {stamps.shape}"
+            raise ContractError(problem(where, f"{width} whole numbers a row", got, AGAIN))
+        return np.asarray(stamps, np.int64)
+
+    def _stamp_cameras(self) -> list[str]:
+        """Whose pictures the stamps are behind the first two; cameras may have been removed since."""
+        names, expected = self.names(STAMPS), ["observation", "state", *self.cameras]
+        fits = names[:2] == expected[:2] and len(names) == self.width(STAMPS)
+        if not fits or not set(expected).issubset(names):
+            where = f"{self.folder / dataset_schema.INFO}: features: {STAMPS}: names"
+            raise ContractError(problem(where, ", ".join(expected), ", ".join(names), AGAIN))
+        return names[2:]
 
 
 def _is_list(kind: pa.DataType) -> bool:

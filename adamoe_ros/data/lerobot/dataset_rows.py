@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.data.lerobot.dataset_metadata import open_table
+from adamoe_ros.data.lerobot.dataset_metadata import UNREADABLE, open_table
 
 _AGAIN = "the list of episodes and the data files disagree: make the dataset again"
 _PLACES = ("episode_index", "frame_index", "index")
@@ -177,7 +177,7 @@ def row_batches(
             count -= len(array)
             if len(array):
                 yield array
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         line = " ".join(str(error).split())[:120]
         raise ContractError(
             problem(f"{path}: {name}", "a column that can be read", line, "make the dataset again")
@@ -187,7 +187,7 @@ def row_batches(
 def _read(file: pq.ParquetFile, path: Path, names: list[str]) -> Any:
     try:
         return file.read(names)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         line = " ".join(str(error).split())[:120]
         raise ContractError(
             problem(str(path), "a parquet file", line, "make the dataset again")

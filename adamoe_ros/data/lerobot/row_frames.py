@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.lerobot.episode_entries import AGAIN, EpisodeEntry, by_video
-from adamoe_ros.data.lerobot.video_frames import VideoTimes, frames_at, read_times
+from adamoe_ros.data.lerobot.video_frames import VideoTimes, frames_at, open_video, read_times
 
 Picture = NDArray[np.uint8]
 
@@ -50,7 +50,7 @@ class RowFrames:
             raise self._problem(entry, key, "RGB pictures", f"a depth map ({video.pixels})")
         done = 0
         try:
-            with av.open(str(entry.videos[key][0])) as container:
+            with open_video(entry.videos[key][0]) as container:
                 for frame in frames_at(container, video, numbers[rows].tolist()):
                     yield np.asarray(frame.to_ndarray(format="rgb24"))
                     done += 1
@@ -99,7 +99,7 @@ class RowFrames:
         if video is None:
             try:
                 video = read_times(path, self._fps)
-            except (av.FFmpegError, OSError, IndexError) as error:
+            except (av.FFmpegError, OSError, IndexError, ValueError) as error:
                 raise self._problem(entry, key, "a whole video", _short(error)) from error
             with self._lock:
                 self._known[path] = video

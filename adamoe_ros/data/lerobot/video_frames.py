@@ -55,6 +55,13 @@ class VideoTimes:
         return np.where(near, chosen, -1)
 
 
+def open_video(path: Path) -> Any:
+    """A container to read; its texts, of no interest here, may be in any encoding."""
+    import av
+
+    return av.open(str(path), metadata_errors="replace")
+
+
 def read_times(path: Path, fps: float) -> VideoTimes:
     """Times of all frames of the first video stream; nothing is decoded.
 
@@ -64,10 +71,11 @@ def read_times(path: Path, fps: float) -> VideoTimes:
     Raises:
         av.FFmpegError, IndexError: no video.
     """
-    import av
 
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise IndexError("a video in a format that no decoder knows")
         shown = [p.pts for p in container.demux(stream) if p.size and not p.is_discard]
         tick, rate = stream.time_base, float(stream.average_rate or fps)
         pixels = str(stream.pix_fmt or "")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.data.lerobot.video_frames import open_video
 from adamoe_ros.data.running_statistics import RunningStatistics
 from adamoe_ros.streams.encodings import opencv
 from adamoe_ros.streams.frames import Frame
@@ -186,9 +187,7 @@ def every_sampled(number: int) -> bool:
 
 def read_video(path: Path) -> Iterator[Picture]:
     """Every picture of a file, (H, W, 3) uint8 RGB."""
-    import av
-
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         for frame in container.decode(stream):
@@ -220,9 +219,7 @@ def _single_pictures(
     path: Path, rate: float, numbers: Sequence[int]
 ) -> Iterator[tuple[int, Picture]]:
     """Some pictures of a file; decodes from the key frame before each only."""
-    import av
-
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
         fps = exact_rate(rate)
         tick = stream.time_base or 1 / fps

@@ -20,6 +20,7 @@ from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
 from adamoe_ros.policy.checkpoint_formats.metadata_files import (
     PERIODS,
     expect,
+    mapping,
     read_json,
     read_tokenizer,
 )
@@ -71,10 +72,11 @@ def _known(settings: dict[str, Any]) -> dict[str, int]:
 
 
 def _read_settings(metadata: CheckpointMetadata, settings: dict[str, Any]) -> None:
+    where = "config.json: input_features"
     names = [
         name.removeprefix(CAMERAS)
-        for name, feature in (settings.get("input_features") or {}).items()
-        if feature.get("type") == "VISUAL"
+        for name, feature in mapping(where, settings.get("input_features")).items()
+        if mapping(f"{where}: {name}", feature).get("type") == "VISUAL"
     ]
     slots = tuple(name for name in names if not name.startswith(EMPTY_CAMERA))
     metadata.set(
@@ -108,18 +110,24 @@ def _read_processors(metadata: CheckpointMetadata, source: Path, settings: dict[
         metadata.set(file, prompt_style="lerobot")
     elif STATE_STEP in before:  # openpi's text; how wide its state was, LeRobot's version tells
         metadata.set(file, prompt_style="openpi")
-    relative = (before.get("relative_actions_processor") or {}).get("config") or {}
+    relative = _config(before, "relative_actions_processor")
     metadata.set(file, relative=_relative(relative, settings))
     _read_statistics(metadata, source, before, after)
 
 
 def _steps(source: Path, name: str) -> dict[str, dict[str, Any]]:
     """Steps of a pipeline by registered name."""
-    tree = read_json(source / f"{name}.json")
-    return {
-        step.get("registry_name") or step.get("class", "?"): step
-        for step in tree.get("steps") or []
-    }
+    where = f"{source / name}.json: steps"
+    steps = read_json(source / f"{name}.json").get("steps") or []
+    if not isinstance(steps, list):
+        do = "copy or download it again"
+        raise ContractError(problem(where, "a list", f"{steps!r:.60}", do))
+    found = [mapping(f"{where}: {number}", step) for number, step in enumerate(steps)]
+    return {str(step.get("registry_name") or step.get("class", "?")): step for step in found}
+
+
+def _config(steps: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    return mapping(f"{name}: config", steps.get(name, {}).get("config"))
 
 
 def _relative(step: dict[str, Any], settings: dict[str, Any]) -> Any:
@@ -144,8 +152,9 @@ def _read_statistics(
     steps = (before.get("normalizer_processor"), after.get("unnormalizer_processor"))
     if steps[0] is None or steps[1] is None:
         return
-    settings = steps[0].get("config") or {}
-    modes = {kind: str(mode) for kind, mode in (settings.get("norm_map") or {}).items()}
+    settings = _config(before, "normalizer_processor")
+    norms = mapping("normalizer_processor: norm_map", settings.get("norm_map"))
+    modes = {kind: str(mode) for kind, mode in norms.items()}
     chosen = (modes.get("STATE"), modes.get("ACTION"))
     file = f"{PREPROCESSOR}.json"
     method = _METHODS.get(str(chosen[0]))

@@ -37,6 +37,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return tree
 
 
+def mapping(where: str, value: Any) -> dict[str, Any]:
+    """A JSON object within a file; empty where nothing stands.
+
+    Raises:
+        ContractError: something else stands there.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        do = "copy or download it again"
+        raise ContractError(problem(where, "a JSON object", f"{value!r:.60}", do))
+    return value
+
+
 def expect(where: str, settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
     """Settings that this network has no room for must be pi0's, where they are given.
 

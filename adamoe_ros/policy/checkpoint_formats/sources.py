@@ -191,7 +191,7 @@ def _read_header(path: Path) -> dict[str, SourceTensor]:
     except OSError as error:
         do = "check the path"
         raise ContractError(problem(where, expected, first_line(error), do)) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise damaged(where, expected, f"a header that is none ({first_line(error)})") from error
 
 

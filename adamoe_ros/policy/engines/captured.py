@@ -82,7 +82,9 @@ class CapturedEngine:
         shapes = settings.captured_shapes(self.config)
         self._check_memory(network, shapes)
         cuda = self.device.type == "cuda"
-        form = settings.static_mixture(self.device)
+        if cuda:
+            settings.check_graphs(network.dtype, torch.cuda.get_device_capability(self.device))
+        form = settings.static_mixture(self.device, network.dtype)
         forms = WeightForms(mixture=form, int8=settings.int8, consume=settings.consume)
         compiled = settings.compiled and cuda
         runner = block_runner(compiled)

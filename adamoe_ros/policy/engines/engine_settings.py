@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -20,11 +22,23 @@ _WIDE_MAX_WORK = 8e6
 """Multiplications of a layer below which, on a CPU, the loop over experts costs more in calls than
 computing every expert costs in arithmetic."""
 
-# CUDA architecture -> form of the mixture layer, by `adamoe bench --mixture`. One static product
-# pair is exact, graph-safe everywhere and reads the same bytes as the sparse forms, so it stands
-# where nothing has been measured.
-MIXTURE_BY_ARCHITECTURE: dict[tuple[int, int], MixtureForm] = {}
 UNMEASURED: MixtureForm = "wide"
+"""Exact, graph-safe everywhere, reads the same bytes as the sparse forms."""
+
+
+def _measured_mixtures() -> dict[tuple[int, int], MixtureForm]:
+    """``mixtures.json``: written by ``benchmarks/choose_mixture.py`` from a run on that GPU."""
+    rows = json.loads(Path(__file__).with_name("mixtures.json").read_text(encoding="utf-8"))
+    found = {}
+    for name, row in rows.items():
+        major, minor = name.split(".")
+        if row["measured"] != "not measured":
+            found[int(major), int(minor)] = row["mixture"]
+    return found
+
+
+MIXTURE_BY_ARCHITECTURE = _measured_mixtures()
+"""CUDA compute capability -> fastest form of the mixture layer, where that was measured."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class EngineSettings:
         work = config.action_tokens * config.expert.width * config.expert.mlp
         return "wide" if work * 3 * (config.moe.num_experts + 1) < _WIDE_MAX_WORK else "sparse"
 
-    def static_mixture(self, device: torch.device) -> MixtureForm:
+    def static_mixture(self, device: torch.device, dtype: torch.dtype) -> MixtureForm:
         """The form for captured graphs: by the architecture, and own kernels for 8-bit weights."""
         if self.mixture != "auto":
             return self.mixture
@@ -68,7 +82,9 @@ class EngineSettings:
             return UNMEASURED
         if self.int8:
             return "triton"  # any other form would first write the weights out as bfloat16
-        return MIXTURE_BY_ARCHITECTURE.get(torch.cuda.get_device_capability(device), UNMEASURED)
+        fastest = MIXTURE_BY_ARCHITECTURE.get(torch.cuda.get_device_capability(device), UNMEASURED)
+        # measured with bfloat16; the grouped product has no graph of anything else
+        return UNMEASURED if fastest == "grouped" and dtype != torch.bfloat16 else fastest
 
     def captured_shapes(self, config: ModelConfig) -> list[Shape]:
         """Every combination that graphs are captured for, smallest first."""
@@ -107,6 +123,21 @@ class EngineSettings:
         if not self.batches:
             problems.add("engine.batches", "at least one number", "none", "give 1")
         problems.raise_if_any()
+
+    def check_graphs(self, dtype: torch.dtype, capability: tuple[int, int]) -> None:
+        """Refuse what a GPU cannot capture.
+
+        torch's grouped product is one kernel for bfloat16 from compute capability 9.0 on; anywhere
+        else it is a loop that waits for the device, which no graph can hold.
+
+        Raises:
+            ContractError: the form ``grouped`` on such a device, or of such weights.
+        """
+        if self.mixture != "grouped" or (dtype == torch.bfloat16 and capability >= (9, 0)):
+            return
+        got = f"{str(dtype).removeprefix('torch.')} on {capability[0]}.{capability[1]}"
+        expected = "bfloat16 and compute capability 9.0 or above for grouped"
+        raise ContractError(problem("engine.mixture", expected, got, "choose wide or triton"))
 
 
 def refuse_gradients(options: SamplingOptions, engine: str) -> None:

@@ -189,9 +189,11 @@ class GroupedMixture(NamedTuple):
         gate, up = F.grouped_mm(x[tokens], self.gate_up.mT, offs=ends).chunk(2, -1)
         hidden = F.gelu(gate, approximate="tanh") * up
         out = F.grouped_mm(hidden, self.down.mT, offs=ends)
-        routed = routing.scales.flatten()[order].to(x.dtype) * (1 - self.shared_weight)
-        weights = F.pad(routed, (0, count), value=self.shared_weight).unsqueeze(1)
-        return residual.index_add(0, tokens, out * weights)
+        # not index_add, whose order, and so its rounding, a GPU does not keep
+        place = torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=x.device))
+        scales = routing.scales.unsqueeze(-1).to(x.dtype) * (1 - self.shared_weight)
+        routed = (out[place].unflatten(0, (count, top_k)) * scales).sum(1)
+        return residual + routed + self.shared_weight * out[len(order) :]
 
 
 def stacked(layer: MoEFeedForward, shared_first: bool) -> tuple[Tensor, Tensor, Tensor]:

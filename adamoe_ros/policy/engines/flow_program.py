@@ -184,7 +184,11 @@ class FlowProgram:
         *inner, last = modulations
         for block, own, (keys, values) in zip(self.blocks, inner, stage.buffers, strict=True):
             table, first, mask = stage.table, stage.first, stage.mask
-            h = self.run_block(block, h, table, keys, values, first, mask, trace, own)
+            # one list a layer: torch compiles a layer anew for every length that it sees
+            routed: list[Routing] | None = None if trace is None else []
+            h = self.run_block(block, h, table, keys, values, first, mask, routed, own)
+            if trace is not None:
+                trace += routed or []
         out = self.out(normalise(h, self.out_norm, last).to(self.out.weight.dtype))
         return out.float().reshape(batch, rows, width)
 

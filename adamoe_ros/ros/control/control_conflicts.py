@@ -7,6 +7,7 @@ measure. Any of them makes the arms hold: nobody knows then whose word moves the
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from adamoe_ros.ros.conflicts import (
     SoleNode,
     publisher_gid,
 )
+from adamoe_ros.ros.topic_reader import Takers
 
 
 class ControlConflicts:
@@ -95,9 +97,14 @@ class ControlConflicts:
                 return [problem(topic, "chunks from one node", " and ".join(nodes), "stop one")]
         return self._graph.rivals(topic, self._chunks, "chunks")
 
-    def wait_for_discovery(self) -> None:
+    def wait_for_discovery(self, ending: threading.Event) -> None:
         """Block until nodes that were there before this one are known."""
-        self._sole.wait_for_discovery()
+        self._sole.wait_for_discovery(ending)
+
+    @property
+    def takers(self) -> Takers:
+        """For a node that waits inside a callback."""
+        return self._sole.takers
 
     def undecided(self) -> list[str]:
         """Why it cannot be said yet that there is no other control_node; empty: it can."""

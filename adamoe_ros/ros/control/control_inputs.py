@@ -17,6 +17,7 @@ from adamoe_ros.control.admission import FUTURE_S
 from adamoe_ros.msg import ActionChunk, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.control.control_conflicts import ControlConflicts
+from adamoe_ros.ros.topic_reader import Takers
 from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference
 from adamoe_ros.streams.joint_states import JointSample, JointStateReader
 from adamoe_ros.streams.messages import stamp_ns
@@ -58,6 +59,7 @@ class ControlInputs:
 
     Attributes:
         delays: state topic -> stamps against arrivals.
+        takers: of joint states, for a node that waits inside a callback.
     """
 
     def __init__(
@@ -75,15 +77,12 @@ class ControlInputs:
         }
         self.delays = {topic.source.topic: Delays() for topic in self.reader.topics}
         make = node.create_subscription
-        self._subscriptions: list[Subscription[Any]] = [
-            make(
-                JointState,
-                topic.source.topic,
-                self._state_callback(topic.source.topic),
-                qos.sensor(topic.source.reliable, depth=_DEPTH),
-            )
-            for topic in self.reader.topics
-        ]
+        self.takers: Takers = {}
+        for topic in self.reader.topics:
+            name, taker = topic.source.topic, self._state_callback(topic.source.topic)
+            quality = qos.sensor(topic.source.reliable, depth=_DEPTH)
+            self.takers[make(JointState, name, taker, quality)] = taker
+        self._subscriptions: list[Subscription[Any]] = list(self.takers)
         others: list[tuple[Any, str, Callable[..., None], Any]] = [
             (Bool, names.EMERGENCY_STOP, listener.on_emergency_stop, qos.EMERGENCY_STOP),
             (MotionCommand, names.MOTION, listener.on_motion, qos.MOTION),
@@ -127,4 +126,4 @@ class ControlInputs:
         """Destroy the subscriptions."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        self._subscriptions, self.takers = [], {}

@@ -30,6 +30,7 @@ from adamoe_ros.control.status import Mode
 from adamoe_ros.control.workspace import load_workspace
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
+from adamoe_ros.ros.conflicts import DECISION_S
 from adamoe_ros.ros.control.command_outputs import CommandOutputs
 from adamoe_ros.ros.control.control_conflicts import ControlConflicts
 from adamoe_ros.ros.control.control_diagnostics import (
@@ -44,12 +45,14 @@ from adamoe_ros.ros.control.realtime import lock_memory, quiet_garbage_collector
 from adamoe_ros.ros.control.ticks import TickMonitor
 from adamoe_ros.ros.diagnostics import others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import Diagnostic, DiagnosticsPublisher, Level
-from adamoe_ros.ros.lifecycle import ManagedNode
+from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
+from adamoe_ros.ros.topic_reader import Takers, take_while
 from adamoe_ros.streams.clocks import Delays, clock_difference
 from adamoe_ros.streams.joint_states import JointSample
 from adamoe_ros.streams.messages import stamp_ns
 
 _LOG_EVERY = 5.0  # s between lines about the same refusal
+_STATE_WAIT = 1.0  # s that activation by hand waits for the first joint states
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
@@ -86,7 +89,7 @@ class ControlNode(ManagedNode[ControlParameters]):
 
     def wait_for_discovery(self) -> None:
         """Another control_node, and whoever publishes commands."""
-        self._conflicts.wait_for_discovery()
+        self._conflicts.wait_for_discovery(self.ending)
 
     def setup(self) -> None:
         """Profile, core, topics."""
@@ -104,6 +107,8 @@ class ControlNode(ManagedNode[ControlParameters]):
 
     def start(self) -> None:
         """Begin to command: hold where the arms are."""
+        if not self.starting:  # who activates by hand, right after configure, gets one answer
+            self._await_inputs()
         core, now = self._need_core(), self._now()
         self._find_conflicts()
         others = self._conflicts.lines() or self._conflicts.undecided()
@@ -114,6 +119,24 @@ class ControlNode(ManagedNode[ControlParameters]):
         self._monitor = TickMonitor(core.period_s, log=log)
         clock = None if self._sim_time else _STEADY
         self._ticker = self.create_timer(core.period_s, self._tick, clock=clock)
+
+    def _await_inputs(self) -> None:
+        """Until joint states have come, and until it is known who else is there; not for long."""
+        inputs, begun = self._inputs, time.monotonic()
+        assert inputs is not None
+        clock = clock_subscription(self)
+        ticks: Takers = {} if clock is None else {clock: lambda tick, info: clock.callback(tick)}
+
+        def takers() -> Takers:
+            return ticks | inputs.takers | self._conflicts.takers
+
+        def waiting() -> bool:
+            self._find_conflicts()
+            waited = time.monotonic() - begun
+            late = waited < _STATE_WAIT and bool(inputs.reader.problems(self._now()))
+            return late or (waited < DECISION_S and bool(self._conflicts.undecided()))
+
+        take_while(self, takers, waiting)
 
     def _fresh_state(self, now: int) -> JointSample:
         """The newest whole joint state.

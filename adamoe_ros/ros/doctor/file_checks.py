@@ -91,11 +91,11 @@ def weight_bytes(path: Path) -> int:
         if length > path.stat().st_size:
             raise ValueError("cut off, or not a safetensors file")
         header = json.loads(stream.read(length))
-    return sum(
-        entry["data_offsets"][1] - entry["data_offsets"][0]
-        for name, entry in header.items()
-        if name != "__metadata__"
-    )
+    try:
+        places = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
+        return sum(int(end) - int(begin) for begin, end in places)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("its header is damaged") from error
 
 
 def _check_weights(report: Report, path: Path) -> None:

@@ -28,6 +28,7 @@ from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.node_checks import NodeStatuses
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
+from adamoe_ros.ros.runner import starting_ros
 from adamoe_ros.ros.transports import PictureNode
 from adamoe_ros.streams.commands import command_type
 from adamoe_ros.streams.images import image_decoder
@@ -101,8 +102,10 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
         namespace: of the robot; empty for none.
         seconds: how long to listen.
     """
-    rclpy.init(args=["--ros-args", "-p", f"use_sim_time:={str(profile.use_sim_time).lower()}"])
-    node = rclpy.create_node("adamoe_doctor", namespace=namespace)
+    arguments = ["--ros-args", "-p", f"use_sim_time:={str(profile.use_sim_time).lower()}"]
+    with starting_ros():
+        rclpy.init(args=arguments)
+        node = rclpy.create_node("adamoe_doctor", namespace=namespace)
     pictures = PictureNode(node, sends=False)
     executor = SingleThreadedExecutor()
     for each in {node, pictures.node}:

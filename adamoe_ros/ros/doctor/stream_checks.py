@@ -9,8 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from adamoe_ros.ros.doctor.report import Check, Outcome
-from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference, is_ahead
-from adamoe_ros.streams.messages import STANDING, clock_line, standing_line
+from adamoe_ros.streams.clocks import (
+    INTOLERABLE_S,
+    STANDING,
+    Delays,
+    clock_difference,
+    clock_line,
+    is_ahead,
+    standing_line,
+)
 
 _AREA = "robot"
 _RATE_SHARE = 0.8  # of the expected rate

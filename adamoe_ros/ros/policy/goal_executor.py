@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.errors import problem
 from adamoe_ros.control.scheduling import InstructionChange
 from adamoe_ros.msg import ControlStatus, MotionCommand, TaskStatus
 from adamoe_ros.ros.policy.control_watch import ControlWatch
+from adamoe_ros.ros.policy.hearing import advice
 from adamoe_ros.ros.policy.policy_goal import GoalRun
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
 from adamoe_ros.ros.policy.policy_parameters import PolicyParameters
@@ -48,6 +49,15 @@ FAULTS = (
     Result.EMERGENCY_STOP,
     Result.CONFLICT,
 )
+
+
+class _Loss(NamedTuple):
+    """What a goal waits for: result code and line where it takes too long, cause of the hold."""
+
+    code: int
+    line: str
+    patience_s: float
+    cause: str
 
 
 class PolicyHost(Protocol):
@@ -84,6 +94,10 @@ class PolicyHost(Protocol):
 
     def publish_motion(self, command: int, generation: int, reason: str) -> None:
         """Send RUN or HOLD to control."""
+
+    @property
+    def policy_fault(self) -> str:
+        """Why no inference can be had at the moment, one line; empty: it can."""
 
     def log_goal(self, line: str) -> None:
         """Log a goal's begin or end."""
@@ -188,6 +202,8 @@ class GoalExecutor:
             return Result.REJECTED_INSTRUCTION, line
         if host.conflict:
             return Result.CONFLICT, host.conflict
+        if host.policy_fault:
+            return Result.POLICY_FAILED, host.policy_fault
         if self._run is not None and not host.params.preempt:
             line = problem("execute", "no goal", "a running one", "cancel it or set preempt:=true")
             return Result.REJECTED_BUSY, line
@@ -197,11 +213,11 @@ class GoalExecutor:
         return None
 
     def watch(self, run: GoalRun) -> None:
-        """End the goal if time, success, inputs or control ask for it; let it wait for inputs."""
+        """End the goal if time, success, inputs or control ask for it; let it wait."""
         with self._lock:
             if run.ended:
                 return
-            ending = self._ending(run) or self._wait_for_inputs(run)
+            ending = self._ending(run) or self._wait(run)
             if ending is not None:
                 self._end(run, *ending)
 
@@ -242,23 +258,22 @@ class GoalExecutor:
         heard = max(self._heard_control, run.started)
         return run.controlled and time.monotonic() - heard > CONTROL_SILENT
 
-    def _wait_for_inputs(self, run: GoalRun) -> tuple[int, str] | None:
-        """Hold while inputs are late, go on when they are back, end the goal when that takes long."""
-        lost, now = self._input_loss(), self._host.now_ns()
+    def _wait(self, run: GoalRun) -> tuple[int, str] | None:
+        """Hold while something is away, go on when it is back, end the goal when that takes long."""
+        lost, now = self._input_loss() or self._policy_loss(), self._host.now_ns()
         if lost is None:
             if run.paused_ns:
                 run.paused_ns = 0
-                self._move(run, "inputs_are_back")
+                self._move(run, "all_is_back")
             return None
-        patience = self._host.params.input_patience * 1e9
-        if now - (run.paused_ns or now) >= patience:
-            return lost
+        if now - (run.paused_ns or now) >= lost.patience_s * 1e9:
+            return lost.code, lost.line
         if not run.paused_ns:
             run.paused_ns = now
             if self._host.worker is not None:
                 self._host.worker.assign(None)
-            self._host.publish_motion(MotionCommand.HOLD, run.generation, "inputs_late")
-            self._host.log_goal(f"the arms hold: {lost[1]}")
+            self._host.publish_motion(MotionCommand.HOLD, run.generation, lost.cause)
+            self._host.log_goal(f"the arms hold: {lost.line}")
         return None
 
     def _move(self, run: GoalRun, reason: str) -> None:
@@ -270,14 +285,19 @@ class GoalExecutor:
         if self._host.worker is not None:
             self._host.worker.assign(Assignment(run.generation, self.instruction))
 
-    def _input_loss(self) -> tuple[int, str] | None:
+    def _policy_loss(self) -> _Loss | None:
+        line, patience = self._host.policy_fault, self._host.params.link_patience
+        return _Loss(Result.POLICY_FAILED, line, patience, "link_lost") if line else None
+
+    def _input_loss(self) -> _Loss | None:
         host, inputs = self._host, self._host.inputs
         oldest = inputs.oldest_ns if inputs is not None else None
         limit = host.params.max_observation_age * 1e9
         if oldest is not None and host.now_ns() - oldest <= limit:
             return None
         missing = inputs.missing() if inputs is not None else []
-        return Result.INPUT_LOST, "; ".join(input_lines(missing or ["cameras or joint states"]))
+        line = "; ".join(input_lines(missing or ["cameras or joint states"]))
+        return _Loss(Result.INPUT_LOST, line, host.params.input_patience, "inputs_late")
 
     def finish(self, run: GoalRun) -> None:
         """The goal has ended: hold, unless a newer goal moves the arms already."""
@@ -360,8 +380,6 @@ def input_lines(missing: list[str]) -> list[str]:
     return [
         line
         if ": expected" in line
-        else problem(
-            "inputs", "all live", f"nothing from {line}", "start its driver, check its topic"
-        )
+        else problem("inputs", "all live", f"nothing from {line}", advice(line))
         for line in missing
     ]

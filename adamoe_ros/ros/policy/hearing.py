@@ -16,6 +16,24 @@ PATIENCE = 3.0  # s that a stream with a publisher may be silent; also between t
 RENEWALS = 2  # times that subscriptions are made anew
 
 
+_SENDER = "published by"
+
+
+def with_senders(line: str, senders: Collection[str]) -> str:
+    """``cam_high (silent for 3.1 s)`` with the nodes that publish it; as it is where nobody does."""
+    if not senders:
+        return line
+    known = f"{_SENDER} {' and '.join(sorted(senders))}"
+    return f"{line[:-1]}, {known})" if line.endswith(")") else f"{line} ({known})"
+
+
+def advice(line: str) -> str:
+    """What to do about an input that is missing: a driver that runs need not be started."""
+    if _SENDER in line:
+        return "the network loses it (doc/two_machines.md), or its publisher hangs: see its log"
+    return "start its driver, check its topic"
+
+
 class Step(Enum):
     """What to do now."""
 

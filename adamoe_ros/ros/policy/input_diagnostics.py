@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from adamoe_ros.ros.diagnostics import Diagnostic, Level
+from adamoe_ros.ros.policy.hearing import advice
 from adamoe_ros.streams.buffer import StreamHealth
 
 _SLOW = 0.7  # of the declared rate: below it pictures are lost or a camera has changed its mode
@@ -25,7 +26,8 @@ def inputs_diagnostic(
     for stream in health:
         values |= _figures(stream)
     if missing:
-        text = f"missing: {', '.join(missing)}; start the driver, check topic, network and clock"
+        do = "; ".join(sorted(set(map(advice, missing))))
+        text = f"missing: {', '.join(missing)}; {do}; check network and clock"
         return Diagnostic("inputs", Level.ERROR, text, values)
     slow = [
         f"{stream.name} {stream.rate_hz:.0f} Hz of {declared[stream.name]:g}"

@@ -9,7 +9,7 @@ from typing import Any
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.control.scheduling import InferenceScheduler
 from adamoe_ros.msg import PolicyStatus
-from adamoe_ros.policy.actor import PolicyActor
+from adamoe_ros.policy.actor_base import BaseActor
 from adamoe_ros.ros.diagnostics import Diagnostic, Level
 from adamoe_ros.ros.policy.goal_executor import FAULTS, GoalExecutor
 from adamoe_ros.ros.policy.gpu import device_diagnostic, host_memory
@@ -47,7 +47,7 @@ def status_message(
     state: str,
     executor: GoalExecutor,
     inputs: PolicyInputs | None,
-    actor: PolicyActor | None,
+    actor: BaseActor | None,
 ) -> PolicyStatus:
     """The heartbeat."""
     stages = report.latency.stages()
@@ -74,16 +74,16 @@ def status_message(
     return message
 
 
-def _peak_memory(actor: PolicyActor | None) -> float:
+def _peak_memory(actor: BaseActor | None) -> float:
     """Bytes on the device, or of this process where the model runs on the CPU."""
-    on_device = actor.runtime.engine.peak_memory() if actor is not None else 0
+    on_device = actor.peak_memory() if actor is not None else 0
     return float(on_device or host_memory())
 
 
 def diagnostics(
     report: PolicyReport,
     inputs: PolicyInputs | None,
-    actor: PolicyActor | None,
+    actor: BaseActor | None,
     schedule: InferenceScheduler | None,
     executor: GoalExecutor,
     state: str,
@@ -123,7 +123,7 @@ def _goal(executor: GoalExecutor, state: str) -> Diagnostic:
 
 
 def _inference(
-    report: PolicyReport, actor: PolicyActor, schedule: InferenceScheduler | None
+    report: PolicyReport, actor: BaseActor, schedule: InferenceScheduler | None
 ) -> Diagnostic:
     values: dict[str, object] = {"chunks": report.chunks, "device": actor.device}
     level, message = Level.OK, "no chunk yet" if report.chunks == 0 else "ok"
@@ -143,4 +143,6 @@ def _inference(
         if schedule.starved:
             level = Level.WARN
             message = "chunks run out before the next is there: use fewer flow steps"
+    if actor.fault:
+        level, message = Level.ERROR, actor.fault
     return Diagnostic("inference", level, message, values)

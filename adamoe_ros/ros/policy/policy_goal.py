@@ -41,7 +41,7 @@ class GoalRun:
         started: s, steady clock.
         chunks: published for it.
         controlled: whether a control_node has been there in its time.
-        paused_ns: since when the arms hold because inputs are late, ROS time; 0: they do not.
+        paused_ns: since when the arms hold for late inputs or a lost link, ROS time; 0: they do not.
     """
 
     instruction: str

@@ -25,10 +25,10 @@ from adamoe_ros.contract.joint_map import JointMap
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.ros import qos
-from adamoe_ros.ros.policy.hearing import PATIENCE, RENEWALS, Hearing, Step
+from adamoe_ros.ros.policy.hearing import PATIENCE, RENEWALS, Hearing, Step, with_senders
 from adamoe_ros.ros.topic_reader import PAST_EXECUTORS, TopicReader
 from adamoe_ros.ros.transports import PictureNode
-from adamoe_ros.streams.buffer import StreamHealth
+from adamoe_ros.streams.buffer import SILENT, StreamHealth
 from adamoe_ros.streams.inputs import FrameError, InputTopic, ObservationInputs, decoded
 from adamoe_ros.streams.memory import keep_freed_pictures
 from adamoe_ros.streams.messages import stamp_ns
@@ -232,7 +232,17 @@ class PolicyInputs:
             lines = self._inputs.missing(now)
             wrong = self._damaged | self._wrong
         names = [line.split(" ", 1)[0] for line in lines]
-        return [wrong.get(name, line) for name, line in zip(names, lines, strict=True)]
+        return [
+            wrong.get(name) or self._lost(name, line)
+            for name, line in zip(names, lines, strict=True)
+        ]
+
+    def _lost(self, name: str, line: str) -> str:
+        """A stream from which nothing comes, with its publishers where they are known."""
+        topic = next((topic for topic in self._topics if topic.name == name), None)
+        silent = line == name or f"{name} ({SILENT}" in line
+        senders = self._publishers(topic) if topic is not None and silent else []
+        return with_senders(line, {info.node_name for info in senders})
 
     def health(self) -> list[StreamHealth]:
         """Condition of every stream, cameras first."""

@@ -23,10 +23,10 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.control.scheduling import InferenceScheduler
 from adamoe_ros.msg import ActionChunk as ActionChunkMsg
 from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatus
-from adamoe_ros.policy.actor import PolicyActor
+from adamoe_ros.policy.actor_base import BaseActor
 from adamoe_ros.policy.compatibility import state_out_of_range
 from adamoe_ros.ros import names, qos
-from adamoe_ros.ros.conflicts import SoleNode
+from adamoe_ros.ros.conflicts import DECISION_S, SoleNode
 from adamoe_ros.ros.diagnostics import Diagnostic, others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
@@ -56,7 +56,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def __init__(self) -> None:
         super().__init__("policy_node", PolicyParameters)
-        self._actor: PolicyActor | None = None
+        self._actor: BaseActor | None = None
         self._schedule: InferenceScheduler | None = None
         self._warm_s = 0.0
         self._inputs: PolicyInputs | None = None
@@ -117,17 +117,18 @@ class PolicyNode(ManagedNode[PolicyParameters]):
 
     def wait_for_discovery(self) -> None:
         """Another policy_node."""
-        self._sole.wait_for_discovery()
+        self._sole.wait_for_discovery(self.ending)
 
     def setup(self) -> None:
         """Load, cross-check, warm up."""
         self._report = PolicyReport(self.params.latency_window)
         actor = make_actor(self.params)
-        self._actor = actor
-        self._diagnostics.hardware_id = actor.profile.name
+        self._actor, profile = actor, actor.profile
+        assert profile is not None
+        self._diagnostics.hardware_id = profile.name
         self._inputs = PolicyInputs(
             self,
-            actor.profile,
+            profile,
             actor.manifest.camera_slots,
             actor.joint_map,
             self._on_input,
@@ -138,7 +139,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self, self._goal_executor, self._feedback, lambda: self.params.feedback_rate
         )
         self.get_logger().info(
-            f"{self.params.checkpoint} on {actor.device}: chunks of {actor.horizon} rows, "
+            f"{self.params.checkpoint or self.params.policy} on {actor.device}: chunks of {actor.horizon} rows, "
             f"{actor.horizon * actor.dt_s:.2f} s; inference takes {self._warm_s * 1e3:.0f} ms"
         )
 
@@ -147,6 +148,9 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         actor, inputs = self._actor, self._inputs
         assert actor is not None and inputs is not None
         observation = self._first_observation(inputs)
+        if actor.fault:
+            raise ContractError(actor.fault)
+        self._await_decision()
         if self._conflict or self._sole.undecided:
             do = "wait a second; activation is tried again with autostart"
             ghost = problem(names.POLICY_STATUS, "one publisher", "another one, silent so far", do)
@@ -198,6 +202,8 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         if self._inputs is not None:
             self._inputs.close()
             self._inputs = None
+        if self._actor is not None:
+            self._actor.close()
         self._actor = self._schedule = None
 
     def _first_observation(self, inputs: PolicyInputs) -> Observation:
@@ -207,9 +213,15 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             observation = None if missing else inputs.observation(self._goal_executor.instruction)
             if observation is not None:
                 return observation
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self.ending.wait(_INPUT_POLL):
                 raise ContractError(input_lines(missing or ["an observation"]))
-            time.sleep(_INPUT_POLL)
+
+    def _await_decision(self) -> None:
+        """Give another publisher of the status the time in which a living one would be heard."""
+        deadline = time.monotonic() + DECISION_S
+        while self._sole.undecided and time.monotonic() < deadline:
+            if self.ending.wait(_INPUT_POLL):
+                return
 
     # --- inference thread -----------------------------------------------------------------------
 
@@ -354,6 +366,11 @@ class PolicyNode(ManagedNode[PolicyParameters]):
     def conflict(self) -> str:
         """Another policy_node for the same robot, one line; empty: there is none."""
         return self._conflict
+
+    @property
+    def policy_fault(self) -> str:
+        """Why no inference can be had at the moment, one line; empty: it can."""
+        return self._actor.fault if self._actor is not None else ""
 
     def log_goal(self, line: str) -> None:
         """Log a goal's begin or end."""

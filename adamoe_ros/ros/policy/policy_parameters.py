@@ -6,14 +6,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adamoe_ros.contract.parameters import ManagedParameters, param
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 
 
 @dataclass(frozen=True)
 class PolicyParameters(PolicySettings, ManagedParameters):
     """``PolicySettings`` and what the node alone has."""
 
-    checkpoint: str = param("", "Checkpoint folder.")
+    checkpoint: str = param("", "Checkpoint folder; empty with policy.")
+    policy: str = param(
+        "",
+        "Server that infers instead of this computer, ws://host:port or wss://host:port (adamoe serve); "
+        "device, engine and threads are the server's then.",
+    )
+    policy_token: str = param("", "File with the token that the server asks for.")
+    policy_authority: str = param(
+        "", "PEM file of who signed the server's certificate; empty: the system's authorities."
+    )
+    jpeg_quality: int = param(
+        0, "Pictures go to the server as JPEG of this quality; 0: as they are.", bounds=(0, 100)
+    )
+    answer_timeout: float = param(
+        1.0,
+        "Longest time that the server's answer may take; then the link counts as lost and the arms hold.",
+        unit="s",
+        bounds=(0.05, 30.0),
+    )
+    link_patience: float = param(
+        10.0,
+        "How long the arms hold for a lost link, and go on, before the goal ends with POLICY_FAILED; "
+        "0: it ends at once.",
+        unit="s",
+        bounds=(0.0, 3600.0),
+        dynamic=True,
+    )
     inference_nice: int = param(
         0,
         "How far the inference's threads stand back (nice) on cores that they share with control_node and "

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adamoe_ros.contract.chunk import ActionChunk, Inference
+from adamoe_ros.contract.errors import PolicyUnavailable
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.control.scheduling import InferencePlan, InferenceScheduler, InstructionChange
 
@@ -39,7 +40,7 @@ class Work:
         newest_ns: stamp that the next observation would have; None: none can be had.
         observe: sentence -> observation; None: none can be had.
         restart: a new generation begins: nothing of the chunk before counts.
-        infer: (observation, plan) -> inference; may raise.
+        infer: (observation, plan) -> inference; may raise, ``PolicyUnavailable`` without any harm.
         deliver: (chunk, observation, inference) of the current assignment.
         failed: (generation, one line): inference raised, or its chunk was not finite.
         now_ns: ROS time.
@@ -149,6 +150,8 @@ class PolicyWorker:
             assert assignment is not None
             try:
                 self._turn(assignment, change)
+            except PolicyUnavailable:
+                self._scheduler.abandon()  # whoever watches the goal knows, and decides
             except Exception as error:  # whatever the model raises must end the goal, not the node
                 self._scheduler.abandon()
                 trace = traceback.extract_tb(error.__traceback__)[-1]

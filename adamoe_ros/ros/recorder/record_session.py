@@ -116,16 +116,19 @@ def record(parameters: dict[str, Any], instruction: str, duration: float, namesp
     from rclpy.executors import SingleThreadedExecutor
 
     from adamoe_ros.ros.recorder.recorder_node import RecorderNode
+    from adamoe_ros.ros.runner import starting_ros
 
     handlers = rclpy.signals.SignalHandlerOptions.NO  # its own would end ROS before the episode
-    rclpy.init(args=_arguments(parameters, namespace), signal_handler_options=handlers)
+    with starting_ros():
+        rclpy.init(args=_arguments(parameters, namespace), signal_handler_options=handlers)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     node = None
     executor, ending = SingleThreadedExecutor(), threading.Event()
     spinner = threading.Thread(target=_spin, args=(executor, ending), daemon=True)
     try:
-        node = RecorderNode()
+        with starting_ros():
+            node = RecorderNode()
         # what it does is shown here; its own lines would say it twice
         rclpy.logging.set_logger_level(node.get_logger().name, rclpy.logging.LoggingSeverity.WARN)
         for each in (node, *node.companions):

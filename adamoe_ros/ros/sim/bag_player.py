@@ -158,11 +158,12 @@ def play(path: Path, profile: RobotProfile, rate: float, loop: bool, namespace: 
     """
     import rclpy
 
-    from adamoe_ros.ros.runner import Stop
+    from adamoe_ros.ros.runner import Stop, starting_ros
 
     stop = Stop()
-    rclpy.init(args=[], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-    node = rclpy.create_node("adamoe_bag_player")
+    with starting_ros():
+        rclpy.init(args=[], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+        node = rclpy.create_node("adamoe_bag_player")
     try:
         with Bag(path) as bag, closing(BagPlayer(node, bag, profile, namespace)) as player:
             for topic, why in player.left_out.items():

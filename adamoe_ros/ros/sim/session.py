@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.recording import Change, Episode
+from adamoe_ros.ros.runner import starting_ros
 from adamoe_ros.ros.sim.director import Director
 from adamoe_ros.ros.sim.node_processes import NodeProcesses
 
@@ -105,8 +106,9 @@ def sim_session(
         SessionFailed: a node did not answer in time.
     """
     old = signal.signal(signal.SIGTERM, _interrupt)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
+        with starting_ros():
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         with NodeProcesses(environment, logs) as nodes:
             session = SimSession(profile, nodes, sim, policy, control, on_turn)
             try:

@@ -16,8 +16,7 @@ from adamoe_ros.cli.main import COMMANDS
 from adamoe_ros.cli.options import add_options, declared_values
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.parameters import Parameters, param, same_as
-from adamoe_ros.contract.policy_settings import STRATEGY_NAMES, PolicySettings
-from adamoe_ros.control.strategies import STRATEGIES
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.ros.generate import NODES, declaration
 
@@ -82,10 +81,6 @@ def test_same_as_keeps_everything_but_what_is_changed() -> None:
     assert Other.declaration("mode").spec == Example.declaration("mode").spec
     with pytest.raises(ContractError):
         same_as(Example, "moode")
-
-
-def test_the_strategies_that_may_be_chosen_are_those_there_are() -> None:
-    assert tuple(STRATEGIES) == STRATEGY_NAMES
 
 
 def test_no_value_is_declared_twice() -> None:

@@ -43,12 +43,11 @@ def take(timeline: Timeline, made: object, now: int) -> None:
     timeline.splice(made, now, HOME_COMMAND, np.zeros(J), True)  # type: ignore[arg-type]
 
 
-def test_registry_names_its_entries() -> None:
-    assert {"sync", "async", "blend", "ensemble", "rtc", "rtc_trained"} == set(STRATEGIES)
-    for name, strategy in STRATEGIES.items():
-        assert strategy.name == name and strategy.__doc__
-    with pytest.raises(ContractError, match="strategy: expected one of sync, async"):
+def test_an_unknown_strategy_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ContractError) as refused:
         make_strategy("teleport")
+    assert "strategy: expected one of" in str(refused.value)
+    assert all(name in str(refused.value) for name in STRATEGIES)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -389,6 +389,18 @@ def test_dataset_to_bag_and_back(tmp_path: Path) -> None:
         assert np.array_equal(dataset.column(entry, key), again.column(again.episodes[0], key))
 
 
+@pytest.mark.parametrize("names", [["observation", "cam_high"], ["state", "observation"], []])
+def test_names_of_stamps_that_do_not_fit(tmp_path: Path, names: list[str]) -> None:
+    convert(bags(tmp_path / "bags", 1), tmp_path / "out", lossless=True)
+    path = tmp_path / "out" / "meta" / "info.json"
+    info = json.loads(path.read_text())
+    info["features"]["stamps_ns"]["names"] = names
+    path.write_text(json.dumps(info))
+    dataset = Dataset(tmp_path / "out")
+    with pytest.raises(ContractError, match=r"info.json: features: stamps_ns: names: expected obs"):
+        next(dataset.observations(dataset.episodes[0]))
+
+
 def small(robot: str) -> RobotProfile:
     """A shipped robot with small pictures at 25 Hz."""
     profile = load_profile(robots_dir() / f"{robot}.yaml")

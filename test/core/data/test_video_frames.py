@@ -97,3 +97,10 @@ def test_a_row_takes_the_nearest_frame_within_half_a_period() -> None:
     rows = np.array([-0.03, 0.0, 0.019, 0.021, 0.08, 0.12, 0.145, 0.2, 0.215, 0.24])
     assert times.nearest(rows).tolist() == [-1, 0, 0, 1, 2, -1, 3, 4, 4, -1]
     assert VideoTimes(np.arange(1), seconds[:1], 0.04, False, "").nearest(rows)[1] == 0
+
+
+def test_a_format_that_no_decoder_knows(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "video.mp4", "libx264")
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(IndexError, match="no decoder knows"):
+        read_times(path, FPS)

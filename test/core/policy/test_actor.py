@@ -13,9 +13,9 @@ from policy_support import make_checkpoint, observation
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.observation import Observation
-from adamoe_ros.contract.policy_settings import PolicySettings
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.scheduling import InferenceRequest
 from adamoe_ros.control.strategies import STRATEGIES
 from adamoe_ros.policy.actor import PolicyActor

@@ -22,7 +22,7 @@ def results():
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, str(script)],
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")},
         capture_output=True,
         text=True,
         timeout=240,

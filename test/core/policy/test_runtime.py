@@ -78,7 +78,7 @@ def test_stages_sum_to_less_than_the_total(runtime: PolicyRuntime) -> None:
     total = stages.pop("total")
     assert set(stages) >= {"prepare", "images", "prefix", "flow", "decode"}
     assert sum(stages.values()) <= total * 1.001
-    assert runtime.warm_up() > 0
+    assert runtime.warm_up(observation()) > 0
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "tpu", "mps"])

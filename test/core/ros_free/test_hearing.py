@@ -5,7 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from adamoe_ros.ros.policy.hearing import PATIENCE, RENEWALS, Hearing, Step
+from adamoe_ros.ros.policy.hearing import (
+    PATIENCE,
+    RENEWALS,
+    Hearing,
+    Step,
+    advice,
+    with_senders,
+)
 
 STREAMS = ("camera", "joints")
 LATER = PATIENCE + 0.1
@@ -64,3 +71,20 @@ def test_one_message_makes_all_well_again(hearing: Hearing) -> None:
     now += 2 * LATER
     hearing.note("joints", now)
     assert hearing.look(STREAMS, now + 0.1) == (Step.RENEW, ["camera"])
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("cam (silent for 3.1 s)", "cam (silent for 3.1 s, published by a and b)"),
+        ("cam", "cam (published by a and b)"),
+    ],
+)
+def test_an_input_whose_publisher_is_known_does_not_blame_the_driver(
+    line: str, expected: str
+) -> None:
+    assert with_senders(line, ["b", "a"]) == expected
+    assert "network" in advice(expected)
+    assert "start" not in advice(expected)
+    assert with_senders(line, []) == line
+    assert advice(line).startswith("start its driver")

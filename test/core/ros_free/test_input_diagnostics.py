@@ -43,7 +43,7 @@ def test_missing_inputs_are_an_error_and_say_what_to_do() -> None:
         ["cam_high (silent for 2.0 s)"], [replace(GOOD, age_s=2.0)], DECLARED
     )
     assert diagnostic.level is Level.ERROR
-    assert diagnostic.message.startswith("missing: cam_high (silent for 2.0 s); start the driver")
+    assert diagnostic.message.startswith("missing: cam_high (silent for 2.0 s); start its driver")
 
 
 def test_a_slow_camera_is_a_warning() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from adamoe_ros.contract.chunk import ActionChunk, Inference
+from adamoe_ros.contract.errors import PolicyUnavailable
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.control.scheduling import (
     DelayWindow,
@@ -253,5 +254,25 @@ def test_a_refused_chunk_is_not_what_the_next_one_goes_on_from() -> None:
             bench.feed(stamp)
             bench.wait(lambda number=number: len(bench.chunks) == number)
         assert [plan.needs_leftover for plan in bench.plans] == [False, True, False]
+    finally:
+        bench.worker.stop()
+
+
+def test_a_policy_that_cannot_be_had_fails_nothing_and_is_asked_again() -> None:
+    """The link to its server is down: whoever watches the goal lets the arms hold meanwhile."""
+    bench = Bench("rtc")
+
+    def away() -> np.ndarray:
+        raise PolicyUnavailable("policy ws://robot: expected an answer, got none; wait")
+
+    try:
+        rows, bench.make = bench.make, away
+        bench.worker.assign(Assignment(1, "a"))
+        bench.feed(1000)
+        bench.wait(lambda: bench.starts == [1000])
+        bench.make = rows
+        bench.feed(1020)
+        bench.wait(lambda: len(bench.chunks) == 1)
+        assert bench.failures == []
     finally:
         bench.worker.stop()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,11 +20,13 @@ PATH = re.compile(r"`((?:adamoe_ros|benchmarks|config|doc|launch|msg|test|tools)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
-def test_figures_are_those_of_the_result_files() -> None:
-    script = ROOT / "benchmarks" / "readme_table.py"
+@pytest.mark.parametrize("name", ["readme_table.py", "gpu_budget.py"])
+def test_figures_are_those_that_a_script_writes(name: str) -> None:
+    script = ROOT / "benchmarks" / name
     done = subprocess.run(
-        [sys.executable, str(script), "--check"], capture_output=True, text=True, check=False
-    )
+        [sys.executable, str(script), "--check"], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 

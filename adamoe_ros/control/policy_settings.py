@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adamoe_ros.contract.parameters import Parameters, param
-
-STRATEGY_NAMES = ("sync", "async", "blend", "ensemble", "rtc", "rtc_trained")
+from adamoe_ros.control.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class PolicySettings(Parameters):
     strategy: str = param(
         "async",
         "How chunks follow each other; the same in policy_node and control_node.",
-        choices=STRATEGY_NAMES,
+        choices=tuple(STRATEGIES),
     )
     execution_horizon: int = param(
         0,
