@@ -106,7 +106,7 @@ def product_bound(
         FULL["steps"],
     )
     least = {stage: cost.flops / rate * 1e3 for stage, cost in needed.items()}
-    return {stage: peer[stage] / ms for stage, ms in least.items()}
+    return {stage: ms / least[stage] for stage, ms in peer.items()}
 
 
 def mixture(dtype: str, rounds: int) -> dict[str, Any]:
