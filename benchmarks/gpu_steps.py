@@ -85,7 +85,7 @@ class Context:
         if not self.rehearse:
             return PRESETS[preset]()
         full = PRESETS[preset]()
-        changes: dict[str, Any] = {"flow_steps": 2}
+        changes: dict[str, Any] = {"flow_steps": 1}
         if full.moe.variant == "dense":
             changes |= _DENSE
         if hasattr(full, "architecture"):
@@ -205,11 +205,12 @@ def measured(
 ) -> dict[str, Any]:
     """p50, p99 and the device's stages of so many inferences."""
     options, times, stages = SamplingOptions(problem.steps), [], []
-    for number in range(wanted + context.runs(10)):
+    warm_ups = 1 if context.rehearse else 10
+    for number in range(warm_ups + wanted):
         begun = time.perf_counter()
         found = engine.sample(problem.inputs, problem.noise, options)
         spent = time.perf_counter() - begun
-        if number >= context.runs(10):
+        if number >= warm_ups:
             times.append(spent)
             stages.append(found.stages)
     medians = {name: summary([row[name] for row in stages])["median_ms"] for name in stages[0]}

@@ -16,14 +16,14 @@ if [ ! -e "$stamp" ]; then
   }
   rm -rf .venv-gpu
   "$python" -m venv .venv-gpu
-  .venv-gpu/bin/python -m pip install -q --disable-pip-version-check -r requirements/gpu-machine.txt
+  .venv-gpu/bin/python -m pip install -q --no-compile --disable-pip-version-check -r requirements/gpu-machine.txt
   # that machine has no pydantic: the wheels are tried as they will be used there
   .venv-gpu/bin/python -m pip uninstall -q -y pydantic pydantic-core annotated-types typing-inspection
   tools/gpu_wheels.sh
   touch "$stamp"
 fi
 export PYTHON="$root/.venv-gpu/bin/python"
-tools/gpu_check.sh "${1:-out/gpu_rehearsal}" --rehearse
+tools/gpu_check.sh "${1:-out/gpu_rehearsal}" --rehearse --seconds 1500
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
 "$PYTHON" -m pip install -q --disable-pip-version-check --no-index --no-deps --target "$site" .gpu_wheels/*.whl

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A policy on a port: for openpi's clients, and for policy_node on a computer without a GPU.
+"""A policy on a port: for clients of openpi, vla-eval and XPolicyLab, and for policy_node on a computer without a GPU.
 
 Loopback alone, unless a token file and a certificate are given (or --insecure). /healthz, /metrics
 (Prometheus) are pages of the same port. Ends with Ctrl-C.
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from adamoe_ros.cli.options import add_options, declared_values
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from adamoe_ros.serving.door import Door
     from adamoe_ros.serving.server import PolicyServer
     from adamoe_ros.serving.service import PolicyService
 
 _OPTIONS = (
-    "interface prompt device engine flow_steps seed threads rtc_jacobian max_batch max_clients "
+    "interface prompt execution_horizon device engine flow_steps seed threads rtc_jacobian max_batch max_clients "
     "max_rate max_frame"
 )
 _REFRESH = 1.0  # s between pictures of the terminal view
@@ -121,7 +123,7 @@ async def _show(service: PolicyService, ended: object) -> None:
                 continue
 
 
-def _table(service: PolicyService) -> object:
+def _table(service: PolicyService) -> Table:
     from rich.table import Table
 
     metrics = service.metrics

@@ -6,7 +6,8 @@ service         the policy behind it: loaded, measured, described; the episode o
 batching        what waits is inferred together, oldest first
 requests        a client's request as the actor takes it, and the extra keys of our own client
 interfaces      keys of foreign observations -> slots and joints (``config/interfaces/*.yaml``)
-openpi          openpi's protocol
+openpi, vla_eval, xpolicylab
+                protocols of others, one connection each
 loading         ``load_policy``: a folder or an address, in five lines of Python
 remote_actor    the policy actor whose network runs in a server
 link            its connection, made again by itself

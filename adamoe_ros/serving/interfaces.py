@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -25,6 +25,9 @@ from adamoe_ros.serving.pictures import Layout, numbers, picture
 
 LONGEST_PROMPT = 4096  # characters; as a goal of policy_node
 _LONGEST_FILE = 1 << 16  # bytes
+
+
+Protocol = Literal["openpi", "vla-eval", "xpolicylab"]
 
 
 class _Strict(BaseModel):
@@ -51,11 +54,11 @@ class Interface(_Strict):
     """One interface file."""
 
     description: str
+    protocol: Protocol = "openpi"
     cameras: tuple[CameraKey, ...] = Field(min_length=1)
     absent: tuple[str, ...] = Field((), description="slots that these robots have no camera for")
     state: tuple[StateKey, ...] = Field(min_length=1, description="in the order of the joints")
     prompt: str = "prompt"
-    actions: str = "actions"
     action_columns: int = Field(0, ge=0, description="leading ones that are sent; 0: all")
 
 

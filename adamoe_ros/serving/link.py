@@ -62,7 +62,7 @@ class PolicyLink:
 
     def __init__(self, settings: LinkSettings) -> None:
         self.where, self._settings = f"policy {settings.url}", settings
-        self._check_address(settings.url)
+        self._address = self._check_address(settings.url)
         self._headers = {}
         if settings.token_file is not None:
             self._headers["Authorization"] = f"Api-Key {read_token(settings.token_file)}"
@@ -81,9 +81,11 @@ class PolicyLink:
             raise
 
     @staticmethod
-    def _check_address(url: str) -> None:
+    def _check_address(url: str) -> str:
+        """With the path that names the protocol, so that nobody has to guess."""
         try:
-            parse_uri(url)
+            path = parse_uri(url).path.rstrip("/")
+            return url if path else f"{url.rstrip('/')}/openpi"
         except InvalidURI as error:
             expected, do = "ws://host:port or wss://host:port", "correct it"
             raise ContractError(problem("policy", expected, repr(url), do)) from error
@@ -153,7 +155,7 @@ class PolicyLink:
     async def _follow(self) -> None:
         """Connect, compare, and wait until it ends."""
         async with connect(
-            self._settings.url,
+            self._address,
             ssl=self._tls,
             compression=None,
             max_size=None,

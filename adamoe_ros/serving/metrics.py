@@ -42,16 +42,29 @@ class ServerMetrics:
         self.registry = CollectorRegistry()
         self.clients: dict[str, ClientFigures] = {}
         self.batches: deque[int] = deque(maxlen=_WINDOW)
-        make = {"registry": self.registry, "namespace": "adamoe"}
-        self._requests = Counter("requests", "Answered.", ["protocol", "outcome"], **make)
-        self._refused = Counter("refused_connections", "Not let in.", ["reason"], **make)
-        self._clients = Gauge("clients", "Connected.", ["protocol"], **make)
-        self._latency = Histogram(
-            "latency_seconds", "Arrival to answer.", ["client"], buckets=_SECONDS, **make
+        one, make = self.registry, "adamoe"
+        self._requests = Counter(
+            "requests", "Answered.", ["protocol", "outcome"], namespace=make, registry=one
         )
-        self._inference = Histogram("inference_seconds", "Of a batch.", buckets=_SECONDS, **make)
-        self._batch = Histogram("batch_size", "Requests of a batch.", buckets=_BATCHES, **make)
-        self._queue = Gauge("queue", "Requests that wait.", **make)
+        self._refused = Counter(
+            "refused_connections", "Not let in.", ["reason"], namespace=make, registry=one
+        )
+        self._clients = Gauge("clients", "Connected.", ["protocol"], namespace=make, registry=one)
+        self._latency = Histogram(
+            "latency_seconds",
+            "Arrival to answer.",
+            ["client"],
+            buckets=_SECONDS,
+            namespace=make,
+            registry=one,
+        )
+        self._inference = Histogram(
+            "inference_seconds", "Of a batch.", buckets=_SECONDS, namespace=make, registry=one
+        )
+        self._batch = Histogram(
+            "batch_size", "Requests of a batch.", buckets=_BATCHES, namespace=make, registry=one
+        )
+        self._queue = Gauge("queue", "Requests that wait.", namespace=make, registry=one)
 
     def watch_queue(self, queued: Callable[[], int]) -> None:
         """Where the length of the queue is read."""

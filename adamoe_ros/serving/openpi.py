@@ -56,16 +56,14 @@ class OpenpiProtocol:
     def _reply(
         self, request: ClientRequest, answer: Answer, own: bool, arrived: float
     ) -> dict[str, Any]:
-        observations, made = self._service.observations, answer.inference
-        interface = observations.interface if observations is not None else None
-        columns = (interface.action_columns if interface else 0) or made.positions.shape[1]
+        made, columns = answer.inference, self._service.columns(self.name)
         served_s = time.monotonic() - arrived
         timing = {"infer_ms": 1e3 * served_s}
         if self._previous_s is not None:
             timing["prev_total_ms"] = 1e3 * self._previous_s
         self._previous_s = served_s
         reply = {
-            interface.actions if interface else "actions": made.positions[:, :columns],
+            "actions": made.positions[:, :columns],
             "policy_timing": {"infer_ms": 1e3 * answer.inference_s},
             "server_timing": timing,
         }

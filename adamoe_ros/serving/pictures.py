@@ -27,7 +27,7 @@ def picture(value: Any, where: str, layout: Layout = "hwc") -> NDArray[np.uint8]
     """
     if isinstance(value, bytes):
         return decode_picture(value, where)
-    sizes = value.shape if isinstance(value, np.ndarray) else ()
+    sizes: tuple[int, ...] = value.shape if isinstance(value, np.ndarray) else ()
     if len(sizes) != 3 or 3 not in (sizes[0], sizes[2]) or not _sensible(sizes):
         expected = f"a picture (height, width, 3) or (3, height, width), at most {_MOST_PIXELS} px"
         got = str(sizes) if isinstance(value, np.ndarray) else type(value).__name__

@@ -87,18 +87,24 @@ class RequestReader:
 
     Args:
         actor: without a profile.
-        observations: by the interface; None: only clients of ours are understood.
     """
 
-    def __init__(self, actor: PolicyActor, observations: ObservationReader | None) -> None:
-        self._actor, self._observations = actor, observations
+    def __init__(self, actor: PolicyActor) -> None:
+        self._actor = actor
         self._slots, self._joints = actor.camera_slots, len(actor.manifest.joints)
         self._chunk = (actor.horizon, actor.config.action_dim)
 
-    def __call__(self, frame: Mapping[str, Any], seed: int, arrived: float) -> ClientRequest:
+    def __call__(
+        self,
+        frame: Mapping[str, Any],
+        observations: ObservationReader | None,
+        seed: int,
+        arrived: float,
+    ) -> ClientRequest:
         """One request.
 
         Args:
+            observations: by the interface; None: only clients of ours are understood.
             seed: of the noise where the client names none.
             arrived: s of the monotonic clock.
 
@@ -109,7 +115,7 @@ class RequestReader:
         if not isinstance(extra, Mapping) or (unknown := [k for k in extra if k not in KEYS]):
             got = f"unknown key {unknown[0]!r}"[:60] if isinstance(extra, Mapping) else "no mapping"
             raise ContractError(problem(EXTRA, ", ".join(KEYS), got, "is the client newer?"))
-        return self.request(self._inputs(frame, extra), extra, seed, arrived)
+        return self.request(self._inputs(frame, extra, observations), extra, seed, arrived)
 
     def request(
         self, inputs: Inputs, extra: Mapping[str, Any], seed: int, arrived: float
@@ -120,6 +126,8 @@ class RequestReader:
         drawn = problems.collect(lambda: self._noise(extra, seed))
         options = problems.collect(lambda: self._options(extra))
         age = problems.collect(lambda: float(_number(extra, "age", 0.0, 0.0, 3600.0)))
+        unfit = self._actor.instruction_problem(inputs.prompt)
+        problems.extend([unfit] if unfit else [])  # here, or it would fail the others of its batch
         problems.raise_if_any()
         assert drawn is not None and options is not None and age is not None
         return ClientRequest(
@@ -130,13 +138,18 @@ class RequestReader:
             extra.get("trace") is True,
         )
 
-    def _inputs(self, frame: Mapping[str, Any], extra: Mapping[str, Any]) -> Inputs:
+    def _inputs(
+        self,
+        frame: Mapping[str, Any],
+        extra: Mapping[str, Any],
+        observations: ObservationReader | None,
+    ) -> Inputs:
         if "images" not in extra:
-            if self._observations is None:
+            if observations is None:
                 got = ", ".join(map(str, list(frame)[:12]))
-                do = "start the server with --interface, or use a client of this package"
+                do = "start the server with an --interface of this protocol, or use our own client"
                 raise ContractError(problem("observation", f"a key {EXTRA!r}", got, do))
-            return self._observations(frame)
+            return observations(frame)
         problems, images = Problems(), extra["images"]
         if not isinstance(images, Mapping) or not set(images) <= set(self._slots) or not images:
             got = ", ".join(map(str, images)) if isinstance(images, Mapping) else "no mapping"

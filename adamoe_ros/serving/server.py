@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy on a port: who may come in, which protocol a client speaks, and its pages.
 
-    /healthz  OK          /metrics  Prometheus          a websocket on any other path
+    /healthz, /health  alive          /metrics  Prometheus
+    /openpi, /vla-eval, /xpolicylab   that protocol; any other path: told by who speaks first
 
 One coroutine a connection, so that a slow or dead client holds up nobody; everything that a client can
 make grow has a bound.
@@ -9,13 +10,15 @@ make grow has a bound.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import itertools
 import logging
 import resource
 import time
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -27,25 +30,34 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.serving.door import Door
 from adamoe_ros.serving.openpi import OpenpiProtocol
 from adamoe_ros.serving.service import Episode, PolicyService, RateLimit
+from adamoe_ros.serving.vla_eval import VlaEvalProtocol
+from adamoe_ros.serving.xpolicylab import XPolicyLabProtocol
 
 _OPEN_S = 10.0  # for the TLS and HTTP parts of a connection
+_FIRST_S = 0.3  # that a client of unknown protocol has for its first frame
+_HEAD = 256  # bytes of a frame that tell its protocol
 _QUEUED_FRAMES = 2  # of a client that does not wait for its answers
 _log = logging.getLogger(__name__)
 _library_log = logging.getLogger(f"{__name__}.websockets")  # tracebacks of broken handshakes
 _library_log.setLevel(logging.CRITICAL)
 
 
+_PROTOCOLS: dict[str, Callable[[PolicyService, Episode], ClientProtocol]] = {
+    kind.name: kind for kind in (OpenpiProtocol, VlaEvalProtocol, XPolicyLabProtocol)
+}
+
+
 class ClientProtocol(Protocol):
     """What a connection speaks."""
 
-    name: str
-    error_ends: bool
+    name: ClassVar[str]
+    error_ends: ClassVar[bool]
 
     def greeting(self) -> bytes | None:
         """What the server says first."""
 
     async def answer(self, frame: bytes | str) -> tuple[bytes | None, bool]:
-        """A frame's answer, and whether it was an inference; ContractError: it does not fit."""
+        """A frame's answer (None: the end), and whether it was an inference; may raise ContractError."""
 
     def error(self, line: str) -> bytes | str:
         """An error as a frame."""
@@ -71,7 +83,9 @@ class PolicyServer:
     async def __aenter__(self) -> PolicyServer:
         door, settings = self._door, self._service.settings
         _raise_file_limit()
-        tls = {"ssl": door.tls, "ssl_handshake_timeout": _OPEN_S} if door.tls else {}
+        tls: dict[str, Any] = {}
+        if door.tls:
+            tls = {"ssl": door.tls, "ssl_handshake_timeout": _OPEN_S}
         try:
             self._server = await serve(
                 self._handle,
@@ -111,6 +125,8 @@ class PolicyServer:
             return self._refuse(
                 connection, HTTPStatus.UNAUTHORIZED, "token", "Authorization: Api-Key"
             )
+        if path == "/health":  # vla-eval's
+            return connection.respond(HTTPStatus.OK, '{"status": "ok"}\n')
         if path == "/metrics":
             page = self._service.metrics.page()
             kind = Headers(
@@ -154,7 +170,15 @@ class PolicyServer:
         self, connection: ServerConnection, episode: Episode
     ) -> tuple[ClientProtocol, bytes | str | None]:
         """Which protocol it is, and the first frame where that has told."""
-        return OpenpiProtocol(self._service, episode), None
+        assert connection.request is not None
+        named = connection.request.path.partition("?")[0].strip("/").rpartition("/")[2]
+        if named in _PROTOCOLS:
+            return _PROTOCOLS[named](self._service, episode), None
+        try:  # openpi's clients wait for the server, the others' speak first
+            first = await asyncio.wait_for(connection.recv(), _FIRST_S)
+        except asyncio.TimeoutError:
+            return OpenpiProtocol(self._service, episode), None
+        return _PROTOCOLS[_spoken(first)](self._service, episode), first
 
     async def _serve(
         self,
@@ -188,12 +212,21 @@ class PolicyServer:
                 if answer is None:
                     await connection.close()
                     return
-                await connection.send(answer)
+                if answer:  # some messages have none
+                    await connection.send(answer)
                 if inferred:
                     metrics.note(figures, time.monotonic() - arrived)
         finally:
             metrics.disconnect(figures)
             _log.info("client %s: gone after %d chunks", name, figures.requests)
+
+
+def _spoken(frame: bytes | str) -> str:
+    """Which protocol a first frame is of; what cannot be read is refused as openpi does."""
+    head = frame[:_HEAD] if isinstance(frame, bytes) else b""
+    if b"message_type" in head:
+        return "xpolicylab"
+    return "vla-eval" if b"\xa4type" in head and b"\xa7payload" in head else "openpi"
 
 
 def _address(connection: ServerConnection) -> str:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from adamoe_ros import __version__
-from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.manifest import checkpoint_name
 from adamoe_ros.contract.parameters import param, same_as
 from adamoe_ros.control.policy_settings import PolicySettings
@@ -26,7 +29,7 @@ from adamoe_ros.policy.checkpoint import (
     read_checkpoint,
 )
 from adamoe_ros.serving.batching import Answer, Batcher, best_batch, measure_batches
-from adamoe_ros.serving.interfaces import ObservationReader, load_interface
+from adamoe_ros.serving.interfaces import Interface, ObservationReader, load_interface
 from adamoe_ros.serving.metrics import ServerMetrics
 from adamoe_ros.serving.requests import KEYS, ClientRequest, RequestReader
 from adamoe_ros.serving.wire import EXTRA, VERSION
@@ -41,8 +44,10 @@ class ServeSettings(PolicySettings):
     strategy: str = same_as(
         PolicySettings, "strategy", default="rtc"
     )  # so that guidance is possible
-    interface: str = param(
-        "aloha", "What clients call things: aloha, libero, droid, a .yaml file; none: only our own."
+    interface: tuple[str, ...] = param(
+        ("aloha",),
+        "What clients call things, one of each protocol: names of config/interfaces or .yaml files; "
+        "none: only our own client.",
     )
     prompt: str = param("", "Instruction for clients that send none; empty: they are refused.")
     max_batch: int = param(
@@ -72,12 +77,9 @@ class PolicyService:
     def __init__(self, folder: Path, settings: ServeSettings) -> None:
         checkpoint = read_checkpoint(folder)
         self.settings, self.metrics = settings, ServerMetrics()
-        self.observations: ObservationReader | None = None
-        if settings.interface != "none":
-            interface = load_interface(settings.interface)
-            self.observations = ObservationReader(interface, checkpoint.manifest, settings.prompt)
+        self._readers = _readers(settings, checkpoint)
         self.actor = PolicyActor(None, checkpoint, settings, settings.max_batch)
-        self.read = RequestReader(self.actor, self.observations)
+        self._read = RequestReader(self.actor)
         self.warm_s = self.actor.warm_up()
         self.rates = measure_batches(self.actor, settings.max_batch)
         self._batcher = Batcher(self.actor, best_batch(self.rates), self.metrics)
@@ -127,13 +129,57 @@ class PolicyService:
             "rtc_jacobian": actor.settings.rtc_jacobian,
             "warm_s": self.warm_s,
             "batch": self.batch,
-            "interface": self.settings.interface,
+            "interfaces": {name: one.interface.description for name, one in self._readers.items()},
             "keys": list(KEYS),
         }
+
+    def read(
+        self, frame: Mapping[str, Any], seed: int, arrived: float, protocol: str
+    ) -> ClientRequest:
+        """See ``RequestReader``."""
+        return self._read(frame, self._readers.get(protocol), seed, arrived)
+
+    def interface(self, protocol: str) -> Interface:
+        """Of a protocol whose clients were understood."""
+        return self._readers[protocol].interface
+
+    def columns(self, protocol: str) -> int:
+        """Leading ones of a chunk that are sent."""
+        reader = self._readers.get(protocol)
+        return (reader.interface.action_columns if reader else 0) or len(self.actor.manifest.joints)
+
+    def rows_to_execute(self, answer: Answer, protocol: str) -> NDArray[np.float64]:
+        """Of a chunk, for clients that do not choose by themselves."""
+        rows = self.settings.execution_horizon or max(1, self.actor.horizon // 2)
+        return answer.inference.positions[:rows, : self.columns(protocol)]
 
     def metadata(self) -> dict[str, Any]:
         """openpi's first frame."""
         return {EXTRA: self.announced}
+
+
+def _readers(settings: ServeSettings, checkpoint: Checkpoint) -> dict[str, ObservationReader]:
+    """Protocol -> how its observations are read."""
+    problems, found = Problems(), dict[str, ObservationReader]()
+    for name in settings.interface:
+        if name == "none":
+            continue
+        interface = problems.collect(lambda name=name: load_interface(name))  # type: ignore[misc]
+        if interface is None:
+            continue
+        if interface.protocol in found:
+            expected, do = f"one of {interface.protocol}", "leave one away"
+            problems.add("interface", expected, f"{name!r} as another one", do)
+            continue
+        reader = problems.collect(
+            lambda interface=interface: ObservationReader(  # type: ignore[misc]
+                interface, checkpoint.manifest, settings.prompt
+            )
+        )
+        if reader is not None:
+            found[interface.protocol] = reader
+    problems.raise_if_any()
+    return found
 
 
 def fingerprint(folder: Path) -> str:
@@ -167,13 +213,15 @@ class Episode:
         self.chunks = 0
         self._cameras: frozenset[str] | None = None
 
-    def read(self, frame: Mapping[str, Any], arrived: float) -> ClientRequest:
+    def read(
+        self, frame: Mapping[str, Any], arrived: float, protocol: str = "openpi"
+    ) -> ClientRequest:
         """See ``RequestReader``; blocks for the decoding of pictures.
 
         Raises:
             ContractError: as there, or a camera came or went within the episode.
         """
-        return self.check(self._service.read(frame, self.seed, arrived))
+        return self.check(self._service.read(frame, self.seed, arrived, protocol))
 
     @property
     def seed(self) -> int:

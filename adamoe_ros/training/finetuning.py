@@ -13,20 +13,14 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.model.gemma import GemmaLayer
+from adamoe_ros.model.gemma import AdaRMSNorm, GemmaLayer
 from adamoe_ros.model.moe import Experts, MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.model.siglip import VisionBlock
 from adamoe_ros.training.training_config import LoraConfig, NetworkConfig
 
 _BETWEEN = ".parametrizations."  # what torch puts into the names of changed weights
-_PROJECTIONS = (
-    "state_proj",
-    "action_in_proj",
-    "action_time_mlp_in",
-    "action_time_mlp_out",
-    "action_out_proj",
-)
+_PROJECTIONS = ("state_proj", "action_", "time_mlp_")  # pi0's and pi0.5's, by their starts
 
 
 def parts(network: AdaMoEPolicy) -> dict[str, list[nn.Module]]:
@@ -38,7 +32,7 @@ def parts(network: AdaMoEPolicy) -> dict[str, list[nn.Module]]:
         "embed": [m for name, m in network.named_children() if name in ("embed", "reader")],
         "prefix": [network.prefix],
         "expert": [network.expert],
-        "projections": [getattr(network, name) for name in _PROJECTIONS],
+        "projections": [m for name, m in network.named_children() if name.startswith(_PROJECTIONS)],
         "objects": [module for name, module in network.named_children() if name == "aux"],
         "experts": [layer.experts for layer in layers],
         "router": [m for layer in layers for n, m in layer.named_children() if n in routing],
@@ -97,7 +91,8 @@ class LowRank(nn.Module):
 def add_lora(network: AdaMoEPolicy, config: LoraConfig, generator: torch.Generator) -> None:
     """Freeze the target parts, but their routers, and give each matrix a low-rank change.
 
-    Router and scale adapter have fewer numbers than their factors would have, and go on as they are.
+    Router and scale adapter have fewer numbers than their factors would have, and go on as they are;
+    what modulates pi0.5's norms stays frozen, as in openpi.
 
     Raises:
         ContractError: parts that the network does not have.
@@ -115,8 +110,9 @@ def add_lora(network: AdaMoEPolicy, config: LoraConfig, generator: torch.Generat
 
 
 def _matrices(part: nn.Module, free: set[int]) -> Iterator[tuple[nn.Module, str]]:
+    modulations = {id(m.modulation) for m in part.modules() if isinstance(m, AdaRMSNorm)}
     for module in part.modules():
-        if parametrize.is_parametrized(module):
+        if parametrize.is_parametrized(module) or id(module) in modulations:
             continue
         if isinstance(module, nn.Linear) and id(module.weight) not in free:
             yield module, "weight"

@@ -69,6 +69,7 @@ def check_pose(
     except ContractError:
         yield Check("robot", _NAME, "unchecked", "checkpoint and profile do not fit: see above")
         return
+    assert checkpoint.statistics is not None  # its vectors could be made
     low, high = checkpoint.statistics.state.usual_range()
     lines = state_out_of_range(
         mapping.joint_ids, trained, low, high, PolicyParameters().state_margin

@@ -59,7 +59,7 @@ def serving(
         service.stop()
 
 
-def open_client(port: int, path: str = "/", **options: Any) -> ClientConnection:
+def open_client(port: int, path: str = "/openpi", **options: Any) -> ClientConnection:
     """As openpi-client connects."""
     return connect(f"ws://127.0.0.1:{port}{path}", compression=None, max_size=None, **options)
 

@@ -38,7 +38,7 @@ def served(folder: Path) -> Iterator[Served]:
 
 
 def test_the_metadata_come_first_and_hold_what_a_robot_checks(served: Served, folder: Path) -> None:
-    with open_client(served[1]) as client:
+    with open_client(served[1], "/") as client:
         told = wire.unpack(client.recv(20))["adamoe"]
     assert CheckpointManifest.model_validate_json(told["manifest"]).camera_slots
     assert json.loads(told["norm_stats"])["norm_stats"]["state"]["mean"]
@@ -96,6 +96,7 @@ def test_chunks_without_a_seed_differ_and_repeat_from_the_start(folder: Path) ->
         ({"state": None}, "state: expected numbers of shape (14,), got NoneType"),
         ({"prompt": 3}, "prompt: expected a sentence"),
         ({"prompt": " "}, "prompt: expected a sentence"),
+        ({"prompt": "lift " * 300}, "tokens, got 300 tokens"),
         ({"images": {}}, "images.cam_high: expected a picture"),
         ({"images": {"cam_high": np.zeros((4, 8, 8), np.uint8)}}, "got (4, 8, 8)"),
         ({"images": {"cam_high": np.zeros((3, 8, 8), np.int64)}}, "got int64"),
@@ -205,11 +206,14 @@ def test_pages(served: Served) -> None:
     ("interface", "said"),
     [
         ("droid", "interface: state: expected 14 numbers"),
-        ("elsewhere", "interface: expected aloha, droid, libero, or a .yaml file, got 'elsewhere'"),
+        (
+            "elsewhere",
+            "interface: expected aloha, droid, libero, vla_eval_libero, vla_eval_robotwin, xpolicylab, or a .yaml file, got 'elsewhere'",
+        ),
     ],
 )
 def test_an_interface_that_does_not_fit_is_refused(folder: Path, interface: str, said: str) -> None:
-    with pytest.raises(ContractError) as error, serving(folder, interface=interface):
+    with pytest.raises(ContractError) as error, serving(folder, interface=(interface,)):
         pass
     assert said in str(error.value)
 
@@ -223,12 +227,12 @@ def test_an_interface_of_ones_own(folder: Path, tmp_path: Path) -> None:
     )
     seen = {"left": np.zeros(7), "right": np.ones(7), "top": np.zeros((8, 8, 3), np.uint8)}
     with (
-        serving(folder, interface=str(path), prompt=PROMPT) as (_, port),
+        serving(folder, interface=(str(path),), prompt=PROMPT) as (_, port),
         open_client(port) as client,
     ):
         client.recv(20)
         assert ask(client, seen)["actions"].shape[1] == 7
     path.write_text("description: mine\nstate: []\ncamera: []\n")
-    with pytest.raises(ContractError) as error, serving(folder, interface=str(path)):
+    with pytest.raises(ContractError) as error, serving(folder, interface=(str(path),)):
         pass
     assert "did you mean 'cameras'?" in str(error.value)

@@ -57,9 +57,9 @@ def test_a_failing_step_does_not_stop_the_later_ones(run):
 
 def test_a_step_ends_at_its_limit_with_all_it_started(run):
     begun = time.monotonic()
-    record = run.do(Step("hangs", 3.0, "hangs"))
-    assert time.monotonic() - begun < 10.0
-    assert record["status"] == "stopped at its limit of 3 s"
+    record = run.do(Step("hangs", 5.0, "hangs"))
+    assert time.monotonic() - begun < 30.0
+    assert record["status"] == "stopped at its limit of 5 s"
     assert record["result"]["lines"] == ["hangs began"]
     child = int(Path("child").read_text())
     deadline = time.monotonic() + 10.0
@@ -86,10 +86,10 @@ def test_all_limits_but_the_soak_fit_into_the_time():
     assert expected < 530.0 - 30.0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1700)
 def test_rehearsal(tmp_path):
     done = subprocess.run(
-        [str(ROOT / "tools" / "gpu_check.sh"), str(tmp_path), "--rehearse"],
+        [str(ROOT / "tools" / "gpu_check.sh"), str(tmp_path), "--rehearse", "--seconds", "1500"],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr

@@ -94,9 +94,12 @@ def assert_same_run(one: Path, two: Path, steps: int) -> None:
             torch.testing.assert_close(states[1][part][name], tensor, rtol=1e-3, atol=1e-4)
 
 
-def test_two_processes_equal_one(config: TrainingConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preset", ["small", "small_pi05"])
+def test_two_processes_equal_one(preset: str, config: TrainingConfig, tmp_path: Path) -> None:
     """Several flow draws; the state of two processes continues in one."""
-    config = config.model_copy(update={"flow_draws": 2})
+    changes = SMALL_CHANGES | ({"prompt_length": 40} if preset == "small_pi05" else {})
+    model = config.model.model_copy(update={"preset": preset, "changes": changes})
+    config = config.model_copy(update={"flow_draws": 2, "model": model})
     train(config, tmp_path / "one")
     done = torchrun(config, tmp_path / "two")
     assert done.returncode == 0, done.stderr[-3000:]
