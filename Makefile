@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance chaos endurance gpu-rehearsal clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients chaos endurance gpu-rehearsal clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -72,7 +72,12 @@ fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); ARG
 conformance: SETUP_FLAGS := --quiet
 conformance: setup  ## LeRobot opens our datasets and we its; builds .venv-lerobot (2 GB)
 	@$(VENV)/python tools/conformance_environment.py
-	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) test/conformance
+	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) test/conformance/test_lerobot.py
+
+conformance-clients: SETUP_FLAGS := --quiet
+conformance-clients: setup  ## clients of openpi, vla-eval and XPolicyLab against adamoe serve; builds .venv-clients
+	@$(VENV)/python tools/client_environments.py
+	CLIENTS_REPORT=benchmarks/results/conformance_clients.json $(VENV)/$(PYTEST) test/conformance/test_clients.py
 
 gpu-rehearsal:  ## a GPU machine's own torch 2.11 without a GPU; builds .venv-gpu (5 GB, Python 3.12)
 	@tools/gpu_rehearsal.sh $(ARGS)

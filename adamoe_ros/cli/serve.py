@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from adamoe_ros.cli.options import add_options, declared_values
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from adamoe_ros.serving.door import Door
     from adamoe_ros.serving.server import PolicyServer
     from adamoe_ros.serving.service import PolicyService
@@ -121,7 +123,7 @@ async def _show(service: PolicyService, ended: object) -> None:
                 continue
 
 
-def _table(service: PolicyService) -> object:
+def _table(service: PolicyService) -> Table:
     from rich.table import Table
 
     metrics = service.metrics

@@ -26,6 +26,7 @@ from adamoe_ros.policy.actor_base import BaseActor
 from adamoe_ros.serving.interfaces import sentence
 from adamoe_ros.serving.pictures import numbers, picture
 
+_ANSWER_S = 30.0  # no robot waits
 _UNITS = {"revolute": "rad", "prismatic": "m"}
 
 
@@ -136,8 +137,9 @@ def load_policy(
         from adamoe_ros.serving.link import LinkSettings
         from adamoe_ros.serving.remote_actor import RemoteActor
 
-        files = [Path(file) if file is not None else None for file in (token_file, authority)]
-        return Policy(RemoteActor(None, LinkSettings(str(where), *files, answer_s=30.0), settings))
+        token, signer = (None if file is None else Path(file) for file in (token_file, authority))
+        link = LinkSettings(str(where), token, signer, answer_s=_ANSWER_S)
+        return Policy(RemoteActor(None, link, settings))
     if token_file is not None or authority is not None:
         do = "leave them away, or give an address"
         raise ContractError(problem("token_file, authority", "a ws:// address", str(where), do))

@@ -18,7 +18,7 @@ import resource
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -50,14 +50,14 @@ _PROTOCOLS: dict[str, Callable[[PolicyService, Episode], ClientProtocol]] = {
 class ClientProtocol(Protocol):
     """What a connection speaks."""
 
-    name: str
-    error_ends: bool
+    name: ClassVar[str]
+    error_ends: ClassVar[bool]
 
     def greeting(self) -> bytes | None:
         """What the server says first."""
 
     async def answer(self, frame: bytes | str) -> tuple[bytes | None, bool]:
-        """A frame's answer, and whether it was an inference; ContractError: it does not fit."""
+        """A frame's answer (None: the end), and whether it was an inference; may raise ContractError."""
 
     def error(self, line: str) -> bytes | str:
         """An error as a frame."""
@@ -83,7 +83,9 @@ class PolicyServer:
     async def __aenter__(self) -> PolicyServer:
         door, settings = self._door, self._service.settings
         _raise_file_limit()
-        tls = {"ssl": door.tls, "ssl_handshake_timeout": _OPEN_S} if door.tls else {}
+        tls: dict[str, Any] = {}
+        if door.tls:
+            tls = {"ssl": door.tls, "ssl_handshake_timeout": _OPEN_S}
         try:
             self._server = await serve(
                 self._handle,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Only where ``make conformance`` has built LeRobot's environment; its report goes where it says."""
+"""Only where ``make conformance`` (``conformance-clients``) has built the others' environments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-lerobot" / "bin" / "python"
-collect_ignore_glob = [] if PYTHON.is_file() else ["test_*.py"]
+CLIENTS = ROOT / ".venv-clients" / "xpolicylab" / "bin" / "python"
+collect_ignore = [] if PYTHON.is_file() else ["test_lerobot.py"]
+collect_ignore += [] if CLIENTS.is_file() else ["test_clients.py"]
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +27,13 @@ def report() -> Iterator[dict[str, Any]]:
     if target:
         document = {"judge": "lerobot 0.6.1", "compared": entries}
         Path(target).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def client_report() -> Iterator[dict[str, Any]]:
+    """What other projects' clients got; written to $CLIENTS_REPORT."""
+    entries: dict[str, Any] = {}
+    yield entries
+    target = os.environ.get("CLIENTS_REPORT")
+    if target:
+        Path(target).write_text(json.dumps({"clients": entries}, indent=1) + "\n", encoding="utf-8")

@@ -60,10 +60,10 @@ def _remote(
 
     if profile is None:
         return None
-    files = [
+    token, authority = (
         Path(name) if name else None for name in (params.policy_token, params.policy_authority)
-    ]
-    link = LinkSettings(params.policy, *files, answer_s=params.answer_timeout)
+    )
+    link = LinkSettings(params.policy, token, authority, params.answer_timeout)
     actor = problems.collect(lambda: RemoteActor(profile, link, params, params.jpeg_quality))
     if actor is not None:
         _check_latency(params, actor.horizon * actor.dt_s, problems)
