@@ -21,7 +21,7 @@ from bench_serving import server
 from common import RESULTS, machine, write
 
 from adamoe_ros.contract.errors import PolicyUnavailable
-from adamoe_ros.contract.policy_settings import PolicySettings
+from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.scheduling import free_plan
 from adamoe_ros.serving.link import LinkSettings
 from adamoe_ros.serving.remote_actor import RemoteActor

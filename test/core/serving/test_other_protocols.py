@@ -100,7 +100,7 @@ def test_vla_evals_rows_are_openpis_chunk(served: Served) -> None:
         wire = VlaEval(client)
         fixed = robotwin(adamoe={"noise_seed": 7})
         rows = [wire.ask("observation", fixed)["payload"]["actions"]["data"] for _ in range(2)]
-    with open_client(served[1]) as client:
+    with open_client(served[1], "/") as client:
         client.recv(20)
         chunk = ask(client, aloha() | {"adamoe": {"noise_seed": 7}})["actions"]
     np.testing.assert_allclose([np.frombuffer(row) for row in rows], chunk[:2], atol=1e-6)
@@ -150,7 +150,7 @@ def test_xpolicylab_gets_a_dict_for_every_row(served: Served, path: str) -> None
 
 
 def test_a_protocol_without_an_interface_is_told_so(tmp_path: Path) -> None:
-    with serving(make_checkpoint(tmp_path / "c")) as (_, port), open_client(port) as client:
+    with serving(make_checkpoint(tmp_path / "c")) as (_, port), open_client(port, "/vla-eval") as client:
         answer = VlaEval(client).ask("observation", robotwin())
         assert answer["type"] == "error"
         assert "--interface of this protocol" in answer["payload"]["error"]
