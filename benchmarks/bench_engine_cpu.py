@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The CPU engine against transformers' PI0 and the authors' form of the mixture layer.
+"""The CPU engine against transformers' PI0, LeRobot's pi0.5 and the authors' form of the mixture.
 
 One process, one thread, the same random weights, candidates taking turns, medians of the process's
 CPU time. Full width, reduced depth: float32 of full depth needs 26 GB with both forms in memory.
@@ -9,6 +9,11 @@ expert 18); that matters, because one prefix layer of all is skipped, which weig
 Peers are those that can be imported; each part replaces its own entry of the output.
 
     python benchmarks/bench_engine_cpu.py --parts "dense bfloat16" --depths 3 9
+
+LeRobot's needs Python 3.12 and transformers 5.5 beside it (``requirements/peers.txt`` into
+``.venv-lerobot``):
+
+    .venv-lerobot/bin/python benchmarks/bench_engine_cpu.py --parts "pi0.5 bfloat16" "pi0.5 float32"
 """
 
 from __future__ import annotations
@@ -27,10 +32,11 @@ from bench_engines import compare, table  # noqa: E402
 from roofline import costs  # noqa: E402
 
 from adamoe_ros.evaluation.bench.latency import BenchSettings  # noqa: E402
-from adamoe_ros.model.config import pi0  # noqa: E402
+from adamoe_ros.model.config import ModelConfig, preset  # noqa: E402
 from adamoe_ros.policy.engines.shapes import Shape  # noqa: E402
 
 PARTS = ("mixture bfloat16", "dense bfloat16", "mixture float32", "dense float32")
+PI05_PARTS = ("pi0.5 bfloat16", "pi0.5 float32")
 FULL = {"vision": 27, "depth": 18, "steps": 10}
 
 
@@ -59,35 +65,38 @@ def stage_ms(result: dict[str, Any], stage: str, name: str) -> float:
     return float(stages[stage][name]["median_ms"])
 
 
-def dense(dtype: str, depths: tuple[int, int], rounds: int) -> dict[str, Any]:
-    """pi0 at two depths, and what follows for full depth."""
+def dense(
+    dtype: str, depths: tuple[int, int], rounds: int, model: str = "pi0", peer: str = "transformers"
+) -> dict[str, Any]:
+    """A dense preset at two depths, and what follows for full depth, against a peer above all."""
     results = []
     for depth in depths:
         settings = BenchSettings(
-            preset="pi0", depth=depth, dtype=dtype, engines=("auto",), rounds=rounds,
+            preset=model, depth=depth, dtype=dtype, engines=("auto",), rounds=rounds,
             stages=("vision", "encode", "step"), threads=1, clock="cpu",
         )  # fmt: skip
         results.append(measured(settings))
     full = at_full_depth(results[0], results[1])
     own = full.pop("packed")
     ratios = {
-        name: {stage: peer[stage] / own[stage] for stage in own} for name, peer in full.items()
+        name: {stage: other[stage] / own[stage] for stage in own} for name, other in full.items()
     }
     return {
         "depths": results,
         "full_depth_ms": {**full, "packed": own},
-        "faster_at_full_depth": ratios.pop("transformers"),
+        "faster_at_full_depth": ratios.pop(peer),
         "faster_at_full_depth_than": ratios,
-        "product_bound": product_bound(results[1], {**full, "packed": own}),
+        "product_bound": product_bound(results[1], full[peer], preset(model)),
     }
 
 
-def product_bound(result: dict[str, Any], full: dict[str, dict[str, float]]) -> dict[str, float]:
-    """How much faster than transformers an engine of nothing but products would be.
+def product_bound(
+    result: dict[str, Any], peer: dict[str, float], config: ModelConfig
+) -> dict[str, float]:
+    """How much faster than a peer an engine of nothing but products would be.
 
     All multiplications of full depth at the ceiling of a large square product, measured in the run.
     """
-    config = pi0()
     rate = result["roofline"]["product_flops"]
     needed = costs(
         config,
@@ -97,7 +106,7 @@ def product_bound(result: dict[str, Any], full: dict[str, dict[str, float]]) -> 
         FULL["steps"],
     )
     least = {stage: cost.flops / rate * 1e3 for stage, cost in needed.items()}
-    return {stage: full["transformers"][stage] / ms for stage, ms in least.items()}
+    return {stage: ms / least[stage] for stage, ms in peer.items()}
 
 
 def mixture(dtype: str, rounds: int) -> dict[str, Any]:
@@ -122,7 +131,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/engine_cpu.json")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--depths", type=int, nargs=2, default=(3, 6))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=(*PARTS, *PI05_PARTS), default=PARTS)
     options = parser.parse_args()
     depths = (options.depths[0], options.depths[1])
     found: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
@@ -131,7 +140,8 @@ def main() -> int:
         if kind == "mixture":
             found[part] = mixture(dtype, options.rounds)
         else:
-            found[part] = dense(dtype, depths, options.rounds)
+            models = {"dense": ("pi0", "transformers"), "pi0.5": ("pi05", "lerobot")}
+            found[part] = dense(dtype, depths, options.rounds, *models[kind])
             print(json.dumps(found[part]["faster_at_full_depth"]), flush=True)
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0

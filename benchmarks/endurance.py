@@ -335,6 +335,7 @@ def main() -> int:
     if options.robot:
         run_robot(options.robot, options.factor)
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the nodes, too
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         return measure(options, Path(folder), stack)
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pi0 of transformers, LeRobot and openpi with a network's weights: who the engines are compared with.
+"""pi0 and pi0.5 of other codes with a network's weights: who the engines are compared with.
+
+transformers has pi0 only, LeRobot and openpi have both.
 
 Stages are separated as each code's own ``sample_actions`` runs them; nothing of it is changed, except
 that the AdaMoE layers, which none has, are put in as the authors compute them: every expert for every
@@ -22,12 +24,12 @@ from torch import Tensor, nn
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.evaluation.bench.timing import Work
 from adamoe_ros.evaluation.bench.workload import Problem
-from adamoe_ros.model.config import ModelConfig, pi0
+from adamoe_ros.model.config import ModelConfig, pi0, pi05
 from adamoe_ros.model.gemma import GemmaLayer
 from adamoe_ros.model.moe import MoEFeedForward
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint_formats import transformers_pi0
-from adamoe_ros.policy.checkpoint_formats.openpi_torch import EMBED, canonical, pi0_names
+from adamoe_ros.policy.checkpoint_formats.openpi_torch import EMBED, canonical_names, pi0_names
 from adamoe_ros.policy.resizing import host_pixels
 
 PEERS = ("transformers", "lerobot", "openpi")
@@ -117,9 +119,9 @@ class TransformersPeer:
 
     def __init__(self, network: AdaMoEPolicy, attention: str = "sdpa") -> None:
         self.config = network.config
-        if not has_pi0_form(network.config):
-            do = "leave the peers out"
-            raise ContractError(problem("--peers", "a model of pi0's form", "a small policy", do))
+        if network.config.pi05 or not has_pi0_form(network.config):
+            got, do = "pi0.5" if network.config.pi05 else "a small policy", "leave it out"
+            raise ContractError(problem("--peers transformers", "a model of pi0's form", got, do))
         try:
             from transformers import PI0Config, PI0ForConditionalGeneration
         except ImportError as error:
@@ -195,7 +197,7 @@ class TransformersPeer:
 
 
 class OpenpiPeer:
-    """pi0 of LeRobot or openpi.
+    """pi0 or pi0.5 of LeRobot or openpi.
 
     Args:
         network: of pi0's widths, any depth; tensors are shared where the types agree.
@@ -206,7 +208,7 @@ class OpenpiPeer:
     """
 
     def __init__(self, network: AdaMoEPolicy, code: str) -> None:
-        self.config = network.config
+        self.config, self._code = network.config, code
         _check_widths(network.config, code)
         build = {"lerobot": _lerobot, "openpi": _openpi}[code]
         try:
@@ -259,7 +261,8 @@ class OpenpiPeer:
     ) -> Tensor:
         """Velocity of one flow step."""
         when = torch.full((len(x),), time, device=x.device)
-        out: Tensor = self.model.denoise_step(given[4], seen[1], seen[0], x, when)
+        state = () if self._code == "lerobot" and self.config.pi05 else (given[4],)
+        out: Tensor = self.model.denoise_step(*state, seen[1], seen[0], x, when)
         return out
 
     def sample(self, given: tuple[Any, ...], noise: Tensor, steps: int) -> Tensor:
@@ -274,15 +277,17 @@ Built = tuple[Any, Callable[..., Tensor], Callable[..., Tensor]]
 
 
 def _lerobot(network: AdaMoEPolicy) -> Built:
-    module = importlib.import_module("lerobot.policies.pi0.modeling_pi0")
     config = network.config
-    settings = module.PI0Config(
+    name, model_class = ("pi05", "PI05Pytorch") if config.pi05 else ("pi0", "PI0Pytorch")
+    module = importlib.import_module(f"lerobot.policies.{name}.modeling_{name}")
+    make = module.PI05Config if config.pi05 else module.PI0Config
+    settings = make(
         dtype=_dtype(network), device="cpu", chunk_size=config.horizon,
         n_action_steps=config.horizon, max_state_dim=config.state_dim,
         max_action_dim=config.action_dim,
     )  # fmt: skip
     with _sizes(module, "get_gemma_config", config):
-        model = module.PI0Pytorch(settings)
+        model = getattr(module, model_class)(settings)
     return model, module.make_att_2d_masks, module.prepare_attention_masks_4d
 
 
@@ -290,7 +295,7 @@ def _openpi(network: AdaMoEPolicy) -> Built:
     module = importlib.import_module("openpi.models_pytorch.pi0_pytorch")
     config = network.config
     settings = SimpleNamespace(
-        pi05=False, paligemma_variant="gemma_2b", action_expert_variant="gemma_300m",
+        pi05=config.pi05, paligemma_variant="gemma_2b", action_expert_variant="gemma_300m",
         dtype=_dtype(network), action_dim=config.action_dim, action_horizon=config.horizon,
         pytorch_compile_mode=None,
     )  # fmt: skip
@@ -321,12 +326,14 @@ def _sizes(module: Any, name: str, config: ModelConfig) -> Iterator[None]:
 
 def _check_widths(config: ModelConfig, code: str) -> None:
     """Refuse what that code has no sizes for: all but depth and vocabulary are pi0's."""
-    known = pi0()
+    known = pi05() if config.pi05 else pi0()
     same = {"prefix.depth": 18, "prefix.vocab": 1, "vision.depth": 27}
     wide = config.changed({**same, "moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0})
     if wide != known.changed({**same, "horizon": config.horizon}):
         raise ContractError(
-            problem(f"--peers {code}", "a model of pi0's widths", "another", "leave it out")
+            problem(
+                f"--peers {code}", "a model of pi0's or pi0.5's widths", "another", "leave it out"
+            )
         )
 
 
@@ -345,11 +352,12 @@ def put_mixtures(layers: Any, network: AdaMoEPolicy) -> None:
 def share_tensors(model: Any, network: AdaMoEPolicy) -> None:
     """Put the network's tensors where another code's belong, by the converter's mapping."""
     ours, names = dict(network.named_parameters()), pi0_names(network.config)
+    spelled = canonical_names(name for name, _ in model.named_parameters(remove_duplicate=False))
     device = network.embed.weight.device
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         if ".mlp.layer." in name:
             continue
-        known = canonical(name)
+        known = spelled[name]
         if known not in names:  # a head or embedding that pi0 never reads
             value = torch.zeros(1, 1, device=device, dtype=parameter.dtype)
         else:

@@ -140,6 +140,10 @@ def engine_cpu(data: dict[str, Any]) -> list[tuple[str, str]]:
         faster = data[f"mixture {dtype}"]["faster"]["than eager all-experts"]["step"]
         label = f"AdaMoE step against computing every expert, {dtype}"
         rows.append((label, f"{faster['packed sparse']:.2f}x"))
+        if newer := data.get(f"pi0.5 {dtype}"):
+            full = newer["faster_at_full_depth"]
+            text = f"{full['step']:.2f}x / {full['whole']:.2f}x"
+            rows.append((f"dense pi0.5 against LeRobot, {dtype}: flow step / whole", text))
     return rows
 
 

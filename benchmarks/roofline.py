@@ -146,7 +146,7 @@ def _prefix(config: ModelConfig, shape: Shape, size: int) -> Cost:
 def _step(config: ModelConfig, shape: Shape, size: int, int8: bool) -> Cost:
     sizes, expert, moe = config.prefix, config.expert, config.moe
     tokens = shape.batch * config.action_tokens
-    keys = shape.prefix_tokens(config) + 1 + config.action_tokens
+    keys = shape.prefix_tokens(config) + config.state_tokens + config.action_tokens
     outer, inner = _attention_weights(expert.width, config)
     feed_forward = 3 * expert.width * expert.mlp
     held = 1 + moe.num_experts if moe.variant != "dense" else 1

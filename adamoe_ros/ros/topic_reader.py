@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any, cast
 
 from rclpy.callback_groups import CallbackGroup
@@ -67,6 +66,10 @@ def take_while(node: Node, takers: Callable[[], Takers], waiting: Callable[[], b
                 _drain(subscription, take)
 
 
+def _without_info(callback: Callable[[Any], None]) -> Callable[[Any, Any], None]:
+    return lambda message, _: callback(message)
+
+
 def _drain(subscription: Subscription[Any], take: Callable[[Any, Any], None]) -> None:
     # not more than can have waited: a flood on one topic must not hold up the others
     for _ in range(subscription.qos_profile.depth):
@@ -74,10 +77,6 @@ def _drain(subscription: Subscription[Any], take: Callable[[Any, Any], None]) ->
         if taken is None:
             return
         take(*taken)
-
-
-def _without_info(callback: Callable[[Any], None], message: Any, info: Any) -> None:
-    callback(message)
 
 
 class TopicReader:
@@ -151,6 +150,6 @@ class TopicReader:
             return
         for subscription in self._subscriptions:
             if subscription.handle.pointer in ready:
-                _drain(subscription, partial(_without_info, cast("Any", subscription.callback)))
+                _drain(subscription, _without_info(cast("Any", subscription.callback)))
         self._settled()
         self._closing.wait(_GATHER)

@@ -126,6 +126,8 @@ class RequestReader:
         drawn = problems.collect(lambda: self._noise(extra, seed))
         options = problems.collect(lambda: self._options(extra))
         age = problems.collect(lambda: float(_number(extra, "age", 0.0, 0.0, 3600.0)))
+        unfit = self._actor.instruction_problem(inputs.prompt)
+        problems.extend([unfit] if unfit else [])  # here, or it would fail the others of its batch
         problems.raise_if_any()
         assert drawn is not None and options is not None and age is not None
         return ClientRequest(

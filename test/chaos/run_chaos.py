@@ -344,6 +344,7 @@ def main() -> int:
     parser.add_argument("--raw", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--skip", action="append", default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the rigs' processes, too
     isolate()
     if options.raw:
         run_rig(options)

@@ -282,6 +282,21 @@ def test_an_empty_instruction(rig: PolicyRig) -> None:
     assert goal.result().code == Result.CANCELLED
 
 
+def test_a_sentence_of_300_tokens(rig: PolicyRig) -> None:
+    """Refused with the number before anything moves; on the topic it is ignored."""
+    words = " ".join(["lift"] * 300)
+    result = rig.goal(words).result()
+    assert result.code == Result.REJECTED_INSTRUCTION
+    assert "tokens, got 300 tokens; shorten it" in result.message
+    rig.probe.wait_mode(ControlStatus.HOLD, timeout=START)
+    goal = rig.running()
+    rig.say(words)
+    wait_until(lambda: "got 300 tokens" in rig.policy_log.split("ignored:")[-1], "the line", START)
+    assert rig.policy_statuses[-1].instruction == SENTENCE
+    goal.cancel()
+    assert goal.result().code == Result.CANCELLED
+
+
 def test_two_action_clients(rig: PolicyRig) -> None:
     first = rig.running()
     generation = rig.probe.status.generation

@@ -156,11 +156,13 @@ def test_control_activated_right_after_configure(tmp_path: Path, simulated: bool
     """As lifecycle managers do: joint states that come are waited for."""
     with Rig(tmp_path, autostart=False, use_sim_time=simulated, sim_probe=simulated) as rig:
         if simulated:
-            sim = node("sim", publish_clock=True)
+            sim = node("sim", publish_clock=True, camera_rate=2.0)
             rig.processes.pop("loopback").stop()
             rig.processes["sim"] = Process(sim, tmp_path / "sim.log")
         probe = rig.probe
         probe.wait(lambda: probe.node.count_publishers(_state_topic(rig)), "the driver", 60.0)
+        if simulated:  # it stands still while the first picture waits for the renderer to open
+            probe.wait(lambda: probe.now_ns() > 3_000_000_000, "the simulator to run", 60.0)
         for _ in range(3):
             assert probe.transition("control_node", Transition.TRANSITION_CONFIGURE)
             assert probe.transition("control_node", Transition.TRANSITION_ACTIVATE), rig.processes[

@@ -61,7 +61,7 @@ def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
     _read_processors(metadata, source, settings)
     read_tokenizer(metadata, source)
     foreign = open_torch(source, open_safetensors(source), metadata, _known(settings))
-    check_called(f"{where}: type", called, foreign.architecture)
+    check_called(f"{where}: type", str(called), foreign.architecture)
     return foreign
 
 

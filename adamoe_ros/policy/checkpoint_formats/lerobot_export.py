@@ -46,8 +46,8 @@ def check(checkpoint: Checkpoint, problems: Problems) -> None:
         problems.add("manifest.json: adapt_to_pi", "none", manifest.adapt_to_pi, do)
     if checkpoint.config.pi05 and manifest.prompt_state != "joints":
         expected = "joints: LeRobot's prompt always holds the state, from 0.5 on unpadded"
-        got = manifest.prompt_state or "null"
-        problems.add("manifest.json: prompt_state", expected, got, "keep our format")
+        held = manifest.prompt_state or "null"
+        problems.add("manifest.json: prompt_state", expected, held, "keep our format")
     if manifest.prompt_style == "plain":
         do = "LeRobot tokenises with bos and newline; keep our format"
         problems.add("manifest.json: prompt_style", "lerobot or openpi", "plain", do)

@@ -234,12 +234,12 @@ def open_jax(
             raise ContractError(problem(str(source), "an Orbax folder or an .npz", got, do))
         folder = source if params != source else source.parent
         tensors = open_orbax(params)
-    tensors = _rooted(tensors)
-    architecture = architecture_of(str(source), tensors)
+    leaves = _rooted(tensors)
+    architecture = architecture_of(str(source), leaves)
     set_openpi(metadata, architecture)
     read_assets(metadata, folder, asset)
     read_tokenizer(metadata, folder)
-    return tensors, metadata, architecture
+    return leaves, metadata, architecture
 
 
 def _rooted(tensors: TensorSource) -> TensorSource:

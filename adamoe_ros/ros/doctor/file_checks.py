@@ -64,7 +64,8 @@ def check_checkpoint(report: Report, folder: Path) -> CheckpointManifest | None:
         report.add("checkpoint", "manifest", "fail", f"raw_only: it cannot drive a robot; {do}")
     else:
         text = (
-            f"{manifest.embodiment}, {len(manifest.joints)} joints, {manifest.control_rate_hz:g} Hz"
+            f"{manifest.architecture}, {manifest.embodiment}, {len(manifest.joints)} joints, "
+            f"{manifest.control_rate_hz:g} Hz"
         )
         report.add("checkpoint", "manifest", "ok", text)
     if manifest.tokenizer and not (folder / manifest.tokenizer).is_file():

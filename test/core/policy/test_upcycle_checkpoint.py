@@ -13,7 +13,7 @@ import samples
 import torch
 
 from adamoe_ros.cli.main import main
-from adamoe_ros.model.config import MoEConfig, adamoe_pi0, tiny
+from adamoe_ros.model.config import ModelConfig, MoEConfig, adamoe_pi0, adamoe_pi05, tiny
 from adamoe_ros.model.dense_to_moe import UpcycleSettings, upcycle_from_dense
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.upcycling import count_parameters
@@ -21,20 +21,28 @@ from adamoe_ros.policy.upcycling import count_parameters
 CONFIG = replace(tiny(), moe=MoEConfig(), action_dim=16, state_dim=16)
 
 
+@pytest.fixture(params=["pi0", "pi05"])
+def config(request: pytest.FixtureRequest) -> ModelConfig:
+    return replace(CONFIG, architecture=request.param)
+
+
 @pytest.fixture
-def dense(tmp_path: Path) -> Path:
-    return support.write_dense(tmp_path / "dense", samples.policy(CONFIG))
+def dense(config: ModelConfig, tmp_path: Path) -> Path:
+    meaning = {"architecture": config.architecture}
+    return support.write_dense(tmp_path / "dense", samples.policy(config), **meaning)
 
 
 def upcycle(folder: Path, *options: str) -> int:
     return main(["upcycle", str(folder), str(folder.parent / "out"), *options])
 
 
-def test_weights_and_meaning_are_taken_over(dense: Path, tmp_path: Path, capsys) -> None:
+def test_weights_and_meaning_are_taken_over(
+    config: ModelConfig, dense: Path, tmp_path: Path, capsys
+) -> None:
     options = ["--experts", "3", "--top-k", "2", "--noise", "0.01", "--seed", "5"]
     assert upcycle(dense, *options) == 0
     before, after = read_checkpoint(dense), read_checkpoint(tmp_path / "out")
-    assert after.config == replace(CONFIG, moe=MoEConfig("adamoe", 3, 2))
+    assert after.config == replace(config, moe=MoEConfig("adamoe", 3, 2))
     assert after.manifest.model_dump(exclude={"provenance"}) == before.manifest.model_dump(
         exclude={"provenance"}
     )
@@ -53,9 +61,9 @@ def test_weights_and_meaning_are_taken_over(dense: Path, tmp_path: Path, capsys)
     assert re.search(r"memory: [\d.]+ GB", said)
 
 
-def test_preserve_gives_the_dense_output(dense: Path, tmp_path: Path) -> None:
+def test_preserve_gives_the_dense_output(config: ModelConfig, dense: Path, tmp_path: Path) -> None:
     assert upcycle(dense, "--preserve", "--noise", "0.01") == 0
-    inputs, noise = samples.inputs(CONFIG, [[1, 1, 0]], [5]), samples.chunk(CONFIG, 1)
+    inputs, noise = samples.inputs(config, [[1, 1, 0]], [5]), samples.chunk(config, 1)
     first, second = (
         read_checkpoint(folder).load_network().sample(**inputs, noise=noise).actions
         for folder in (dense, tmp_path / "out")
@@ -93,3 +101,7 @@ def test_counts_at_full_size() -> None:
     assert count.stored_bytes == 2 * count.total
     assert count_parameters(adamoe_pi0(4, 2), torch.bfloat16).active == 3_691_180_816
     assert count_parameters(adamoe_pi0(8), torch.bfloat16).total == 5_050_282_768
+    newer = [count_parameters(adamoe_pi05(4, k), torch.bfloat16) for k in (1, 2)]
+    assert [count.total for count in newer] == [4_259_550_992] * 2
+    assert [count.active for count in newer] == [3_580_073_744, 3_806_566_160]
+    assert count_parameters(adamoe_pi05(8), torch.bfloat16).total == 5_165_668_112

@@ -96,6 +96,7 @@ def test_chunks_without_a_seed_differ_and_repeat_from_the_start(folder: Path) ->
         ({"state": None}, "state: expected numbers of shape (14,), got NoneType"),
         ({"prompt": 3}, "prompt: expected a sentence"),
         ({"prompt": " "}, "prompt: expected a sentence"),
+        ({"prompt": "lift " * 300}, "tokens, got 300 tokens"),
         ({"images": {}}, "images.cam_high: expected a picture"),
         ({"images": {"cam_high": np.zeros((4, 8, 8), np.uint8)}}, "got (4, 8, 8)"),
         ({"images": {"cam_high": np.zeros((3, 8, 8), np.int64)}}, "got int64"),
