@@ -150,7 +150,10 @@ def test_xpolicylab_gets_a_dict_for_every_row(served: Served, path: str) -> None
 
 
 def test_a_protocol_without_an_interface_is_told_so(tmp_path: Path) -> None:
-    with serving(make_checkpoint(tmp_path / "c")) as (_, port), open_client(port, "/vla-eval") as client:
+    with (
+        serving(make_checkpoint(tmp_path / "c")) as (_, port),
+        open_client(port, "/vla-eval") as client,
+    ):
         answer = VlaEval(client).ask("observation", robotwin())
         assert answer["type"] == "error"
         assert "--interface of this protocol" in answer["payload"]["error"]
