@@ -97,7 +97,7 @@ def test_comparison_with_other_codes(tmp_path, capsys):
 
 def test_a_peer_asked_for_by_name_is_not_left_out(capsys):
     assert bench_engines.main([*ARGUMENTS, "--peers", "openpi"]) == 2
-    assert "--peers openpi: expected a model of pi0's widths" in capsys.readouterr().err
+    assert "--peers openpi: expected a model of pi0's or pi0.5's widths" in capsys.readouterr().err
     assert bench_engines.main([*ARGUMENTS, "--peers", "jax", "--batch", "2"]) == 2
     shown = capsys.readouterr().err
     assert (

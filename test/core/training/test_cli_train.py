@@ -21,7 +21,7 @@ def test_from_nothing_to_a_checkpoint(
 ) -> None:
     """Demonstrations are made, the policy is trained and rolled out in the simulator."""
     changes = {"aux_positions": 2, "num_views": 3, "state_dim": 14, "action_dim": 14}
-    changes |= {"vision.image_size": [24, 48], "horizon": 30}
+    changes |= {"vision.image_size": [24, 48], "horizon": 30, "prompt_length": 16}
     settings = {
         "name": "short",
         "steps": 2,
