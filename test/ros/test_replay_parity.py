@@ -38,8 +38,9 @@ from adamoe_ros.data.units import units_for
 from adamoe_ros.evaluation.replay.run import BagReplay, Listeners, ReplaySettings
 from adamoe_ros.msg import ActionChunk
 from adamoe_ros.policy.actor import ActorSession, PolicyActor
+from adamoe_ros.policy.actor_base import noise_seed
 from adamoe_ros.policy.checkpoint import Checkpoint, read_checkpoint
-from adamoe_ros.policy.runtime import PolicyRuntime, noise_seed
+from adamoe_ros.policy.runtime import PolicyRuntime
 from adamoe_ros.ros import names, qos
 from adamoe_ros.streams.messages import stamp_ns
 from adamoe_ros.training.demonstration_set import Batch, DemonstrationSet
