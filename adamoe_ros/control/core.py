@@ -183,7 +183,9 @@ class ControlCore:
     def on_hold(self, reason: str = "stopped") -> None:
         """Stop: the last command stays, from the next tick on; a RUN is needed to move again."""
         if self._active:
-            self._halt("_".join(reason.lower().split())[:LONGEST_REASON] or "stopped")
+            words = "_".join(reason.lower().split())
+            plain = "".join(filter(str.isprintable, words))  # a NUL would end it on its way
+            self._halt(plain[:LONGEST_REASON] or "stopped")
 
     def on_conflict(self, detail: str) -> None:
         """Another node has a hand in this robot: the arms brake, and no RUN counts until it is gone.
