@@ -7,6 +7,10 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 export PYTHONUNBUFFERED=1 PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+"$python" -c "import torch" 2>/dev/null || {
+  echo "gpu_check: expected a Python with torch, $python has none; name another in PYTHON" >&2
+  exit 2
+}
 if ! "$python" -c "import pydantic" 2>/dev/null; then
   ls "$root"/.gpu_wheels/*.whl >/dev/null 2>&1 || {
     echo "gpu_check: expected pydantic or wheels in .gpu_wheels, found neither; run tools/gpu_wheels.sh where there is a network" >&2
