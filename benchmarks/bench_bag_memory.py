@@ -75,7 +75,7 @@ def replay(bag: Path, samples: Samples) -> None:
     """Without inference."""
     with Bag(bag) as opened:
         listeners = Listeners(progress=samples.take)
-        BagReplay(opened, PROFILE, [], ReplaySettings(), listeners).run()
+        BagReplay(opened, PROFILE, {}, ReplaySettings(), listeners).run()
 
 
 def convert(bag: Path, folder: Path, samples: Samples) -> None:

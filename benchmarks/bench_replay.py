@@ -44,7 +44,7 @@ def timed(recording_s: Callable[[], float]) -> dict[str, float]:
 def replayed(folder: Path, settings: ReplaySettings) -> float:
     """One pass."""
     with Bag(folder) as bag:
-        return BagReplay(bag, PROFILE, [], settings).run().duration_s
+        return BagReplay(bag, PROFILE, {}, settings).run().duration_s
 
 
 def decoded(seconds: float) -> float:
