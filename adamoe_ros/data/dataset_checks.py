@@ -15,9 +15,9 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.data.lerobot import dataset_schema
 from adamoe_ros.data.lerobot.dataset_metadata import (
     open_table,
+    read_columns,
     read_json,
     read_json_lines,
-    read_table,
 )
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
@@ -191,7 +191,7 @@ def episode_statistics(dataset: Dataset) -> dict[int, dict[str, dict[str, Any]]]
             if f"stats/{key}/{name}" in file.schema_arrow.names
         ]
         columns = ["episode_index", *(column for column, _, _ in wanted)]
-        rows = read_table(path, columns).to_pylist()
+        rows = read_columns(file, path, columns).to_pylist()
         for row in rows:
             for column, key, name in wanted:
                 if row[column] is not None and row["episode_index"] is not None:

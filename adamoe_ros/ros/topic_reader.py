@@ -66,7 +66,8 @@ def take_while(node: Node, takers: Callable[[], Takers], waiting: Callable[[], b
                 _drain(subscription, take)
 
 
-def _without_info(callback: Callable[[Any], None]) -> Callable[[Any, Any], None]:
+def without_info(callback: Callable[[Any], None]) -> Callable[[Any, Any], None]:
+    """A taker that gives a callback the message alone."""
     return lambda message, _: callback(message)
 
 
@@ -150,6 +151,6 @@ class TopicReader:
             return
         for subscription in self._subscriptions:
             if subscription.handle.pointer in ready:
-                _drain(subscription, _without_info(cast("Any", subscription.callback)))
+                _drain(subscription, without_info(cast("Any", subscription.callback)))
         self._settled()
         self._closing.wait(_GATHER)

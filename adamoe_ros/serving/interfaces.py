@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +22,9 @@ from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.resources import share_dir
 from adamoe_ros.contract.validation import validation_lines
+from adamoe_ros.control.admission import LONGEST_INSTRUCTION
 from adamoe_ros.serving.pictures import Layout, numbers, picture
 
-LONGEST_PROMPT = 4096  # characters; as a goal of policy_node
 _LONGEST_FILE = 1 << 16  # bytes
 
 
@@ -150,9 +151,7 @@ class ObservationReader:
             value = _find(frame, camera.key)
             if value is None and camera.optional:
                 continue
-            made = problems.collect(
-                lambda value=value, camera=camera: picture(value, camera.key, camera.layout)  # type: ignore[misc]
-            )
+            made = problems.collect(partial(picture, value, camera.key, camera.layout))
             if made is not None:
                 images[slot] = made
         state = problems.collect(lambda: self._state(frame))
@@ -183,9 +182,9 @@ def sentence(value: Any, where: str) -> str:
     """
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
-    if not isinstance(value, str) or not 0 < len(value.strip()) <= LONGEST_PROMPT:
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= LONGEST_INSTRUCTION:
         got = type(value).__name__ if not isinstance(value, str) else f"{len(value)} characters"
-        expected = f"a sentence of 1 ... {LONGEST_PROMPT} characters"
+        expected = f"a sentence of 1 ... {LONGEST_INSTRUCTION} characters"
         raise ContractError(problem(where, expected, got, "send one, or start with --prompt"))
     return value.strip()
 

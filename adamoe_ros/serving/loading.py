@@ -24,7 +24,7 @@ from adamoe_ros.control.policy_settings import PolicySettings
 from adamoe_ros.control.scheduling import free_plan
 from adamoe_ros.policy.actor_base import BaseActor
 from adamoe_ros.serving.interfaces import sentence
-from adamoe_ros.serving.pictures import numbers, picture
+from adamoe_ros.serving.pictures import numbers, slot_pictures
 
 _ANSWER_S = 30.0  # no robot waits
 _UNITS = {"revolute": "rad", "prismatic": "m"}
@@ -85,16 +85,12 @@ class Policy:
         if unknown or not images:
             got = ", ".join(unknown) or "none"
             problems.add("images", f"some of {', '.join(self.cameras)}", got, "name the slots")
-        made = {
-            slot: problems.collect(lambda slot=slot: picture(images[slot], f"images.{slot}"))  # type: ignore[misc]
-            for slot in images
-        }
+        shown = slot_pictures(images, problems)
         do = f"give {', '.join(self.names)}"
         vector = problems.collect(lambda: numbers(state, (len(self.names),), "state", do))
         words = problems.collect(lambda: sentence(prompt, "prompt"))
         problems.raise_if_any()
         assert vector is not None and words is not None
-        shown = {slot: image for slot, image in made.items() if image is not None}
         observation = Observation(self._count, shown, vector, words)
         self._count += 1
         plan = free_plan(observation.stamp_ns, self.actor.horizon)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from adamoe_ros.serving import wire
 from adamoe_ros.serving.batching import Answer
 from adamoe_ros.serving.requests import ClientRequest
-from adamoe_ros.serving.service import Episode, PolicyService
+from adamoe_ros.serving.service import ClientEpisode, PolicyService
 from adamoe_ros.serving.wire import EXTRA
 
 
@@ -24,7 +24,7 @@ class OpenpiProtocol:
     name: ClassVar[str] = "openpi"
     error_ends: ClassVar[bool] = True
 
-    def __init__(self, service: PolicyService, episode: Episode) -> None:
+    def __init__(self, service: PolicyService, episode: ClientEpisode) -> None:
         self._service, self._episode = service, episode
         self._previous_s: float | None = None
 

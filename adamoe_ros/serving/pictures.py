@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.streams.compressed import decode_data, picture_size
+from adamoe_ros.streams.encodings import opencv
 
 Layout = Literal["hwc", "chw"]
 _MOST_PIXELS = 4096  # of a side
@@ -37,6 +39,17 @@ def picture(value: Any, where: str, layout: Layout = "hwc") -> NDArray[np.uint8]
     return np.ascontiguousarray(_levels(pixels, where))
 
 
+def slot_pictures(images: Mapping[str, Any], problems: Problems) -> dict[str, NDArray[np.uint8]]:
+    """Camera slot -> picture, of those that are one; a line for every other."""
+    found = {}
+    for slot, value in images.items():
+        try:
+            found[slot] = picture(value, f"images.{slot}")
+        except ContractError as error:
+            problems.extend(error.problems)
+    return found
+
+
 def _sensible(sizes: tuple[int, ...]) -> bool:
     return all(1 <= size <= _MOST_PIXELS for size in sizes)
 
@@ -59,39 +72,21 @@ def decode_picture(data: bytes, where: str) -> NDArray[np.uint8]:
     Raises:
         ContractError: the data are neither, damaged, or announce too large a picture.
     """
-    sizes = _announced(data)
-    if sizes is None or not _sensible(sizes):
-        got = f"{len(data)} other bytes" if sizes is None else sizes
+    width, height = picture_size(data)  # before anything is decoded
+    if not _sensible((height, width)):
+        got = (height, width) if width or height else f"{len(data)} other bytes"
         expected = f"a JPEG or PNG of at most {_MOST_PIXELS} px a side"
         raise ContractError(problem(where, expected, got, "encode it again"))
-    try:
-        made = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        made = None
+    made = decode_data(data)
     if made is None:
         raise ContractError(problem(where, "a whole picture", "a damaged one", "encode it again"))
-    return np.asarray(made, np.uint8)
-
-
-def _announced(data: bytes) -> tuple[int, int] | None:
-    """(height, width) that a header states, before anything is decoded."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
-        return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
-    if data[:2] != b"\xff\xd8":
-        return None
-    place = 2
-    while place + 9 < len(data) and data[place] == 0xFF:
-        marker, size = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = data[place + 5 : place + 7], data[place + 7 : place + 9]
-            return int.from_bytes(height, "big"), int.from_bytes(width, "big")
-        place += 1 if marker == 0xFF else 2 + size
-    return None
+    return made
 
 
 def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
     """A JPEG of an (H, W, 3) RGB picture, colours at half resolution as cameras do."""
     # contiguous BGR first: cv2 copies a view with negative strides anyway
+    cv2 = opencv()
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done

@@ -58,9 +58,9 @@ class RemoteActor(BaseActor):
     ) -> None:
         self.link = PolicyLink(link)
         try:
-            told = self.link.metadata
-            super().__init__(profile, *read_announced(told, self.link.where), settings)
-            _check(told, settings, self.link.where)
+            announced = self.link.metadata
+            super().__init__(profile, *read_announced(announced, self.link.where), settings)
+            _check(announced, settings, self.link.where)
         except Exception:
             self.link.close()
             raise
@@ -121,16 +121,16 @@ class RemoteSession(BaseSession):
         sent = time.perf_counter()
         answer = self._actor.link.ask(frame)
         back = time.perf_counter()
-        actor, told = self._actor, answer.get(EXTRA)
-        if not isinstance(told, Mapping):
+        actor, reply = self._actor, answer.get(EXTRA)
+        if not isinstance(reply, Mapping):
             got, do = ", ".join(map(str, answer)), "is it the same server as before?"
             raise ContractError(problem(actor.link.where, f"a key {EXTRA!r}", got[:100], do))
         shape = (actor.horizon, actor.config.action_dim)
         do = "is its version the one of this computer?"
-        normalized = numbers(told.get("normalized"), shape, "normalized", do).astype(np.float32)
+        normalized = numbers(reply.get("normalized"), shape, "normalized", do).astype(np.float32)
         actions = actor.vectors.decode_actions(normalized, observation.state)
         self.remember(request, normalized)
-        stages = {name: float(value) for name, value in dict(told.get("stages", {})).items()}
+        stages = {name: float(value) for name, value in dict(reply.get("stages", {})).items()}
         served = stages.pop("served", 0.0)
         total = time.perf_counter() - begun
         stages |= {
@@ -141,9 +141,9 @@ class RemoteSession(BaseSession):
         return Inference(
             positions=actor.joint_map.command_from_model(actions),
             normalized=normalized[:, : actions.shape[1]].astype(np.float64),
-            committed_rows=int(told.get("committed_rows", 0)),
+            committed_rows=int(reply.get("committed_rows", 0)),
             stages=stages,
-            experts=tuple(told.get("experts", ())),
+            experts=tuple(reply.get("experts", ())),
         )
 
     def _frame(self, request: InferenceRequest) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class RemoteSession(BaseSession):
 
 
 def read_announced(
-    told: Mapping[str, Any], where: str
+    announced: Mapping[str, Any], where: str
 ) -> tuple[CheckpointManifest, ModelConfig, NormStats]:
     """Manifest, sizes and statistics of a server's metadata.
 
@@ -180,23 +180,23 @@ def read_announced(
         ContractError: one is missing or does not fit; it is of another version.
     """
     try:
-        manifest = CheckpointManifest.model_validate_json(told["manifest"])
-        statistics = NormStats.model_validate(json.loads(told["norm_stats"])["norm_stats"])
-        return manifest, ModelConfig.from_dict(json.loads(told["config"])), statistics
+        manifest = CheckpointManifest.model_validate_json(announced["manifest"])
+        statistics = NormStats.model_validate(json.loads(announced["norm_stats"])["norm_stats"])
+        return manifest, ModelConfig.from_dict(json.loads(announced["config"])), statistics
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         what = " ".join(str(error).split())[:200]
         do = "use the same version on both computers"
         raise ContractError(problem(where, "manifest, sizes and statistics", what, do)) from error
 
 
-def _check(told: Mapping[str, Any], settings: PolicySettings, where: str) -> None:
+def _check(announced: Mapping[str, Any], settings: PolicySettings, where: str) -> None:
     """What is asked of the network, against what the server was started with."""
-    problems, theirs = Problems(), told.get("flow_steps")
+    problems, theirs = Problems(), announced.get("flow_steps")
     if settings.flow_steps not in (0, theirs):
         do = "set flow_steps to 0, or start the server with other --steps"
         problems.add(f"{where}: flow_steps", f"{theirs} as the server has", settings.flow_steps, do)
     guided = make_strategy(settings.strategy).policy_side.guidance
-    theirs = told.get("rtc_jacobian")
+    theirs = announced.get("rtc_jacobian")
     if guided and settings.rtc_jacobian != theirs:
         expected, do = f"{theirs} as the server has", "change one of them"
         problems.add(f"{where}: rtc_jacobian", expected, settings.rtc_jacobian, do)

@@ -32,7 +32,7 @@ from adamoe_ros.control.scheduling import InferenceRequest, free_plan
 from adamoe_ros.model.conditioning import FREE, Jacobian, SamplingOptions
 from adamoe_ros.policy.actor import PolicyActor, condition_on
 from adamoe_ros.serving.interfaces import Inputs, ObservationReader, sentence
-from adamoe_ros.serving.pictures import numbers, picture
+from adamoe_ros.serving.pictures import numbers, slot_pictures
 from adamoe_ros.serving.wire import EXTRA
 
 KEYS = (
@@ -155,18 +155,13 @@ class RequestReader:
             got = ", ".join(map(str, images)) if isinstance(images, Mapping) else "no mapping"
             problems.add("images", f"some of {', '.join(self._slots)}", got[:80], "name the slots")
             problems.raise_if_any()
-        made = {
-            slot: problems.collect(lambda slot=slot: picture(images[slot], f"images.{slot}"))  # type: ignore[misc]
-            for slot in images
-        }
+        made = slot_pictures(images, problems)
         do = "send the checkpoint's joints"
         state = problems.collect(lambda: numbers(extra.get("state"), (self._joints,), "state", do))
         prompt = problems.collect(lambda: sentence(extra.get("prompt"), "prompt"))
         problems.raise_if_any()
         assert state is not None and prompt is not None
-        return Inputs(
-            {slot: image for slot, image in made.items() if image is not None}, state, prompt
-        )
+        return Inputs(made, state, prompt)
 
     def _noise(self, extra: Mapping[str, Any], seed: int) -> torch.Tensor:
         if extra.get("noise") is not None:

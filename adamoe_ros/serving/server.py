@@ -29,7 +29,7 @@ from websockets.http11 import Request, Response
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.serving.door import Door
 from adamoe_ros.serving.openpi import OpenpiProtocol
-from adamoe_ros.serving.service import Episode, PolicyService, RateLimit
+from adamoe_ros.serving.service import ClientEpisode, PolicyService, RateLimit
 from adamoe_ros.serving.vla_eval import VlaEvalProtocol
 from adamoe_ros.serving.xpolicylab import XPolicyLabProtocol
 
@@ -42,7 +42,7 @@ _library_log = logging.getLogger(f"{__name__}.websockets")  # tracebacks of brok
 _library_log.setLevel(logging.CRITICAL)
 
 
-_PROTOCOLS: dict[str, Callable[[PolicyService, Episode], ClientProtocol]] = {
+_PROTOCOLS: dict[str, Callable[[PolicyService, ClientEpisode], ClientProtocol]] = {
     kind.name: kind for kind in (OpenpiProtocol, VlaEvalProtocol, XPolicyLabProtocol)
 }
 
@@ -159,7 +159,7 @@ class PolicyServer:
         number = next(self._numbers)
         self._inside += 1
         try:
-            protocol, first = await self._choose(connection, Episode(self._service, number))
+            protocol, first = await self._choose(connection, ClientEpisode(self._service, number))
             await self._serve(connection, protocol, first, f"{number} {_address(connection)}")
         except ConnectionClosed:
             pass  # how a client went is its own affair
@@ -167,7 +167,7 @@ class PolicyServer:
             self._inside -= 1
 
     async def _choose(
-        self, connection: ServerConnection, episode: Episode
+        self, connection: ServerConnection, episode: ClientEpisode
     ) -> tuple[ClientProtocol, bytes | str | None]:
         """Which protocol it is, and the first frame where that has told."""
         assert connection.request is not None

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ _HASHED_WEIGHTS = 1 << 20  # bytes at the beginning: the file's header and first
 
 @dataclass(frozen=True)
 class ServeSettings(PolicySettings):
-    """What a server is told; of ``PolicySettings`` those that concern the network."""
+    """Settings of a server; of ``PolicySettings`` those that concern the network."""
 
     strategy: str = same_as(
         PolicySettings, "strategy", default="rtc"
@@ -164,7 +165,7 @@ def _readers(settings: ServeSettings, checkpoint: Checkpoint) -> dict[str, Obser
     for name in settings.interface:
         if name == "none":
             continue
-        interface = problems.collect(lambda name=name: load_interface(name))  # type: ignore[misc]
+        interface = problems.collect(partial(load_interface, name))
         if interface is None:
             continue
         if interface.protocol in found:
@@ -172,9 +173,7 @@ def _readers(settings: ServeSettings, checkpoint: Checkpoint) -> dict[str, Obser
             problems.add("interface", expected, f"{name!r} as another one", do)
             continue
         reader = problems.collect(
-            lambda interface=interface: ObservationReader(  # type: ignore[misc]
-                interface, checkpoint.manifest, settings.prompt
-            )
+            partial(ObservationReader, interface, checkpoint.manifest, settings.prompt)
         )
         if reader is not None:
             found[interface.protocol] = reader
@@ -193,7 +192,7 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-class Episode:
+class ClientEpisode:
     """What one connection's requests have in common.
 
     Args:

@@ -21,7 +21,7 @@ from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.serving import wire
 from adamoe_ros.serving.pictures import decode_picture
-from adamoe_ros.serving.service import Episode, PolicyService
+from adamoe_ros.serving.service import ClientEpisode, PolicyService
 
 _PROTOCOL = 1
 _SILENT = ("episode_start", "episode_end", "error")
@@ -33,7 +33,7 @@ class VlaEvalProtocol:
     name: ClassVar[str] = "vla-eval"
     error_ends: ClassVar[bool] = False
 
-    def __init__(self, service: PolicyService, episode: Episode) -> None:
+    def __init__(self, service: PolicyService, episode: ClientEpisode) -> None:
         self._service, self._episode = service, episode
         self._rows: deque[NDArray[np.float64]] = deque()
         self._number = 0

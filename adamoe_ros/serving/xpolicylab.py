@@ -18,7 +18,7 @@ import numpy as np
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.serving import wire
-from adamoe_ros.serving.service import Episode, PolicyService
+from adamoe_ros.serving.service import ClientEpisode, PolicyService
 
 _ANSWERS = {
     "hello": "hello_ack",
@@ -37,7 +37,7 @@ class XPolicyLabProtocol:
     name: ClassVar[str] = "xpolicylab"
     error_ends: ClassVar[bool] = False
 
-    def __init__(self, service: PolicyService, episode: Episode) -> None:
+    def __init__(self, service: PolicyService, episode: ClientEpisode) -> None:
         self._service, self._episode = service, episode
         self._asked: Mapping[str, Any] = {}
 

@@ -40,22 +40,32 @@ def decode_compressed(message: CompressedImageMessage, where: str) -> NDArray[np
     """
     data = check_compressed(message, where)
     try:
-        cv2 = opencv()
+        image = decode_data(data)
     except ImportError as error:
         raise ContractError(
             problem(where, "opencv to read it", "no cv2 module", "install python3-opencv")
         ) from error
+    if image is None:
+        raise ContractError(_broken(where, "undecodable data", len(data)))
+    return image
+
+
+def decode_data(data: bytes) -> NDArray[np.uint8] | None:
+    """(H, W, 3) uint8 RGB of what cv2 can read; None: it cannot.
+
+    Raises:
+        ImportError: no cv2 module.
+    """
+    cv2 = opencv()
     straight = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11; the same values
     how = cv2.IMREAD_COLOR if straight is None else straight
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error:  # sizes beyond all bounds
-        image = None
-    if image is None:
-        raise ContractError(_broken(where, "undecodable data", len(data)))
-    if straight is None:
+        return None
+    if image is not None and straight is None:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return np.asarray(image, dtype=np.uint8)
+    return None if image is None else np.asarray(image, dtype=np.uint8)
 
 
 def check_compressed(message: CompressedImageMessage, where: str) -> bytes:
@@ -162,6 +172,8 @@ def picture_size(data: bytes) -> tuple[int, int]:
     if data.startswith(_PNG):
         width, height = struct.unpack_from(">II", data, 16) if len(data) >= 24 else (0, 0)
         return width, height
+    if not data.startswith(_JPEG):
+        return 0, 0
     place = 2
     while place + 9 <= len(data) and data[place] == _MARK:
         kind, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")

@@ -217,9 +217,8 @@ class SqliteFile:
                     f"SELECT id, {columns} FROM messages WHERE id > ? {chosen} ORDER BY id",
                     (last + skip,),
                 ):
-                    if (
-                        not isinstance(row[0], int) or row[0] <= last
-                    ):  # a damaged tree may lead back
+                    # a damaged tree may lead back
+                    if not isinstance(row[0], int) or row[0] <= last:
                         raise sqlite3.DatabaseError("database disk image is malformed")
                     last, skip = row[0], 0
                     yield row

@@ -123,14 +123,26 @@ def open_table(path: Path) -> pq.ParquetFile:
         raise ContractError(_unreadable(path, error)) from error
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """All of a small parquet file, or some of its columns.
+def read_table(path: Path) -> pa.Table:
+    """All of a small parquet file.
 
     Raises:
         ContractError: it is none.
     """
+    return read_columns(open_table(path), path)
+
+
+def read_columns(file: pq.ParquetFile, path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Some columns of an open parquet file; None: all.
+
+    Args:
+        path: of the file, for error lines.
+
+    Raises:
+        ContractError: it is damaged.
+    """
     try:
-        return open_table(path).read(columns)
+        return file.read(columns)
     except UNREADABLE as error:
         raise ContractError(_unreadable(path, error)) from error
 

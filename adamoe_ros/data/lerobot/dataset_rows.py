@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.data.lerobot.dataset_metadata import UNREADABLE, open_table
+from adamoe_ros.data.lerobot.dataset_metadata import UNREADABLE, open_table, read_columns
 
 _AGAIN = "the list of episodes and the data files disagree: make the dataset again"
 _PLACES = ("episode_index", "frame_index", "index")
@@ -72,7 +71,7 @@ class RowFinder:
 def _spans(path: Path, lengths: Sequence[tuple[int, int]]) -> dict[int, Span]:
     file = open_table(path)
     known = [name for name in _PLACES if name in file.schema_arrow.names]
-    table = _read(file, path, known) if known else None
+    table = read_columns(file, path, known) if known else None
     rows = file.metadata.num_rows
     columns = {name: _whole_numbers(table, name, path) for name in known}
     episodes = columns.get("episode_index")
@@ -181,14 +180,4 @@ def row_batches(
         line = " ".join(str(error).split())[:120]
         raise ContractError(
             problem(f"{path}: {name}", "a column that can be read", line, "make the dataset again")
-        ) from error
-
-
-def _read(file: pq.ParquetFile, path: Path, names: list[str]) -> Any:
-    try:
-        return file.read(names)
-    except UNREADABLE as error:
-        line = " ".join(str(error).split())[:120]
-        raise ContractError(
-            problem(str(path), "a parquet file", line, "make the dataset again")
         ) from error

@@ -46,7 +46,7 @@ from adamoe_ros.ros.control.ticks import TickMonitor
 from adamoe_ros.ros.diagnostics import others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import Diagnostic, DiagnosticsPublisher, Level
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
-from adamoe_ros.ros.topic_reader import Takers, take_while
+from adamoe_ros.ros.topic_reader import Takers, take_while, without_info
 from adamoe_ros.streams.clocks import Delays, clock_difference
 from adamoe_ros.streams.joint_states import JointSample
 from adamoe_ros.streams.messages import stamp_ns
@@ -125,7 +125,7 @@ class ControlNode(ManagedNode[ControlParameters]):
         inputs, begun = self._inputs, time.monotonic()
         assert inputs is not None
         clock = clock_subscription(self)
-        ticks: Takers = {} if clock is None else {clock: lambda tick, info: clock.callback(tick)}
+        ticks: Takers = {} if clock is None else {clock: without_info(clock.callback)}
 
         def takers() -> Takers:
             return ticks | inputs.takers | self._conflicts.takers

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, cast
 
 from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.errors import problem
+from adamoe_ros.control.admission import LONGEST_INSTRUCTION
 from adamoe_ros.control.scheduling import InstructionChange
 from adamoe_ros.msg import ControlStatus, MotionCommand, TaskStatus
 from adamoe_ros.ros.policy.control_watch import ControlWatch
@@ -39,7 +40,6 @@ _CAUSES = {
     Result.CONFLICT: "conflicting_policy",
 }
 LONGEST_DURATION = 7 * 86400.0  # s
-LONGEST_INSTRUCTION = 4096  # characters; as control_node takes them
 
 # results that somebody should look at; the others are what a person asked for
 FAULTS = (

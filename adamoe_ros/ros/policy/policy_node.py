@@ -20,6 +20,7 @@ from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.chunk import ActionChunk, Inference
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.control.admission import LONGEST_INSTRUCTION
 from adamoe_ros.control.scheduling import InferenceScheduler
 from adamoe_ros.msg import ActionChunk as ActionChunkMsg
 from adamoe_ros.msg import ControlStatus, MotionCommand, PolicyStatus, TaskStatus
@@ -30,7 +31,7 @@ from adamoe_ros.ros.conflicts import DECISION_S, SoleNode
 from adamoe_ros.ros.diagnostics import Diagnostic, others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
-from adamoe_ros.ros.policy.goal_executor import LONGEST_INSTRUCTION, GoalExecutor, input_lines
+from adamoe_ros.ros.policy.goal_executor import GoalExecutor, input_lines
 from adamoe_ros.ros.policy.policy_diagnostics import PolicyReport, diagnostics, status_message
 from adamoe_ros.ros.policy.policy_goal import GoalRun, GoalServer
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
