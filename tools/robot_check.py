@@ -55,6 +55,7 @@ for dist in list(m.distributions(path=[str(site)])):
     if not name.startswith("ros-") and name.replace("-", "_") not in ours:
         for file in dist.files or ():
             pathlib.Path(dist.locate_file(file)).unlink(missing_ok=True)
+        shutil.rmtree(dist._path, ignore_errors=True)
 for path in (prefix / "bin").iterdir():
     if path.name.startswith(("python", "pip", "activate", "Activate")):
         path.unlink()
@@ -100,7 +101,7 @@ class Tree:
         inside = ["chroot", f"--userspec={user}", ".", "/usr/bin/env", "-i", *words]
         inside += ["/bin/bash", "-c", f"cd ~ && {script}"]
         text = " && ".join([*mounts, f"exec {shlex.join(inside)}"])
-        return [*"unshare --mount --pid --fork --kill-child bash -c".split(), text]
+        return [*["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c"], text]
 
     def run(self, script: str, user: str = "root", seconds: float = 1800, **variables: str) -> str:
         """What a script printed.
@@ -149,7 +150,12 @@ def install(tree: Tree, folder: Path) -> None:
             ["debootstrap", "--variant=minbase", "--include=python3,ca-certificates", "bookworm", folder],
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-    for path in ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf"):
+    for path in (
+        "/etc/resolv.conf",
+        "/etc/hosts",
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pip.conf",
+    ):
         if Path(path).is_file():
             (folder / path[1:]).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / path[1:])
@@ -220,7 +226,9 @@ command -v adamoe; kill -INT %1 %2; wait; echo "== end"; adamoe doctor --robot a
     if "0 fail" not in live:
         print(live, (folder / "home/robot/launch.txt").read_text()[-3000:], sep="\n")
         raise SystemExit("robot-check: the launched loopback robot is not in order")
-    assert all("/home/robot/ros2_ws/src/adamoe_ros/.venv/bin/python" in x for x in programs[:3]), programs
+    assert all("/home/robot/ros2_ws/src/adamoe_ros/.venv/bin/python" in x for x in programs[:3]), (
+        programs
+    )
     return {
         "commands": lines,
         "seconds": round(time.monotonic() - begin),
@@ -269,11 +277,15 @@ def main() -> int:
     """Install, follow README, follow the unit; write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sources", type=Path, help=f"folder with {', '.join(SOURCES)}")
-    parser.add_argument("--tree", type=Path, default=FOLDER / "tree", help="where the Debian tree is")
+    parser.add_argument(
+        "--tree", type=Path, default=FOLDER / "tree", help="where the Debian tree is"
+    )
     parser.add_argument("--seconds", type=float, default=600.0, help="wait so long for the nodes")
     options = parser.parse_args()
     if os.geteuid() or shutil.which("debootstrap") is None:
-        print("robot-check: expected root and debootstrap; run as root after apt-get install debootstrap")
+        print(
+            "robot-check: expected root and debootstrap; run as root after apt-get install debootstrap"
+        )
         return 2
     folder = options.tree.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -283,7 +295,11 @@ def main() -> int:
     tree = Tree(folder, sources(options.sources), checkout)
     install(tree, folder)
     commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     found: dict[str, object] = {"commit": commit}
     found["system"] = tree.run(". /etc/os-release; echo $PRETTY_NAME, $(python3 --version)").strip()

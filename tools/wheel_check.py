@@ -26,7 +26,9 @@ RESULT = ROOT / "benchmarks" / "results" / "wheel.json"
 BUILD = "build==1.6.1"
 PINS = ROOT / "requirements" / "pins.txt"
 _SUPPORT = ("training", "data", "policy", "model")
-_LINE = re.compile(r"^adamoe \w+: \w+: expected it installed, .*; (pip install 'adamoe_ros\[[\w,]+\]')$")
+_LINE = re.compile(
+    r"^adamoe \w+: \w+: expected it installed, .*; (pip install 'adamoe_ros\[[\w,]+\]')$"
+)
 
 
 class Failed(SystemExit):
@@ -39,7 +41,9 @@ def run(command: list[str | Path], folder: Path, code: int = 0) -> tuple[str, st
     environment = {k: v for k, v in os.environ.items() if not k.startswith(clean)}
     environment |= {"PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1"}
     words = [str(word) for word in command]
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800
+    )
     if done.returncode != code:
         end = (done.stdout + done.stderr)[-2000:]
         raise Failed(f"wheel-check: expected exit {code}, got {done.returncode} of {words}\n{end}")
@@ -93,10 +97,28 @@ def jobs(folder: Path, share: Path) -> dict[str, list[str]]:
     """Command lines that do real work, in an order in which they find what they need."""
     demo, dense = share / "checkpoints" / "demo", share / "checkpoints" / "demo_dense"
     bag = [str(folder / "bags" / "one"), "--robot", "robot.yaml"]
-    converted = "theirs.npz ours --from openpi-jax --horizon 6 --prompt-length 10".split()
+    converted = [
+        "theirs.npz",
+        "ours",
+        "--from",
+        "openpi-jax",
+        "--horizon",
+        "6",
+        "--prompt-length",
+        "10",
+    ]
     train = (folder / "train.txt").read_text(encoding="utf-8").splitlines()
     return {
-        "infer": ["infer", "--checkpoint", "ours", "--inputs", "in.npz", "--out", "out.npz", "--raw"],
+        "infer": [
+            "infer",
+            "--checkpoint",
+            "ours",
+            "--inputs",
+            "in.npz",
+            "--out",
+            "out.npz",
+            "--raw",
+        ],
         "convert": ["convert", *converted],
         "upcycle": ["upcycle", str(dense), "up", "--experts", "2", "--top-k", "1"],
         "replay": ["replay", *bag, "--checkpoint", str(demo), "--out", "replay", "--no-video"],

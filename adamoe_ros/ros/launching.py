@@ -146,7 +146,9 @@ def _robot_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     profile = read_profile(profile_path(robot, robots_dir()))  # the nodes validate it
     shared: dict[str, Any] = {
         "robot": robot,
-        "use_sim_time": _sim_time(_text(context, "use_sim_time"), profile.get("use_sim_time") is True),
+        "use_sim_time": _sim_time(
+            _text(context, "use_sim_time"), profile.get("use_sim_time") is True
+        ),
         "autostart": _on(context, "autostart"),
         **_given(context, "strategy"),
     }

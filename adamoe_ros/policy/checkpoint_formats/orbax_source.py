@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.errors import ContractError, Problems
 from adamoe_ros.contract.extras import parts_needed
 from adamoe_ros.policy.checkpoint_formats.ocdbt_index import Place, ocdbt_places
 from adamoe_ros.policy.checkpoint_formats.sources import (

@@ -35,7 +35,9 @@ def check_environment(report: Report) -> bool:
         missing = lacking(modules)
         if missing:
             do = how_to_install([extra])
-            report.add(_AREA, extra, "unchecked", f"without {', '.join(missing)}; where needed: {do}")
+            report.add(
+                _AREA, extra, "unchecked", f"without {', '.join(missing)}; where needed: {do}"
+            )
         else:
             report.add(_AREA, extra, "ok", ", ".join(modules))
     return complete
@@ -92,7 +94,9 @@ def _numpy(report: Report) -> None:
     old = compiled_for_numpy_1()
     values: dict[str, object] = {"version": version, "compiled for numpy 1": old}
     if old and _numbers(version) >= (2,):
-        text = f"{version}, and compiled for numpy 1: {', '.join(old)}; install 'numpy<2' beside them"
+        text = (
+            f"{version}, and compiled for numpy 1: {', '.join(old)}; install 'numpy<2' beside them"
+        )
         report.add(_AREA, "numpy", "fail", text, values)
     elif old:
         report.add(_AREA, "numpy", "ok", f"{version}, as {', '.join(old)} need it", values)

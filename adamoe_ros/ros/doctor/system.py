@@ -39,7 +39,9 @@ def check_machine(report: Report) -> None:
 
 def _ros(report: Report) -> None:
     if not found("rclpy"):
-        report.add(_AREA, "ROS 2", "warn", "none here; for nodes source /opt/ros/<distro>/setup.bash")
+        report.add(
+            _AREA, "ROS 2", "warn", "none here; for nodes source /opt/ros/<distro>/setup.bash"
+        )
         return
     if not found("adamoe_ros.msg"):
         do = "build with colcon and source install/setup.bash"
