@@ -66,7 +66,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 def test_the_wheel_has_what_the_package_reads(wheel: zipfile.ZipFile) -> None:
-    names = [re.sub(r"^[\w.]+\.data/data/", "", name) for name in wheel.namelist()]
+    names = [re.sub(r"^[\w.-]+\.data/data/", "", name) for name in wheel.namelist()]
     for folder in ("checkpoints", "config", "launch"):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
