@@ -51,6 +51,8 @@ prefix = pathlib.Path("/opt/ros/kilted")
 ours = set({kept!r})
 site = next(prefix.glob("lib/python3*/site-packages"))
 for dist in list(m.distributions(path=[str(site)])):
+    if dist._path.suffix != ".dist-info":
+        continue  # ament's own, inside of a wheel
     name = dist.metadata["Name"].lower().replace("_", "-")
     if not name.startswith("ros-") and name.replace("-", "_") not in ours:
         for file in dist.files or ():
@@ -218,7 +220,9 @@ for name in policy_node control_node loopback_node; do
 done
 command -v adamoe; kill -INT %1 %2; wait; echo "== end"; adamoe doctor --robot aloha_sim --live >~/gone.txt && exit 1 || true
 """
-    script = "set -em\n" + "\n".join(lines[:-1]) + f"\n{lines[-1]} >~/launch.txt 2>&1 &\n{watch}"
+    words = [re.sub(r"\s+#.*", "", line) for line in lines]
+    steps = [word if word.endswith("&") else f"{word} || exit 9" for word in words[:-1]]
+    script = "set -m\n" + "\n".join(steps) + f"\n{words[-1]} >~/launch.txt 2>&1 &\n{watch}"
     begin = time.monotonic()
     output = tree.run(script, "robot", 3600, ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST", **index)
     live = output.split("== doctor", 1)[1].split("== programs", 1)[0].strip()

@@ -81,13 +81,15 @@ def make_inputs(folder: Path) -> None:
     import dataset_support
     import foreign
     import numpy as np
+    import official
 
     dataset_support.write_profile(folder / "robot.yaml")
     dataset_support.write_bag(folder / "bags" / "one", 2.0)
     weights, data = foreign.official("official_dense")
     foreign.write_npz(folder / "theirs.npz", weights)
-    names = ("images", "image_mask", "state", "token_ids", "noise")
-    np.savez(folder / "in.npz", **{name: data[name][0] for name in names if name in data})
+    pictures = np.stack([data[f"image/{slot}"][0] for slot in official.SLOTS])
+    vectors = {name: data[name][0] for name in ("state", "token_ids", "token_mask")}
+    np.savez(folder / "in.npz", images=pictures, noise=data["noise_sample"][0], **vectors)
     sizes = {"model.changes": dataset_support.NETWORK, "steps": 2, "batch_size": 4, "threads": 1}
     words = [f"--set={key}={json.dumps(value)}" for key, value in sizes.items()]
     (folder / "train.txt").write_text("\n".join(words), encoding="utf-8")
