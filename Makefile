@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients chaos endurance gpu-rehearsal clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients chaos endurance gpu-rehearsal wheel-check robot-check clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -81,6 +81,13 @@ conformance-clients: setup  ## clients of openpi, vla-eval and XPolicyLab agains
 
 gpu-rehearsal:  ## a GPU machine's own torch 2.11 without a GPU; builds .venv-gpu (5 GB, Python 3.12)
 	@tools/gpu_rehearsal.sh $(ARGS)
+
+wheel-check: SETUP_FLAGS := --quiet
+wheel-check: setup  ## the wheel of the ROS-free part, built and used in an empty environment (builds .venv-wheel)
+	@$(VENV)/python tools/wheel_check.py $(ARGS)
+
+robot-check:  ## README's robot quick start on a clean Debian tree (root, debootstrap, half an hour); ARGS="--sources DIR"
+	@python3 tools/robot_check.py $(ARGS)
 
 clean:  ## remove everything that was made
 	@tools/clean.sh

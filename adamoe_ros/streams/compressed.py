@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.extras import how_to_install
 from adamoe_ros.streams.encodings import DEPTH, opencv
 from adamoe_ros.streams.messages import CompressedImageMessage
 
@@ -45,7 +46,7 @@ def decode_compressed(message: CompressedImageMessage, where: str) -> NDArray[np
         image = decode_data(data)
     except ImportError as error:
         raise ContractError(
-            problem(where, "opencv to read it", "no cv2 module", "install python3-opencv")
+            problem(where, "opencv to read it", "no cv2 module", how_to_install(["data"]))
         ) from error
     if image is None:
         raise ContractError(_broken(where, "undecodable data", len(data)))
