@@ -21,6 +21,7 @@ import yaml
 
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.workers import Workers
 from adamoe_ros.evaluation.blocks import Blocks, Job, run_blocks
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.evaluation.judgement import PHASES
@@ -153,6 +154,7 @@ class Comparison:
         """Train and measure; a run that was stopped goes on."""
         folder, begun = self.place(arm, seed), time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(self.config.threads)
         config = self.arm_config(arm, seed, folder)
         checkpoint = _train(config, folder)
         trained = time.monotonic() - begun
@@ -198,7 +200,10 @@ class Comparison:
         first, settings = (
             self.size.first_seed,
             EvaluationSettings(
-                max_time_s=self.size.max_time_s, device=self.config.device, parallel=8
+                max_time_s=self.size.max_time_s,
+                device=self.config.device,
+                threads=self.config.threads,
+                parallel=8,
             ),
         )
         job = Job(
@@ -210,7 +215,7 @@ class Comparison:
             replace(settings, others=self.tasks()),
         )
         blocks = Blocks(job, folder / "evaluation", overwrite=True)
-        run_blocks(blocks, self.processes, lambda episodes: None)
+        run_blocks(blocks, Workers(self.processes), lambda episodes: None)
         routing = blocks.routing()
         experts = None if routing is None else usage(routing, PHASES, exchanges=100)
         if experts is not None and routing is not None:
@@ -287,4 +292,12 @@ def curve(folder: Path) -> list[dict[str, float]]:
 def comparison(size: str, config: Path, overrides: Sequence[str], folder: Path) -> Comparison:
     """Of a size by name, with changes of the arms' training settings."""
     said = json.dumps([yaml.safe_load(config.read_text()), *overrides])
-    return Comparison(SIZES[size], load_config(config, overrides), said, folder)
+    read = load_config(config, overrides)
+    # sums are rounded by the number of threads, which must not depend on where a run runs
+    read = read.model_copy(update={"threads": read.threads or 1})
+    return Comparison(SIZES[size], read, said, folder)
+
+
+def run_before(deadline: float, job: Comparison, arm: Arm, seed: int) -> dict[str, Any] | None:
+    """A unit of work: one run; None: it is too late to begin it (s since the epoch)."""
+    return job.run(arm, seed) if time.time() < deadline else None
