@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,8 +34,9 @@ from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
 from adamoe_ros.policy.upcycling import count_parameters, widen_checkpoint
 from adamoe_ros.training.demonstration_folders import task_folder
+from adamoe_ros.training.run_state import latest_state
 from adamoe_ros.training.shards import read_shards
-from adamoe_ros.training.trainer import LOG_FILE, STATE_FILE
+from adamoe_ros.training.trainer import LOG_FILE
 from adamoe_ros.training.training_config import TrainingConfig, load_config
 from adamoe_ros.training.training_log import read_lines
 from adamoe_ros.training.training_run import CHECKPOINT, train
@@ -176,7 +178,8 @@ class Comparison:
             "wall_s": round(time.monotonic() - begun, 1),
         }
         replace_text(folder / "result.json", json.dumps(result))
-        (folder / STATE_FILE).unlink(missing_ok=True)
+        if (state := latest_state(folder)) is not None:
+            shutil.rmtree(state)
         return result
 
     def arm_config(self, arm: Arm, seed: int, folder: Path) -> TrainingConfig:
@@ -272,7 +275,7 @@ def _train(config: TrainingConfig, folder: Path) -> Path:
     """A run of ``adamoe train``, or what is left of it."""
     if (folder / "trained").is_file():
         return folder / CHECKPOINT
-    checkpoint = train(config, folder, resume=(folder / STATE_FILE).is_file())
+    checkpoint = train(config, folder, resume="if-any")
     (folder / "trained").write_text("")
     return checkpoint
 

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One or several training processes (torchrun): who is first, which samples are mine, sums over all.
 
-Parameters are sharded by FSDP2 layer by layer; each process sees its share of the batch. States are
-stored whole, so that a run goes on with any number of processes.
+Parameters are sharded by FSDP2 layer by layer; each process sees its share of the batch.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor, distributed, nn
@@ -33,6 +31,7 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    host_rank: int = 0  # among those of this machine
 
     @property
     def first(self) -> bool:
@@ -59,13 +58,31 @@ class Processes:
             distributed.barrier()
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
-        """The first process does what follows; the others wait, then do it, too."""
-        if not self.first:
+    def in_turn(self) -> Iterator[None]:
+        """The first process does what follows, then the first of every other machine, then the rest.
+
+        So what is missing is made once, or once a machine where they do not share the folder.
+        """
+        turn = 0 if self.first else 1 if self.host_rank == 0 else 2
+        for _ in range(turn):
             self.wait()
         yield
-        if self.first:
+        for _ in range(2 - turn):
             self.wait()
+
+    def agree(self, seen: bool, what: str) -> bool:
+        """The same answer from every process.
+
+        Raises:
+            ContractError: some see ``what`` and some do not.
+        """
+        answers = [seen] * self.count
+        if self.count > 1:
+            distributed.all_gather_object(answers, seen)
+        if len({*answers}) > 1:
+            expected, do = "one folder for all machines", "put --out on a shared file system (NFS)"
+            raise ContractError(problem(what, expected, "one that only some of them see", do))
+        return seen
 
 
 ALONE = Processes()
@@ -92,7 +109,7 @@ def start_processes(device: torch.device) -> tuple[Processes, torch.device]:
     if not distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=_PATIENCE)
-    return Processes(rank, count), device
+    return Processes(rank, count, local), device
 
 
 def stop_processes() -> None:
@@ -131,37 +148,6 @@ def shard(root: nn.Module) -> None:
         if isinstance(module, AdaMoEPolicy):  # its last layer's keys and values are all it is for
             register_fsdp_forward_method(module.prefix.layers[-1], "attention_inputs")
     fully_shard(root, mesh=mesh)
-
-
-def whole(values: Any, keep: bool = True) -> Any:
-    """Sharded tensors of a nested state, gathered one by one; every process must call it.
-
-    Args:
-        keep: this process wants the content.
-
-    Returns: the same state on the CPU, empty tensors where it is not wanted.
-    """
-    if isinstance(values, Tensor):
-        gathered = values.full_tensor() if hasattr(values, "full_tensor") else values
-        return gathered.detach().cpu() if keep else torch.empty(0)
-    if isinstance(values, Mapping):
-        return {name: whole(item, keep) for name, item in values.items()}
-    if isinstance(values, (list, tuple)):
-        return type(values)(whole(item, keep) for item in values)
-    return values
-
-
-def like(values: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor, sharded as ``parameter`` is; every process has the whole one."""
-    if not hasattr(parameter, "device_mesh"):
-        return values
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    assert isinstance(parameter, DTensor)
-    values = values.to(parameter.device)
-    return distribute_tensor(
-        values, parameter.device_mesh, parameter.placements, src_data_rank=None
-    )
 
 
 def local(values: Tensor) -> Tensor:
