@@ -21,7 +21,8 @@ from typing import Any
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.workers import Work
 
-_KEPT = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "OMP_WAIT_POLICY", "PYTHONNOUSERSITE")
+# one GL implementation on all nodes: others draw other pictures
+_KEPT = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "LD_LIBRARY_PATH", "OMP_WAIT_POLICY")
 
 
 class RayCluster:
