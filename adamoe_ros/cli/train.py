@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     # read when torch is loaded: threads that spin while waiting make a step ten times as long as
     # soon as anything else needs a core
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from adamoe_ros.training.processes import end_process
+    from adamoe_ros.training.processes import end_process, lost_another
     from adamoe_ros.training.training_run import train
 
     folder = options.out or Path("out/training") / config.name
@@ -75,6 +75,12 @@ def run(options: argparse.Namespace) -> int:
         if first:
             raise
         end_process(2)
+    except RuntimeError as error:
+        if not (several and lost_another(error)):
+            raise
+        line = str(error).splitlines()[0]
+        print(f"adamoe train: another process of the group has gone: {line}", file=sys.stderr)
+        end_process(1)
     if first:
         print(f"checkpoint: {checkpoint}")
     if several:

@@ -91,7 +91,8 @@ def _connected(address: str) -> Any:
         raise ContractError(problem(where, "Ray", "none installed", do)) from error
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
-        ray.init(address, runtime_env={"env_vars": kept}, logging_level="ERROR")
+        common = {"log_to_driver": False, "logging_level": "ERROR"}  # raylets log pages
+        ray.init(address, runtime_env={"env_vars": kept}, **common)
     except Exception as error:  # Ray raises many kinds for a cluster that is not there or not alike
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         do = "start one with 'ray start --head' (doc/scale.md), with this Python and this Ray"

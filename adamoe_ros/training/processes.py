@@ -6,8 +6,11 @@ Parameters are sharded by FSDP2 layer by layer; each process sees its share of t
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+import time
+import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -108,8 +111,41 @@ def start_processes(device: torch.device) -> tuple[Processes, torch.device]:
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=_PATIENCE)
+        store = _store_of_round(rank, count)
+        place = {} if store is None else {"store": store, "rank": rank, "world_size": count}
+        distributed.init_process_group(backend, timeout=_PATIENCE, **place)
     return Processes(rank, count, local), device
+
+
+def _store_of_round(rank: int, count: int) -> distributed.Store | None:
+    """A store that only the processes of this (re)start share; None: torch's own way.
+
+    Torch tells rounds apart by each agent's own count of restarts. An agent whose processes were
+    restarted because another's had failed does not count that, so the two wait for each other for ever.
+    Here everyone leaves a mark of its own, the first one lists them, and all of one list go on.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
+        return None
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store, mine = distributed.TCPStore(address, port, is_master=False), uuid.uuid4().hex
+    store.set(f"adamoe/mark/{rank}", mine)
+    told = ""
+    while True:  # torchrun ends this process when another one fails
+        if rank == 0:
+            marks = [store.get(f"adamoe/mark/{other}").decode() for other in range(count)]
+            store.set("adamoe/marks", ",".join(marks))
+        listed = store.get("adamoe/marks").decode()
+        if mine in listed.split(",")[rank : rank + 1] and listed.count(",") == count - 1:
+            here = hashlib.sha256(listed.encode()).hexdigest()
+            if store.add(f"adamoe/{here}", int(told != here)) == count:
+                return distributed.PrefixStore(here, store)
+            told = here
+        time.sleep(0.05)
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Whether an error says that another process of the group has gone."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
 
 
 def stop_processes() -> None:
