@@ -39,7 +39,15 @@ def _make(steps: Steps, below: str) -> None:
 
 
 def _install(steps: Steps) -> None:
-    pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", PINS]
+    pip: list[str | Path] = [
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "-r",
+        PINS,
+    ]
     steps.run([VENV / "bin/python", *pip], "pip: Ray could not be installed", None, diagnose_pip)
 
 

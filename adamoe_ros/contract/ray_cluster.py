@@ -91,7 +91,10 @@ def _connected(address: str) -> Any:
         raise ContractError(problem(where, "Ray", "none installed", do)) from error
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
-        common = {"log_to_driver": False, "logging_level": "ERROR"}  # raylets log pages
+        common: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+        }  # raylets log pages
         ray.init(address, runtime_env={"env_vars": kept}, **common)
     except Exception as error:  # Ray raises many kinds for a cluster that is not there or not alike
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]

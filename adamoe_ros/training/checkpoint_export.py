@@ -65,7 +65,7 @@ def write_policy(trainer: Trainer, start: Start, folder: Path, picture: bool = T
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    state = get_model_state_dict(trainer.average.module, options=options)
+    state: dict[str, Any] = get_model_state_dict(trainer.average.module, options=options)
     if not trainer.processes.first:
         return folder
     record = training_record(trainer, start)

@@ -14,7 +14,7 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, distributed, nn
@@ -112,7 +112,9 @@ def start_processes(device: torch.device) -> tuple[Processes, torch.device]:
     if not distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         store = _store_of_round(rank, count)
-        place = {} if store is None else {"store": store, "rank": rank, "world_size": count}
+        place: dict[str, Any] = {}
+        if store is not None:
+            place = {"store": store, "rank": rank, "world_size": count}
         distributed.init_process_group(backend, timeout=_PATIENCE, **place)
     return Processes(rank, count, local), device
 
