@@ -37,7 +37,7 @@ def parse() -> argparse.Namespace:
     add("--episodes", type=int, help="evaluated per task and run; 0: held-out error only")
     add("--minutes", type=float, default=float("inf"), help="begin no run after so long")
     add("--processes", type=int, default=1, help="of each evaluation")
-    add("--workers", type=int, default=1, metavar="N", help="runs at a time; 0 with --ray: all")
+    add("--workers", type=int, default=0, metavar="N", help="runs (default: 1; all with --ray)")
     add("--ray", default="", metavar="ADDRESS", help="run on this Ray cluster (doc/scale.md)")
     add("--folder", type=Path, default=ROOT / "out" / "compare")
     add("--out", type=Path, help="default: benchmarks/results/mixtures_<size>.json")
