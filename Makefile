@@ -65,7 +65,7 @@ endurance: setup  ## 24 h of simulated time of goals (45 minutes): does anything
 	python benchmarks/endurance.py $(ARGS)
 
 fuzz: SETUP_FLAGS := --quiet
-fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); ARGS="--messages 90000": to real nodes
+fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); ARGS="--messages 90000": to real nodes, "--frames 10000": to a policy server
 	@case "$(ARGS)" in *--messages*) source tools/env.sh; python benchmarks/fuzz.py $(ARGS);;
 	*) tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS);; esac
 
