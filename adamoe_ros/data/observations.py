@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.contract.topics import state_topics
+from adamoe_ros.contract.topics import command_topics, state_topics
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag_topics import BagTopics
 from adamoe_ros.data.joint_timeline import JointTimeline
@@ -143,7 +143,7 @@ class BagStream:
         self._bag, self._profile = bag, self._topics.profile
         profile = self._profile
         self._inputs = ObservationInputs(profile, self.options.slots, to_model)
-        self._commands = CommandDecoder(profile)
+        self._commands = CommandDecoder(command_topics(profile))
         self._state_columns = {topic.source.topic: topic.columns for topic in state_topics(profile)}
         self._command_columns = {
             topic.target.topic: topic.columns for topic in self._commands.topics
