@@ -17,7 +17,7 @@ from adamoe_ros.training.demonstration_set import DataLayout, Demonstration, Dem
 from adamoe_ros.training.run_state import write_file
 
 FORMAT = "adamoe_demonstrations/3"
-_ARRAYS = ("images", "steps", "state", "actions", "objects")
+_ARRAYS = ("images", "steps", "state", "actions", "objects", "led")
 
 
 def write_shard(path: Path, episodes: Sequence[Demonstration], layout: DataLayout) -> None:

@@ -75,7 +75,7 @@ def assert_inside_limits(rig: Rig) -> None:
 
 def test_over_in_the_middle_of_a_motion_and_back(rig: Rig, human: Human) -> None:
     probe = rig.probe
-    rig.move(30.0)
+    rig.move(20.0)
     probe.wait(lambda: moving(rig), "motion")
     accepted = probe.status.accepted_chunks
     human.take_over()
