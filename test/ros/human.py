@@ -104,7 +104,7 @@ class Human:
         asked = time.monotonic()
         self._probe.wait(
             lambda: any(
-                at > asked + 0.2 and 0 <= status.deadman_age < at - asked
+                at > asked + 0.2 and 0 <= status.deadman_age < at - asked - 0.1
                 for at, status in self._probe.statuses[-3:]
             ),
             "the dead-man to be heard",

@@ -84,7 +84,8 @@ def test_over_in_the_middle_of_a_motion_and_back(rig: Rig, human: Human) -> None
     probe.wait(lambda: moving(rig), "the leader to be followed")
     assert probe.status.accepted_chunks == accepted
     human.let_go()
-    assert probe.status.hold_cause == Cause.TAKEOVER_RELEASED and probe.status.takeover
+    probe.wait_mode(HOLD, Cause.TAKEOVER_RELEASED)
+    assert probe.status.takeover
     assert_comes_to_rest(probe, left(rig))
     assert probe.trigger("resume").success
     probe.wait(lambda: not probe.status.takeover, "the policy to have the arms back")
