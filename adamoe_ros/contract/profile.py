@@ -340,9 +340,11 @@ def _teleop_problems(profile: RobotProfile, teleop: Teleop) -> list[str]:
         }
         if len(settings) > 1 or (len(arms) > 1 and arms[0][1] & arms[1][1]):
             wrong.append(f"one setting and distinct joint names for the leaders that share {topic}")
-    own = {arm.state.topic for arm in profile.arms.values()} | {
-        arm.command.topic for arm in profile.arms.values()
-    }
+    grippers = [arm.gripper for arm in profile.arms.values() if arm.gripper]
+    ends = [
+        end for item in (*profile.arms.values(), *grippers) for end in (item.state, item.command)
+    ]
+    own = {end.topic for end in ends if end is not None}
     taken = sorted({*shared, teleop.deadman.topic} & own)
     if taken:  # a leader that moves the arms past the gate, or an arm that leads itself
         wrong.append(

@@ -30,6 +30,7 @@ REACH, SPEED = 0.15, 0.5  # rad, rad/s at most, of the first joint that each top
 PROFILE = """
 extends: aloha_sim
 name: led
+use_sim_time: false
 arms: {left: {state: {timeout: 1.0}}, right: {state: {timeout: 1.0}}}
 teleop:
   arms: {left: {timeout: 1.0}, right: {timeout: 1.0}}

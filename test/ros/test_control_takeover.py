@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -109,6 +111,21 @@ def test_a_killed_leader_is_a_hold_in_time(rig: Rig, human: Human, tmp_path: Pat
     check_time("leader killed", took, TIMEOUT + 1.0 / rig.profile.command_rate)
     assert_comes_to_rest(probe, left(rig))
     assert "silent: left/waist" in rig.processes["control"].text
+
+
+def test_the_doctor_looks_at_leader_and_dead_man(rig: Rig, human: Human, tmp_path: Path) -> None:
+    human.leader.bring(np.array(rig.probe.status.commanded))
+    human.held, out = True, tmp_path / "doctor.json"
+    words = ["doctor", "--robot", str(rig.robot_file), "--live", "--seconds", "1"]
+    command = [sys.executable, "-m", "adamoe_ros.cli.main", *words, "--json", str(out)]
+    subprocess.run(command, capture_output=True, timeout=180, check=False)
+    checks = json.loads(out.read_text())["checks"]
+    found = {check["name"]: check for check in checks if check["outcome"] != "warn"}
+    assert found["teleop"]["text"] == "leaders of left, right, dead-man deadman"
+    assert found["leader positions"]["text"] == "14 joints inside of the arms' limits"
+    assert "Hz" in found["leader_left/joint_states"]["text"]
+    held = [check for check in checks if check["outcome"] == "warn" and "held now" in check["text"]]
+    assert [check["name"] for check in held] == ["deadman"]
 
 
 @pytest.mark.parametrize("release", ["hold", "policy"])
