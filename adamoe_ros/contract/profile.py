@@ -328,7 +328,8 @@ def _teleop_problems(profile: RobotProfile, teleop: Teleop) -> list[str]:
             wrong.append(f"teleop.arms.{side} only where there is a {side} arm")
             continue
         count = len(profile.arms[side].names)
-        if leader.joints is not None and len(set(leader.joints)) != count:
+        given = leader.joints
+        if given is not None and not len(given) == len(set(given)) == count:
             wrong.append(f"teleop.arms.{side}.joints with {count} names, each once")
         if leader.gripper is not None and profile.arms[side].gripper is None:
             wrong.append(f"teleop.arms.{side}.gripper only where the arm has one")

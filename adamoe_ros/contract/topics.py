@@ -81,14 +81,14 @@ def command_topics(profile: RobotProfile) -> tuple[CommandTopic, ...]:
 def leader_topics(profile: RobotProfile) -> tuple[LeaderTopic, ...]:
     """Every leader topic once, arms that share a topic are joined; none without ``teleop``."""
     found: dict[str, LeaderTopic] = {}
-    first, own = 0, command_names(profile)
+    first = 0
     for side, arm in profile.ordered_arms:
         columns = tuple(range(first, first + len(arm.names)))
         first = columns[-1] + 1
         leader = profile.teleop.arms.get(side) if profile.teleop else None
         if leader is None:
             continue
-        names = leader.joints or own[columns[0] : first]
+        names = leader.joints or arm.names
         target = CommandTarget(topic=leader.topic, type=leader.type, stamp=leader.stamp)
         before = found.get(leader.topic)
         if before is not None:

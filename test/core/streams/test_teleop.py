@@ -108,6 +108,7 @@ def test_every_kind_of_dead_man() -> None:
         ({"arms": {"left": {"topic": "l"}}, "deadman": None}, "teleop.deadman"),
         ({"arms": {"left": {"topic": "l", "joints": ["a", "b"]}}}, "left.joints with 7 names"),
         ({"arms": {"left": {"topic": "l", "joints": ["a"] * 7}}}, "left.joints with 7 names"),
+        ({"arms": {"left": {"topic": "l", "joints": [*"abcdefgg"]}}}, "left.joints with 7 names"),
         ({"arms": {"left": {"topic": "l"}, "right": {"topic": "l"}}}, "leaders that share l"),
         ({"arms": {"left": {"topic": "l", "timeout": 1.5}}}, "less than or equal to 1"),
         ({"arms": {"left": {"topic": "l", "timeout": 0}}}, "greater than 0"),
