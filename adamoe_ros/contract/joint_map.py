@@ -116,7 +116,7 @@ def leader_to_command(profile: RobotProfile) -> Affine:
     pairs: list[tuple[float, float]] = []
     for side, arm in profile.ordered_arms:
         pairs += [(1.0, 0.0)] * len(arm.names)
-        leader = profile.teleop.arms.get(side) if profile.teleop else None
+        leader = profile.leader(side)
         if arm.gripper and leader and leader.gripper:
             ends = gripper_command_ends(arm.gripper)
             pairs[-1] = _gripper_affine(leader.gripper.closed, leader.gripper.open, *ends)

@@ -271,6 +271,11 @@ class RobotProfile(_Strict):
         """Arms, left before right."""
         return tuple((side, self.arms[side]) for side in ("left", "right") if side in self.arms)
 
+    def leader(self, side: str) -> LeaderArm | None:
+        """What leads an arm; None: nothing does."""
+        arms = self.teleop.arms.items() if self.teleop else ()
+        return next((leader for name, leader in arms if name == side), None)
+
     @property
     def present_cameras(self) -> dict[str, Camera]:
         """Camera slots that exist on this robot."""
@@ -322,7 +327,8 @@ def _mixed_command_targets(profile: RobotProfile) -> list[str]:
 
 
 def _teleop_problems(profile: RobotProfile, teleop: Teleop) -> list[str]:
-    wrong, shared = [], {}  # topic -> its arms' settings and joint names
+    wrong: list[str] = []
+    shared: dict[str, list[tuple[LeaderArm, set[str]]]] = {}  # topic -> its arms and joint names
     for side, leader in teleop.arms.items():
         if side not in profile.arms:
             wrong.append(f"teleop.arms.{side} only where there is a {side} arm")
@@ -341,11 +347,9 @@ def _teleop_problems(profile: RobotProfile, teleop: Teleop) -> list[str]:
         }
         if len(settings) > 1 or (len(arms) > 1 and arms[0][1] & arms[1][1]):
             wrong.append(f"one setting and distinct joint names for the leaders that share {topic}")
+    own = {end.topic for arm in profile.arms.values() for end in (arm.state, arm.command)}
     grippers = [arm.gripper for arm in profile.arms.values() if arm.gripper]
-    ends = [
-        end for item in (*profile.arms.values(), *grippers) for end in (item.state, item.command)
-    ]
-    own = {end.topic for end in ends if end is not None}
+    own |= {end.topic for item in grippers for end in (item.state, item.command) if end}
     taken = sorted({*shared, teleop.deadman.topic} & own)
     if taken:  # a leader that moves the arms past the gate, or an arm that leads itself
         wrong.append(

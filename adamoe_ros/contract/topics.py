@@ -85,7 +85,7 @@ def leader_topics(profile: RobotProfile) -> tuple[LeaderTopic, ...]:
     for side, arm in profile.ordered_arms:
         columns = tuple(range(first, first + len(arm.names)))
         first = columns[-1] + 1
-        leader = profile.teleop.arms.get(side) if profile.teleop else None
+        leader = profile.leader(side)
         if leader is None:
             continue
         names = leader.joints or arm.names

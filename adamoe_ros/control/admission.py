@@ -167,5 +167,6 @@ def far_joints(
 def named_distances(joint_ids: Sequence[str], distance: Vector, chosen: NDArray[np.bool_]) -> str:
     """Some joints, (J,) bool, with how far they are off, (J,), for people."""
     return ", ".join(
-        f"{joint_ids[column]} by {abs(distance[column]):.3g}" for column in np.flatnonzero(chosen)
+        f"{joint_ids[column]} by {abs(distance[column]):.3g}"
+        for column in map(int, np.flatnonzero(chosen))
     )
