@@ -17,7 +17,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,13 +226,18 @@ class PageServer:
         hello = await self._enter(socket)
         if hello is None:
             return
-        who = self._who(hello)
-        with contextlib.suppress(WebSocketDisconnect):
+        number = int(hello["number"]) if isinstance(hello.get("number"), int) else 0
+        with contextlib.suppress(WebSocketDisconnect, ValueError, RuntimeError):
             while True:
                 asked = await _receive(socket)
                 name = str(asked.get("robot", ""))
+                if isinstance(asked.get("number"), int):
+                    number = asked["number"]
+                person = self._people.get(number)
                 if asked.get("stop") and name in self.robots:
-                    words = await self._stop(name, who())
+                    if person is not None:
+                        person.acted = time.monotonic()
+                    words = await self._stop(name, person.known_as if person else _name(hello))
                     await socket.send_json({"stopped": name, "words": words})
                 else:  # how the line is
                     await socket.send_json({"alive": asked.get("alive")})
@@ -240,11 +245,6 @@ class PageServer:
     def _stop(self, name: str, who: str) -> Awaitable[str]:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._stopper, self.robots[name].stop, who)
-
-    def _who(self, hello: Mapping[str, Any]) -> Callable[[], str]:
-        """Name for the log of whom a socket belongs to."""
-        number, name = hello.get("number"), _name(hello)
-        return lambda: self._people[number].known_as if number in self._people else name
 
     # --- live -----------------------------------------------------------------------------------
 
@@ -350,7 +350,8 @@ class _Listener:
     async def send_all(self, period: float) -> None:
         person = self._person
         me = {"number": person.number, "name": person.name, "role": person.role}
-        await self._send({"you": me, "robots": list(self._server.robots)})
+        robots = [(name, one.view.profile.name) for name, one in self._server.robots.items()]
+        await self._send({"you": me, "robots": robots})
         while True:
             view = self._server.robots[self._robot].view
             state = view.snapshot()

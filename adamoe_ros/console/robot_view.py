@@ -24,6 +24,7 @@ _CLIPS = ("position", "velocity", "acceleration", "step")
 _MODES = ("inactive", "hold", "running", "estop")
 _SOURCES = ("none", "policy", "human")
 _LEVELS = ("ok", "warn", "error", "stale")
+_FORGOTTEN_S = 10.0
 _CLIP_PAUSE_S = 10.0  # s between two events about the same limit of the same joint
 
 
@@ -296,7 +297,9 @@ class RobotView:
             counts = getattr(message, f"{kind}_clips")
             for joint, count in zip(message.joint_names, counts, strict=False):
                 known, said = self._clips.get((joint, kind), (0, -_CLIP_PAUSE_S))
-                if count > known and now - said >= _CLIP_PAUSE_S:
+                # accelerations are bounded in every motion: that is no news
+                news = kind != "acceleration" and now - said >= _CLIP_PAUSE_S
+                if count > known and news:
                     self.note("warn", f"{joint}: {kind} limited")
                     said = now
                 self._clips[joint, kind] = (int(count), said)
@@ -460,6 +463,8 @@ class RobotView:
     def _diagnostic_rows(self) -> list[dict[str, Any]]:
         now, rows = self._clock(), []
         for part in self._diagnostics.values():
+            if now - part["at"] > _FORGOTTEN_S:  # a part that a node no longer speaks of
+                continue
             row = {name: part[name] for name in ("name", "level", "message")}
             rows.append(row | {"age": round(now - part["at"], 1)})
         return rows

@@ -8,7 +8,10 @@ _CAUSES: dict[str, tuple[str, str]] = {
     "not_started": ("No goal since the start", "Write an instruction and start it"),
     "no_goal": ("The policy waits for a goal", "Write an instruction and start it"),
     "reset": ("The stop was reset", "Start the next goal when the cell is clear"),
-    "emergency_stop": ("Stopped", "Make the cell safe, let every stop button out, then reset"),
+    "emergency_stop": (
+        "The emergency stop is latched; nothing is commanded",
+        "Make the cell safe, let every stop button out, then reset",
+    ),
     "cancelled": ("The goal was cancelled", "Start the next goal"),
     "preempted": ("Another goal took over", "Wait for it, or cancel it"),
     "succeeded": ("The task was done", "Start the next goal"),

@@ -12,7 +12,7 @@ const make = (tag, attributes = {}, ...children) => {
   return element;
 };
 const fixed = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-const ms = (seconds) => (seconds === null || seconds === undefined ? "–" : `${(seconds * 1e3).toFixed(seconds < 0.01 ? 1 : 0)} ms`);
+const ms = (seconds) => (seconds === null || seconds === undefined ? "–" : seconds >= 10 ? `${seconds.toFixed(0)} s` : `${(seconds * 1e3).toFixed(seconds < 0.01 ? 1 : 0)} ms`);
 const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(share * 100)} %`);
 const clock = (seconds) => seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 const setText = (element, text) => { if (element.textContent !== text) element.textContent = text; };
@@ -182,7 +182,7 @@ const finding = (level, head, text) => make("div", { class: "finding" }, make("s
 const drawn = { joints: "", cameras: "" };
 const live = new Line("live", (text) => {
   const message = JSON.parse(text);
-  if (message.you) { me = message.you; drawRobots(message.robots); }
+  if (message.you) { me = message.you; drawRobots(message.robots); stopLine.send({ number: me.number }); }
   if (message.answer !== undefined && answers.has(message.answer)) {
     answers.get(message.answer)(message);
     answers.delete(message.answer);
@@ -192,9 +192,9 @@ const live = new Line("live", (text) => {
     drawEvents(message.events); drawPeople(message.people); draw();
   }
 });
-const drawRobots = (names) => {
-  if (!names.includes(robot)) robot = names[0];
-  $("robot").replaceChildren(...names.map((name) => make("option", { value: name }, name || "/")));
+const drawRobots = (robots) => {
+  if (!robots.some(([name]) => name === robot)) { robot = robots[0][0]; pictures.again(); }
+  $("robot").replaceChildren(...robots.map(([name, profile]) => make("option", { value: name }, name === "/" ? profile : `${name} (${profile})`)));
   $("robot").value = robot;
 };
 
@@ -215,6 +215,7 @@ const draw = () => {
   if (document.activeElement !== $("scale") && control.speed_scale) {
     $("scale").value = control.speed_scale * 100; setText($("scale-out"), percent(control.speed_scale));
   }
+  drawTiles(control, policy);
   drawStop(mode);
   drawGoal(goal, policy, task);
   drawScene(task);
@@ -358,7 +359,7 @@ const drawJoints = (joints) => {
     const arms = new Map();
     for (const { name } of joints) {
       const [arm, short] = name.includes("/") ? name.split("/") : ["arm", name];
-      const row = { measured: make("i", { class: "measured" }), commanded: make("i", { class: "commanded" }), value: make("span", { class: "value" }), clips: make("span", { class: "clips" }) };
+      const row = { measured: make("i", { class: "measured" }), commanded: make("i", { class: "commanded" }), value: make("span", { class: "value" }) };
       row.element = make("div", { class: "joint" }, make("span", { class: "name" }, short), make("div", { class: "track" }, row.measured, row.commanded), row.value);
       rows.set(name, row);
       if (!arms.has(arm)) arms.set(arm, make("div", {}, make("h3", {}, `${arm} arm`)));
@@ -394,6 +395,13 @@ const drawInputs = (control, policy) => {
   if (policy.heard !== undefined) row("policy_node", policy.age, 0, undefined, 2);
   row("control_node", control.age, 0, undefined, 1);
   $("inputs").replaceChildren(...body);
+};
+const drawTiles = (control, policy) => {
+  const oldest = state.inputs.reduce((a, b) => ((b.age ?? 99) > (a.age ?? 99) ? b : a), state.inputs[0] || {});
+  setText($("tile-input"), ms(oldest.age)); setText($("tile-input-name"), oldest.name || "none heard");
+  const [, , p50, p95] = (policy.stages || []).find(([name]) => name === "stamp_to_chunk") || [];
+  setText($("tile-latency"), ms(p50)); setText($("tile-latency-name"), p95 === undefined ? "no chunk yet" : `p95 ${ms(p95)}`);
+  setText($("tile-jitter"), ms(control.jitter_p99)); setText($("tile-jitter-name"), control.rate ? `p99, at ${fixed(control.rate, 0)} Hz` : "");
 };
 const jitter = [];
 const drawLatency = (control, policy) => {

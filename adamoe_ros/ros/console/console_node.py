@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 from rclpy.node import Node
@@ -81,7 +82,9 @@ class ConsoleNode(Node):
         )
         view = RobotView(namespace.strip("/"), profile, advice, sentences, params.tasks)
         view.model_pictures = size is not None
-        feed = PictureFeed(tuple(profile.present_cameras), size, params.picture_rate, _noting(view))
+        feed = PictureFeed(
+            tuple(profile.present_cameras), size, params.picture_rate, partial(view.note, "warn")
+        )
         doctor = ["--robot", robot]
         return RobotLink(node, view, feed, node.resolve_topic_name, doctor)
 
@@ -118,10 +121,6 @@ class ConsoleNode(Node):
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
-
-
-def _noting(view: RobotView):  # type: ignore[no-untyped-def]
-    return lambda line: view.note("warn", line)
 
 
 def _of_checkpoint(folder: str) -> tuple[tuple[str, ...], tuple[int, int] | None]:

@@ -67,7 +67,6 @@ class RobotLink:
         self._prefix = view.namespace.strip("/")
         self._line = StopLine(view.namespace, resolve, view.on_button)
         self._cameras = CameraLink(node, view.profile, pictures, resolve)
-        self._goal: Any = None
         self._make_ends(resolve)
 
     def _make_ends(self, resolve: Callable[[str], str]) -> None:
@@ -189,15 +188,23 @@ class RobotLink:
             max_duration=limit,
             stop_on_success=bool(values.get("stop_on_success")),
         )
-        handle = result_of(self._execute.send_goal_async(goal), "policy_node: goal", _WAIT_S)
+        sent = self._in_executor(lambda: self._execute.send_goal_async(goal))
+        handle = result_of(sent, "policy_node: goal", _WAIT_S)
         if not handle.accepted:
             self.view.goal_refused(sentence, "policy_node takes no goal; see its diagnostics")
             raise ContractError(
                 problem("policy_node", "to take the goal", "no", "see its diagnostics")
             )
         self.view.goal_sent(sentence, limit, who)
-        handle.get_result_async().add_done_callback(self._on_result)
+        self._in_executor(handle.get_result_async).add_done_callback(self._on_result)
         return "started"
+
+    def _in_executor(self, work: Callable[[], Any]) -> Any:
+        """What the spinning thread does: rclpy's action client may not be asked beside it."""
+        executor = self.node.executor
+        if executor is None:
+            raise ContractError(problem("console_node", "to run", "an end", "start it again"))
+        return result_of(executor.create_task(work), "console_node: its thread", _WAIT_S)
 
     def _on_result(self, future: Any) -> None:
         if future.result() is None:

@@ -100,7 +100,7 @@ class StopLine:
         self._thread.join(2.0)
         self._node.destroy_node()
 
-    def _note(self, message: Bool, info: Any = None) -> None:
+    def _note(self, message: Bool, info: Any) -> None:
         who = self._name(publisher_gid(info))
         (self._pressed.add if message.data else self._pressed.discard)(who)
         self._on_button("this page" if who == self._ours else who, bool(message.data))
