@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients chaos endurance gpu-rehearsal clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients chaos endurance console-check gpu-rehearsal clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -78,6 +78,11 @@ conformance-clients: SETUP_FLAGS := --quiet
 conformance-clients: setup  ## clients of openpi, vla-eval and XPolicyLab against adamoe serve; builds .venv-clients
 	@$(VENV)/python tools/client_environments.py
 	CLIENTS_REPORT=benchmarks/results/conformance_clients.json $(VENV)/$(PYTEST) test/conformance/test_clients.py
+
+console-check: SETUP_FLAGS := --quiet
+console-check: setup  ## an operator's story in a real browser; needs Chromium, builds .venv-browser (190 MB)
+	@$(VENV)/python tools/browser_environment.py
+	.venv-browser/bin/python test/browser/operator_story.py $(ARGS)
 
 gpu-rehearsal:  ## a GPU machine's own torch 2.11 without a GPU; builds .venv-gpu (5 GB, Python 3.12)
 	@tools/gpu_rehearsal.sh $(ARGS)

@@ -114,8 +114,6 @@ class RobotView:
             sentence = message.instruction
             if sentence and (before is None or sentence != before.instruction):
                 self._remember(sentence)
-            if message.missing and (before is None or message.missing != before.missing):
-                self.note("warn", f"policy misses {message.missing}")
             self._follow_goal(message)
 
     def on_task(self, message: Any) -> None:
@@ -129,7 +127,6 @@ class RobotView:
         """One status of ``/diagnostics``, its name without the namespace."""
         word = _LEVELS[level if 0 <= level < len(_LEVELS) else 2]
         with self._lock:
-            before = self._diagnostics.get(name)
             self._diagnostics[name] = {
                 "name": name,
                 "level": word,
@@ -137,9 +134,6 @@ class RobotView:
                 "values": dict(values),
                 "at": self._clock(),
             }
-            changed = before is None or (before["level"], before["message"]) != (word, message)
-            if changed and word in ("warn", "error"):
-                self.note(word, f"{name}: {message}")
 
     def on_log(self, node: str, level: str, text: str) -> None:
         """A line of a node's log that is worse than information."""

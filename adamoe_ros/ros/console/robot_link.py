@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from adamoe_ros.msg import ControlStatus, PolicyStatus, TaskStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.console.camera_link import CameraLink
 from adamoe_ros.ros.console.stop_line import StopLine, call, result_of
+from adamoe_ros.ros.sim.session_recorder import Live
 from adamoe_ros.srv import ControlRecording, ResetTask
 
 _WAIT_S = 5.0
@@ -39,6 +41,7 @@ _SETTLE_S = 20.0  # a transition, and a scene that is set up
 _DOCTOR_S = 120.0
 _LONGEST_GOAL = 86400.0  # s
 _SCALE = "max_speed_scale"
+_MODES = ("HOLD", "ESTOP", "RUNNING")
 _NODES = ("control_node", "policy_node", "recorder_node", "sim_node")
 
 
@@ -64,6 +67,7 @@ class RobotLink:
         self.node, self.view, self.pictures = node, view, pictures
         self.findings: dict[str, Any] = {}
         self._doctor = doctor
+        self._live = Live()
         self._prefix = view.namespace.strip("/")
         self._line = StopLine(view.namespace, resolve, view.on_button)
         self._cameras = CameraLink(node, view.profile, pictures, resolve)
@@ -79,8 +83,8 @@ class RobotLink:
             node.create_subscription(kind, resolve(name), callback, quality)
 
         listen(ControlStatus, names.CONTROL_STATUS, view.on_control, qos.CONTROL_STATUS)
-        listen(PolicyStatus, names.POLICY_STATUS, view.on_policy, qos.POLICY_STATUS)
-        listen(TaskStatus, names.TASK_STATUS, view.on_task, qos.TASK_STATUS)
+        listen(PolicyStatus, names.POLICY_STATUS, self._on_policy, qos.POLICY_STATUS)
+        listen(TaskStatus, names.TASK_STATUS, self._on_task, qos.TASK_STATUS)
         listen(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS)
         listen(Log, "/rosout", self._on_log, QoSProfile(depth=100))
         listen(ParameterEvent, "/parameter_events", self._on_parameters, QoSProfile(depth=100))
@@ -110,6 +114,14 @@ class RobotLink:
 
     # --- from the nodes -------------------------------------------------------------------------
 
+    def _on_policy(self, message: PolicyStatus) -> None:
+        self._live.policy = message
+        self.view.on_policy(message)
+
+    def _on_task(self, message: TaskStatus) -> None:
+        self._live.task = message
+        self.view.on_task(message)
+
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             prefix, _, name = status.name.rpartition("/")
@@ -120,11 +132,9 @@ class RobotLink:
 
     def _on_log(self, message: Log) -> None:
         prefix, _, name = message.name.rpartition(".")
-        if (
-            message.level >= Log.WARN
-            and name in _NODES
-            and prefix == self._prefix.replace("/", ".")
-        ):
+        ours = name in _NODES and prefix == self._prefix.replace("/", ".")
+        modes = name == names.CONTROL_NODE and message.msg.startswith(_MODES)  # the view says them
+        if message.level >= Log.WARN and ours and not modes:
             self.view.on_log(name, "warn" if message.level < Log.ERROR else "error", message.msg)
 
     def _on_parameters(self, message: ParameterEvent) -> None:
@@ -271,11 +281,25 @@ class RobotLink:
         self._transition("policy_node", Transition.TRANSITION_DEACTIVATE)
         self._transition(names.CONTROL_NODE, Transition.TRANSITION_DEACTIVATE)
         answer = call(self._scene, request, "sim_node: reset_task", _SETTLE_S)
+        if answer.accepted:
+            self._wait_until_seen(request)
         self._transition(names.CONTROL_NODE, Transition.TRANSITION_ACTIVATE)
         self._transition("policy_node", Transition.TRANSITION_ACTIVATE)
         if not answer.accepted:
             raise ContractError(answer.message)
         return str(answer.instruction)
+
+    def _wait_until_seen(self, request: ResetTask.Request) -> None:
+        """Until the policy's newest observation is of the new scene: it starts from what it sees."""
+        end = time.monotonic() + _SETTLE_S
+        while time.monotonic() < end:
+            task = self._live.task
+            new = task.seed == request.seed and request.task in ("", task.task) and task.frames > 0
+            if new and self._live.policy_sees_episode():
+                return
+            time.sleep(0.05)
+        do = "look at cameras and joint states in the diagnostics"
+        raise ContractError(problem("policy_node", "to see the new scene", "an older one", do))
 
     def _transition(self, name: str, number: int) -> None:
         request = ChangeState.Request(transition=Transition(id=number))
