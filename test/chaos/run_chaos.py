@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -290,7 +291,7 @@ def run_rig(options: argparse.Namespace) -> None:
                 try:
                     kind.times.append(trial())
                 except AssertionError as error:
-                    kind.failed.append(f"...{str(error)[-1500:]}")
+                    kind.failed.append(str(error)[-1500:] or traceback.format_exc()[-600:])
                     chaos.heal()
                 for other, seconds in chaos.also.items():
                     kinds.setdefault(other, Kind(None)).times.append(seconds)
