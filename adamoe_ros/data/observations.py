@@ -292,7 +292,7 @@ class BagStream:
         topics |= {topic for topic in (sentences, clock, self._control) if topic is not None}
         heap: list[tuple[int, int, _Arrival]] = []
         now_ns = before_ns = 0
-        newest: dict[tuple[str, ...], int] = {}
+        newest: dict[tuple[str | int, ...], int] = {}
         by_log = self.clock == "log"
         for number, item in enumerate(self._bag.messages(topics)):
             time_ns, topic, message = item
@@ -315,12 +315,13 @@ class BagStream:
 
     @staticmethod
     def _goes_back(
-        topic: str, stamp: int, message: Any, newest: dict[tuple[str, ...], int]
+        topic: str, stamp: int, message: Any, newest: dict[tuple[str | int, ...], int]
     ) -> bool:
         """Whether a stamp is far before the newest of its topic and joints; notes it."""
         if not stamp:
             return False
-        key = (topic, *getattr(message, "name", ()))
+        names = getattr(message, "name", ())  # the parts of one topic have their own joints
+        key = (topic, len(names), *names[:1])
         before = newest.get(key, 0)
         back = before - stamp >= _JUMP_NS
         if back or stamp >= before:

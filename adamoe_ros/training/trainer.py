@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,13 +30,18 @@ from adamoe_ros.training.optimiser import (
     stage,
 )
 from adamoe_ros.training.processes import ALONE, Processes, shard
-from adamoe_ros.training.run_state import load_state, restore, save_state, whole_state
+from adamoe_ros.training.run_state import (
+    latest_state,
+    load_counters,
+    restore,
+    save_state,
+    state_tensors,
+)
 from adamoe_ros.training.sampling import BalancedOrder, Prefetcher, ShuffledOrder
 from adamoe_ros.training.training_config import TrainingConfig
 from adamoe_ros.training.training_log import LOG_FILE, TrainingLog
 
-__all__ = ["LOG_FILE", "STATE_FILE", "Objective", "StepLosses", "Trainer"]
-STATE_FILE = "state.pt"
+__all__ = ["LOG_FILE", "Objective", "StepLosses", "Trainer"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Trainer:
         network: weights to train, on their device.
         objective: loss of a batch, or of this process's share of it.
         source: the data set.
-        folder: gets ``state.pt``, ``log.jsonl`` and ``tensorboard/``.
+        folder: gets ``state-<step>/``, ``log.jsonl`` and ``tensorboard/``.
         processes: that share each batch.
 
     Attributes:
@@ -127,41 +132,25 @@ class Trainer:
         Raises:
             ContractError: there is none, or it belongs to another network or other data.
         """
-        path = self.folder / STATE_FILE
-        state = load_state(path)
-        if state.get("samples") != len(self.source) or state.get("seed") != self.config.seed:
-            raise ContractError(
-                problem(
-                    str(path),
-                    f"a run on {len(self.source)} samples with seed {self.config.seed}",
-                    f"{state.get('samples')} samples, seed {state.get('seed')}",
-                    "continue with the same data and seed, or start anew",
-                )
-            )
-        try:
-            restore(state, self.network, self.average.module, self.optimiser)
-        except (RuntimeError, ValueError, KeyError) as error:
-            line = str(error).splitlines()[0]
-            raise ContractError(
-                problem(
-                    str(path),
-                    "the state of this network",
-                    line,
-                    "use the run's own settings",
-                )
-            ) from error
-        self.step = int(state["step"])
+        path = latest_state(self.folder)
+        if path is None:
+            expected, do = "the state of a run (state-*)", "start without --resume"
+            raise ContractError(problem(str(self.folder), expected, "none", do))
+        found = load_counters(path, self.processes)
+        samples, seed = found.get("samples"), found.get("seed")
+        if samples != len(self.source) or seed != self.config.seed:
+            expected = f"a run on {len(self.source)} samples with seed {self.config.seed}"
+            do = "continue with the same data and seed, or start anew"
+            raise ContractError(problem(str(path), expected, f"{samples} samples, seed {seed}", do))
+        restore(path, self.network, self.average.module, self.optimiser, self.processes)
+        self.step = found["step"]
 
     def save(self) -> None:
         """Write the state; a kill at any moment leaves the old or the new one, whole."""
-        state: dict[str, Any] = {
-            "step": self.step,
-            "seed": self.config.seed,
-            "samples": len(self.source),
-            **whole_state(self.network, self.average.module, self.optimiser, self.processes.first),
-        }
-        if self.processes.first:
-            save_state(self.folder / STATE_FILE, state)
+        seed, samples = self.config.seed, len(self.source)
+        tensors = state_tensors(self.network, self.average.module, self.optimiser)
+        counters = {"step": self.step, "seed": seed, "samples": samples}
+        save_state(self.folder, counters, tensors, self.processes)
 
     def run(self, until: int | None = None) -> None:
         """Train up to ``until`` finished steps (None: all); saves at the end, too.

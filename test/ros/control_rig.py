@@ -388,7 +388,7 @@ class Rig:
                 namespace,
             ),
         }
-        self._folder, self._sim_probe, self._namespace = folder, sim_probe, namespace
+        self.folder, self._sim_probe, self._namespace = folder, sim_probe, namespace
         self.processes: dict[str, Process] = {}
 
     def __enter__(self) -> Self:
@@ -406,7 +406,7 @@ class Rig:
 
     def start(self, name: str, command: list[str]) -> Process:
         """One more process."""
-        self.processes[name] = Process(command, self._folder / f"{name}.log")
+        self.processes[name] = Process(command, self.folder / f"{name}.log")
         return self.processes[name]
 
     @property
