@@ -14,7 +14,7 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import command_topics, leader_topics, state_topics
 from adamoe_ros.ros import names
 
-ENCLAVES = ("control", "policy", "driver", "operator")
+ENCLAVES = ("control", "policy", "driver", "operator", "human")
 PARAMETERS = (
     "describe_parameters",
     "get_parameter_types",
@@ -81,7 +81,7 @@ def rules(profile: RobotProfile) -> dict[str, Rules]:
         ),
         "operator": Rules(
             "*",
-            publish=_unique(names.EMERGENCY_STOP, names.INSTRUCTION, *human),
+            publish=_unique(names.EMERGENCY_STOP, names.INSTRUCTION),
             subscribe=_unique(names.CONTROL_STATUS, names.POLICY_STATUS, names.TASK_STATUS),
             request=_unique(
                 *services,
@@ -93,6 +93,7 @@ def rules(profile: RobotProfile) -> dict[str, Rules]:
             ),
             call=(names.EXECUTE,),
         ),
+        "human": Rules("*", publish=_unique(*human)),
     }
 
 

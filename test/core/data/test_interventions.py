@@ -19,6 +19,7 @@ from adamoe_ros.data.bag_conversion import ConvertSettings
 from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import INFO
+from adamoe_ros.data.to_bag import episode_to_bag
 from adamoe_ros.data.units import units_for
 from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.lerobot_source import Reading, load_episodes
@@ -84,6 +85,19 @@ def test_datasets_of_others(
     wanted = led_frames() if change == "lerobot" else np.zeros(FRAMES, bool)
     rows = read.interventions(read.episodes[0])
     np.testing.assert_array_equal(rows, wanted[: len(rows)])
+
+
+def test_back_in_a_bag_and_from_there_again(
+    dataset: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    read, units = Dataset(dataset[0]), units_for(PROFILE, None, "1_open")
+    episode_to_bag(read, read.episodes[0], tmp_path / "bag", PROFILE, units)
+    settings = ConvertSettings(fps=FPS, lossless=True)
+    job = ConversionJob([tmp_path / "bag"], tmp_path / "again", PROFILE, units, settings)
+    convert_bags(job, lambda *_: None)
+    again = Dataset(tmp_path / "again")
+    rows = again.interventions(again.episodes[0])
+    np.testing.assert_array_equal(rows, led_frames()[: len(rows)])
 
 
 def test_training_samples_know_it(dataset: tuple[Path, list[dict[str, Any]]]) -> None:
