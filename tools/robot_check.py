@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".robot-check"
 RESULT = ROOT / "benchmarks" / "results" / "robot_computer.json"
-SOURCES = ("ros2/launch", "ros2/launch_ros", "ros2/ros2cli", "ros/rosdistro")
+SOURCES = ("ros2/launch", "ros2/launch_ros", "ros2/rcl_interfaces", "ros2/ros2cli", "ros/rosdistro")
 # what ROS's installation page has a person install, and what its packages depend on
 DEBIAN = (
     "ca-certificates cmake colcon g++ git iproute2 libpython3-dev make procps python3-argcomplete "
@@ -190,12 +190,19 @@ def _install_ros(tree: Tree, folder: Path) -> None:
         f'ros_wheels.mend_all(pathlib.Path("/opt/ros/kilted"), "/usr/include/python{version}", '
         f'"{numpy}")\''
     )
+    (folder / "opt/ros/kilted/setup.bash.part").write_text(SETUP_BASH.format(version=version))
+    # launch_ros imports it, and there is no wheel
+    tree.run(
+        "source /opt/ros/kilted/setup.bash.part && cd /tmp/sources/rcl_interfaces && "
+        "cmake -S composition_interfaces -B made -DBUILD_TESTING=OFF "
+        "-DCMAKE_INSTALL_PREFIX=/opt/ros/kilted && make -C made install"
+    )
     sources = folder / "etc/ros/rosdep/sources.list.d/20-default.list"
     sources.parent.mkdir(parents=True, exist_ok=True)
     files = ("base", "python")
     sources.write_text("".join(f"yaml file:///sources/rosdistro/rosdep/{x}.yaml\n" for x in files))
     tree.run("apt-get remove -qy python3-venv python3-pip-whl || true")  # rosdep shall bring it
-    (folder / "opt/ros/kilted/setup.bash").write_text(SETUP_BASH.format(version=version))
+    (folder / "opt/ros/kilted/setup.bash.part").rename(folder / "opt/ros/kilted/setup.bash")
 
 
 def follow_readme(tree: Tree, folder: Path, seconds: float) -> dict[str, object]:
