@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "infer": ("adamoe_ros.cli.infer", "one deterministic action chunk from given inputs"),
     "serve": ("adamoe_ros.cli.serve", "a policy on a port, for robots and benchmarks elsewhere"),
     "train": ("adamoe_ros.cli.train", "train or fine-tune a policy"),
+    "console": ("adamoe_ros.cli.console", "a page in the browser to lead a running robot from"),
     "record": ("adamoe_ros.cli.record", "episodes of a running robot, one bag each"),
     "replay": ("adamoe_ros.cli.replay", "recorded bags through a policy, with numbers"),
     "dataset": (

@@ -100,6 +100,12 @@ def robot_arguments(robot: str | None) -> list[LaunchDescriptionEntity]:
         argument("use_sim_time", "", "true, false, or empty for what the profile says."),
         argument("policy", "true", "Start policy_node.", _SWITCH),
         argument("control", "true", "Start control_node.", _SWITCH),
+        argument(
+            "console",
+            "false",
+            "Start console_node (the operator's page) and recorder_node.",
+            _SWITCH,
+        ),
         argument("autostart", "true", "Configure and activate both nodes.", _SWITCH),
         argument(
             "respawn",
@@ -164,6 +170,11 @@ def _robot_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         nodes.append(node("control_node", control, context))
     if _on(context, "policy"):
         nodes.append(node("policy_node", policy, context, respawn=_on(context, "respawn")))
+    if _on(context, "console"):
+        beside = {"robot": robot, "checkpoint": policy["checkpoint"]}
+        recorder = {**beside, "use_sim_time": shared["use_sim_time"]}
+        nodes.append(node("console_node", beside, context, respawn=True))
+        nodes.append(node("recorder_node", recorder, context, respawn=True))
     return nodes
 
 

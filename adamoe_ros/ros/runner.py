@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
+import json
 import os
 import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,22 @@ def _refusal(text: str) -> str:
         return problem("enclave", "a folder of the keystore", f"no {found[1]}", do)
     where = "ROS security" if secured else "ROS"
     return problem(where, "it to start", text, "correct arguments and environment")
+
+
+def ros_arguments(values: Mapping[str, object], namespace: str = "") -> list[str]:
+    """``--ros-args`` with parameters and a namespace."""
+    arguments = ["--ros-args"]
+    for name, value in values.items():
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, (int, float)):
+            text = repr(value)
+        elif isinstance(value, (list, tuple)):
+            text = json.dumps(list(value))
+        else:
+            text = "'" + str(value).replace("'", "''") + "'"  # YAML, so that 1e3 stays a text
+        arguments += ["-p", f"{name}:={text}"]
+    return [*arguments, *(["-r", f"__ns:=/{namespace.strip('/')}"] if namespace else [])]
 
 
 class Stop:

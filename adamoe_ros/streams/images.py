@@ -25,6 +25,12 @@ ImageDecoder = Callable[[Any], Image]
 ImageChecker = Callable[[Any], None]
 
 
+def fitted_size(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a picture after scaling it into ``size``, cut to whole pixels."""
+    ratio = max(width / size[1], height / size[0])
+    return max(1, int(height / ratio)), max(1, int(width / ratio))
+
+
 def image_decoder(slot: str, camera: Camera, any_size: bool = False) -> ImageDecoder:
     """The function that turns messages of one camera into RGB.
 

@@ -290,7 +290,7 @@ def run_rig(options: argparse.Namespace) -> None:
                 try:
                     kind.times.append(trial())
                 except AssertionError as error:
-                    kind.failed.append(str(error)[:300])
+                    kind.failed.append(f"...{str(error)[-1500:]}")
                     chaos.heal()
                 for other, seconds in chaos.also.items():
                     kinds.setdefault(other, Kind(None)).times.append(seconds)

@@ -56,7 +56,7 @@ def test_file_has_a_purpose_and_sets_the_environment(path: Path) -> None:
 
 def test_executables_are_nodes_of_this_package() -> None:
     named = {literal(call.args[0]) for path in [*FILES, SHARED] for call in calls(path, "node")}
-    assert named == {"policy_node", "control_node", "sim_node"}
+    assert named == {"policy_node", "control_node", "sim_node", "console_node", "recorder_node"}
     for name in named:
         assert len(list((ROOT / "adamoe_ros" / "ros").glob(f"*/{name}.py"))) == 1
 
