@@ -51,13 +51,16 @@ prefix = pathlib.Path("/opt/ros/kilted")
 ours = set({kept!r})
 site = next(prefix.glob("lib/python3*/site-packages"))
 for dist in list(m.distributions(path=[str(site)])):
-    if dist._path.suffix != ".dist-info":
+    if dist._path.suffix != ".dist-info" and not (dist._path / "installed-files.txt").exists():
         continue  # ament's own, inside of a wheel
     name = dist.metadata["Name"].lower().replace("_", "-")
     if not name.startswith("ros-") and name.replace("-", "_") not in ours:
         for file in dist.files or ():
             pathlib.Path(dist.locate_file(file)).unlink(missing_ok=True)
         shutil.rmtree(dist._path, ignore_errors=True)
+for folder in [path for path in site.iterdir() if path.is_dir()]:
+    if all("__pycache__" in file.parts for file in folder.rglob("*") if file.is_file()):
+        shutil.rmtree(folder)
 for path in (prefix / "bin").iterdir():
     if path.name.startswith(("python", "pip", "activate", "Activate")):
         path.unlink()
