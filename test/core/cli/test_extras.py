@@ -102,7 +102,7 @@ def test_each_command_without_an_extra(extra: str, commands: dict[str, list[str]
     do = extras.how_to_install([extra])
     says_so = set()
     for name, (code, error, out) in found.items():
-        assert code in (0, 1, 2) and error.count("\n") <= 1, (name, code, error)
+        assert code in (0, 1, 2) and error.count(f"adamoe {name}: ") <= 1, (name, code, error)
         assert "Traceback" not in error + out and "unforeseen" not in error, (name, error)
         line = (
             rf"expected it installed, .*\b{extra}" if extra else "pydantic: expected it installed"
@@ -115,11 +115,8 @@ def test_each_command_without_an_extra(extra: str, commands: dict[str, list[str]
     assert says_so >= needing - {"console", "demo", "record"} - (
         {"serve"} if extra == "data" else set()
     )
-    assert (
-        extra
-        or {name: line for name, (code, line, _) in found.items() if code and name not in says_so}
-        == {}
-    )
+    others = {name: line for name, (code, line, _) in found.items() if code and name not in says_so}
+    assert extra or set(others) <= {"console"}, others
     assert extra != "policy" or "policy_node" in says_so
 
 
