@@ -16,11 +16,13 @@ import uuid
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.extras import how_to_install
-from adamoe_ros.contract.workers import Work
+
+if TYPE_CHECKING:
+    from adamoe_ros.contract.workers import Work
 
 # one GL implementation on all nodes: others draw other pictures
 _KEPT = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "LD_LIBRARY_PATH", "OMP_WAIT_POLICY")
