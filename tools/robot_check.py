@@ -108,7 +108,13 @@ class Tree:
         text = " && ".join([*mounts, f"exec {shlex.join(inside)}"])
         return [*["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c"], text]
 
-    def run(self, script: str, user: str = "root", seconds: float = 1800, **variables: str) -> str:
+    def run(
+        self,
+        script: str,
+        user: str = "root",
+        seconds: float = 1800,
+        variables: dict[str, str] | None = None,
+    ) -> str:
         """What a script printed.
 
         Raises:
@@ -116,7 +122,7 @@ class Tree:
         """
         print(f"robot-check: {script.splitlines()[0][:110]}", flush=True)
         done = subprocess.run(
-            self.command(script, user, variables),
+            self.command(script, user, variables or {}),
             cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             timeout=seconds, check=False,
         )  # fmt: skip
@@ -218,7 +224,7 @@ def follow_readme(tree: Tree, folder: Path, seconds: float) -> dict[str, object]
     refused = tree.run("python3 -m pip install numpy 2>&1 || true", "robot")
     assert "externally-managed-environment" in refused or "No module named pip" in refused, refused
     index = {"ROSDISTRO_INDEX_URL": "file:///sources/rosdistro/index-v4.yaml"}
-    tree.run("rosdep update --rosdistro kilted", "robot", **index)
+    tree.run("rosdep update --rosdistro kilted", "robot", variables=index)
     # /checkout is of another owner; a person clones from a server
     tree.run("git config --global --add safe.directory '*'", "robot")
     watch = f"""
@@ -234,7 +240,9 @@ command -v adamoe; kill -INT %1 %2; wait; echo "== end"; adamoe doctor --robot a
     steps = [word if word.endswith("&") else f"{word} || exit 9" for word in words[:-1]]
     script = "set -m\n" + "\n".join(steps) + f"\n{words[-1]} >~/launch.txt 2>&1 &\n{watch}"
     begin = time.monotonic()
-    output = tree.run(script, "robot", 3600, ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST", **index)
+    output = tree.run(
+        script, "robot", 3600, {**index, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    )
     live = output.split("== doctor", 1)[1].split("== programs", 1)[0].strip()
     programs = output.split("== programs", 1)[1].split("== end", 1)[0].strip().splitlines()
     if "0 fail" not in live:
@@ -268,7 +276,7 @@ source /opt/ros/kilted/setup.bash; source ~/ros2_ws/install/setup.bash
 ros2 run adamoe_ros loopback_node --ros-args -p robot:=aloha_sim -p autostart:=true -p cameras:=true >/dev/null 2>&1 &
 for trial in $(seq {int(seconds / 15)}); do adamoe doctor --robot aloha_sim --live >~/live.txt 2>&1 && break; sleep 5; done
 cat ~/live.txt; kill -INT %1 %2; wait %1; echo "unit ended with $?" """
-    live = tree.run(script, "robot", 1200, **variables)
+    live = tree.run(script, "robot", 1200, variables)
     if "0 fail" not in live:
         raise SystemExit(f"robot-check: what the unit starts is not in order\n{live}")
     return {"command": command, "doctor --live": live.splitlines()}
