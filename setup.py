@@ -54,6 +54,7 @@ setup(
         "serve": requirements("serve.txt"),
         "console": requirements("console.txt"),
         "convert": requirements("convert.txt"),
+        "ray": requirements("ray.txt"),
         "dev": requirements("dev.txt"),
     },
     entry_points={"console_scripts": ["adamoe = adamoe_ros.cli.entry:main"]},

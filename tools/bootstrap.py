@@ -31,7 +31,7 @@ STATE = VENV / "setup"
 REQUIREMENTS = ROOT / "requirements"
 SETUP_FILE = VENV / "adamoe_env.json"  # name known to adamoe_ros/cli/ros_env.py
 PACKAGES = ("core", "policy", "sim", "data", "serve", "console", "convert", "dev")
-ROBOT = ("core", "policy", "data", "serve")
+ROBOT = ("core", "policy", "data", "serve", "console")
 
 
 class Bootstrap:

@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".robot-check"
 RESULT = ROOT / "benchmarks" / "results" / "robot_computer.json"
-SOURCES = ("ros2/launch", "ros2/launch_ros", "ros2/ros2cli", "ros/rosdistro")
+SOURCES = ("ros2/launch", "ros2/launch_ros", "ros2/rcl_interfaces", "ros2/ros2cli", "ros/rosdistro")
 # what ROS's installation page has a person install, and what its packages depend on
 DEBIAN = (
     "ca-certificates cmake colcon g++ git iproute2 libpython3-dev make procps python3-argcomplete "
@@ -51,13 +51,16 @@ prefix = pathlib.Path("/opt/ros/kilted")
 ours = set({kept!r})
 site = next(prefix.glob("lib/python3*/site-packages"))
 for dist in list(m.distributions(path=[str(site)])):
-    if dist._path.suffix != ".dist-info":
+    if dist._path.suffix != ".dist-info" and not (dist._path / "installed-files.txt").exists():
         continue  # ament's own, inside of a wheel
     name = dist.metadata["Name"].lower().replace("_", "-")
     if not name.startswith("ros-") and name.replace("-", "_") not in ours:
         for file in dist.files or ():
             pathlib.Path(dist.locate_file(file)).unlink(missing_ok=True)
         shutil.rmtree(dist._path, ignore_errors=True)
+for folder in [path for path in site.iterdir() if path.is_dir()]:
+    if all("__pycache__" in file.parts for file in folder.rglob("*") if file.is_file()):
+        shutil.rmtree(folder)
 for path in (prefix / "bin").iterdir():
     if path.name.startswith(("python", "pip", "activate", "Activate")):
         path.unlink()
@@ -105,7 +108,13 @@ class Tree:
         text = " && ".join([*mounts, f"exec {shlex.join(inside)}"])
         return [*["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c"], text]
 
-    def run(self, script: str, user: str = "root", seconds: float = 1800, **variables: str) -> str:
+    def run(
+        self,
+        script: str,
+        user: str = "root",
+        seconds: float = 1800,
+        variables: dict[str, str] | None = None,
+    ) -> str:
         """What a script printed.
 
         Raises:
@@ -113,7 +122,7 @@ class Tree:
         """
         print(f"robot-check: {script.splitlines()[0][:110]}", flush=True)
         done = subprocess.run(
-            self.command(script, user, variables),
+            self.command(script, user, variables or {}),
             cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             timeout=seconds, check=False,
         )  # fmt: skip
@@ -190,12 +199,19 @@ def _install_ros(tree: Tree, folder: Path) -> None:
         f'ros_wheels.mend_all(pathlib.Path("/opt/ros/kilted"), "/usr/include/python{version}", '
         f'"{numpy}")\''
     )
+    (folder / "opt/ros/kilted/setup.bash.part").write_text(SETUP_BASH.format(version=version))
+    # launch_ros imports it, and there is no wheel
+    tree.run(
+        "source /opt/ros/kilted/setup.bash.part && cd /tmp/sources/rcl_interfaces && "
+        "cmake -S composition_interfaces -B made -DBUILD_TESTING=OFF "
+        "-DCMAKE_INSTALL_PREFIX=/opt/ros/kilted && make -C made install"
+    )
     sources = folder / "etc/ros/rosdep/sources.list.d/20-default.list"
     sources.parent.mkdir(parents=True, exist_ok=True)
     files = ("base", "python")
     sources.write_text("".join(f"yaml file:///sources/rosdistro/rosdep/{x}.yaml\n" for x in files))
     tree.run("apt-get remove -qy python3-venv python3-pip-whl || true")  # rosdep shall bring it
-    (folder / "opt/ros/kilted/setup.bash").write_text(SETUP_BASH.format(version=version))
+    (folder / "opt/ros/kilted/setup.bash.part").rename(folder / "opt/ros/kilted/setup.bash")
 
 
 def follow_readme(tree: Tree, folder: Path, seconds: float) -> dict[str, object]:
@@ -208,7 +224,7 @@ def follow_readme(tree: Tree, folder: Path, seconds: float) -> dict[str, object]
     refused = tree.run("python3 -m pip install numpy 2>&1 || true", "robot")
     assert "externally-managed-environment" in refused or "No module named pip" in refused, refused
     index = {"ROSDISTRO_INDEX_URL": "file:///sources/rosdistro/index-v4.yaml"}
-    tree.run("rosdep update --rosdistro kilted", "robot", **index)
+    tree.run("rosdep update --rosdistro kilted", "robot", variables=index)
     # /checkout is of another owner; a person clones from a server
     tree.run("git config --global --add safe.directory '*'", "robot")
     watch = f"""
@@ -224,7 +240,9 @@ command -v adamoe; kill -INT %1 %2; wait; echo "== end"; adamoe doctor --robot a
     steps = [word if word.endswith("&") else f"{word} || exit 9" for word in words[:-1]]
     script = "set -m\n" + "\n".join(steps) + f"\n{words[-1]} >~/launch.txt 2>&1 &\n{watch}"
     begin = time.monotonic()
-    output = tree.run(script, "robot", 3600, ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST", **index)
+    output = tree.run(
+        script, "robot", 3600, {**index, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    )
     live = output.split("== doctor", 1)[1].split("== programs", 1)[0].strip()
     programs = output.split("== programs", 1)[1].split("== end", 1)[0].strip().splitlines()
     if "0 fail" not in live:
@@ -258,7 +276,7 @@ source /opt/ros/kilted/setup.bash; source ~/ros2_ws/install/setup.bash
 ros2 run adamoe_ros loopback_node --ros-args -p robot:=aloha_sim -p autostart:=true -p cameras:=true >/dev/null 2>&1 &
 for trial in $(seq {int(seconds / 15)}); do adamoe doctor --robot aloha_sim --live >~/live.txt 2>&1 && break; sleep 5; done
 cat ~/live.txt; kill -INT %1 %2; wait %1; echo "unit ended with $?" """
-    live = tree.run(script, "robot", 1200, **variables)
+    live = tree.run(script, "robot", 1200, variables)
     if "0 fail" not in live:
         raise SystemExit(f"robot-check: what the unit starts is not in order\n{live}")
     return {"command": command, "doctor --live": live.splitlines()}

@@ -111,6 +111,7 @@ def jobs(folder: Path, share: Path) -> dict[str, list[str]]:
     ]
     train = (folder / "train.txt").read_text(encoding="utf-8").splitlines()
     return {
+        "convert": ["convert", *converted],
         "infer": [
             "infer",
             "--checkpoint",
@@ -121,7 +122,6 @@ def jobs(folder: Path, share: Path) -> dict[str, list[str]]:
             "out.npz",
             "--raw",
         ],
-        "convert": ["convert", *converted],
         "upcycle": ["upcycle", str(dense), "up", "--experts", "2", "--top-k", "1"],
         "replay": ["replay", *bag, "--checkpoint", str(demo), "--out", "replay", "--no-video"],
         "dataset": ["dataset", "convert", *bag, "--out", "set", "--gripper", "1_open"],
@@ -164,7 +164,7 @@ def main() -> int:
         done = {}
         work = jobs(folder, share)
         del work["evaluate"]  # its arms' meshes are installed apart (requirements/no-deps.txt)
-        for job in ("convert", *work):
+        for job in work:
             start = time.monotonic()
             run([adamoe, *work[job]], folder)
             done[job] = round(time.monotonic() - start, 1)

@@ -61,11 +61,12 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "infer": ("policy",),
     "serve": ("policy", "serve", "data"),
     "train": ("policy", "data"),
+    "console": ("console", "serve"),
     "record": ("data",),
     "replay": ("policy", "data"),
     "dataset": ("data",),
     "evaluate": ("policy", "sim", "data"),
-    "bench": ("policy", "data"),
+    "bench": ("policy",),
 }
 
 

@@ -22,7 +22,9 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "data": ("av", "cv2", "jinja2", "markupsafe", "PIL", "psutil", "pyarrow", "rich", "rosbags"),
     "sim": ("mujoco",),
     "serve": ("websockets", "msgpack", "prometheus_client"),
+    "console": ("starlette", "uvicorn"),
     "convert": ("tensorstore",),
+    "ray": ("ray",),
 }
 _ROS = ("rclpy", "launch", "launch_ros", "builtin_interfaces", "std_srvs", "rcl_interfaces")
 _OVERLAY = ("adamoe_ros.msg", "adamoe_ros.srv", "adamoe_ros.action")
