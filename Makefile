@@ -82,7 +82,7 @@ conformance-clients: setup  ## clients of openpi, vla-eval and XPolicyLab agains
 scale: SETUP_FLAGS := --quiet
 scale: setup  ## work on a Ray cluster, training under torchrun, both with kills; builds .venv-ray (270 MB)
 	@$(VENV)/python tools/ray_environment.py
-	SCALE_REPORT=benchmarks/results/scale.json tools/without_ros.sh .venv-ray/bin/$(PYTEST) test/scale
+	SCALE_REPORT=benchmarks/results/scale.json tools/without_ros.sh .venv-ray/bin/$(PYTEST) --timeout 550 test/scale
 
 gpu-rehearsal:  ## a GPU machine's own torch 2.11 without a GPU; builds .venv-gpu (5 GB, Python 3.12)
 	@tools/gpu_rehearsal.sh $(ARGS)
