@@ -82,7 +82,7 @@ conformance-clients: setup  ## clients of openpi, vla-eval and XPolicyLab agains
 scale: SETUP_FLAGS := --quiet
 scale: setup  ## work on a Ray cluster, training under torchrun, both with kills; builds .venv-ray (270 MB)
 	@$(VENV)/python tools/ray_environment.py
-	SCALE_REPORT=benchmarks/results/scale.json tools/without_ros.sh .venv-ray/bin/$(PYTEST) test/scale
+	SCALE_REPORT=benchmarks/results/scale.json tools/without_ros.sh .venv-ray/bin/$(PYTEST) --timeout 550 test/scale
 
 console-check: SETUP_FLAGS := --quiet
 console-check: setup  ## an operator's story in a real browser; needs Chromium, builds .venv-browser (190 MB)

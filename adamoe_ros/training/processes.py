@@ -131,7 +131,7 @@ def _store_of_round(rank: int, count: int) -> distributed.Store | None:
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store, mine = distributed.TCPStore(address, port, is_master=False), uuid.uuid4().hex
     store.set(f"adamoe/mark/{rank}", mine)
-    told = ""
+    counted = ""
     while True:  # torchrun ends this process when another one fails
         if rank == 0:
             marks = [store.get(f"adamoe/mark/{other}").decode() for other in range(count)]
@@ -139,9 +139,9 @@ def _store_of_round(rank: int, count: int) -> distributed.Store | None:
         listed = store.get("adamoe/marks").decode()
         if mine in listed.split(",")[rank : rank + 1] and listed.count(",") == count - 1:
             here = hashlib.sha256(listed.encode()).hexdigest()
-            if store.add(f"adamoe/{here}", int(told != here)) == count:
+            if store.add(f"adamoe/{here}", int(counted != here)) == count:
                 return distributed.PrefixStore(here, store)
-            told = here
+            counted = here
         time.sleep(0.05)
 
 

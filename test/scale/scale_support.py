@@ -38,9 +38,9 @@ def run(
         except BaseException:
             os.killpg(child.pid, signal.SIGKILL)
             raise
-    said = "".join(lines)
-    assert code in (0, 3), said[-3000:]
-    return said
+    output = "".join(lines)
+    assert code in (0, 3), output[-3000:]
+    return output
 
 
 def children(pid: int, word: str) -> list[int]:
