@@ -121,7 +121,7 @@ class Server:
 
     def wait(self) -> None:
         """Until it answers."""
-        until = time.monotonic() + 120.0
+        until = time.monotonic() + 400.0
         while "serving" not in self._log.read_text():
             if self._child is None or self._child.poll() is not None or time.monotonic() > until:
                 raise SystemExit(f"bench_remote: no server: {self._log.read_text()[-2000:]}")
