@@ -114,7 +114,7 @@ def serving(folder: Path, **validity: Any) -> Iterator[Target]:
             )
     finally:
         child.send_signal(signal.SIGINT)
-        child.wait(30)
+        child.wait(300)
 
 
 # --- the others -------------------------------------------------------------------------------------
