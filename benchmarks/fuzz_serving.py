@@ -333,7 +333,7 @@ def attack_server(frames_wanted: int, first: int, minutes: float, out: Path | No
             "alone": partial(quiet, 30.0),
             "beside a busy process": partial(busy, 30.0),
             "fuzzed frames": partial(fuzzed, target, frames_wanted, first, until),
-            "slow handshakes and frames": partial(slow, target, 30.0),
+            "slow handshakes and frames": partial(slow, target, 50.0),
             "1 GiB announced": partial(announced, target, 400),
             "wrong tokens": partial(wrong_tokens, target, 400),
             "alone again": partial(quiet, 30.0),
