@@ -32,7 +32,7 @@ CLIENTS = {
             "dm-tree",
         ),
         # of its examples simple_client and aloha_sim
-        ("gym-aloha==0.1.5", "matplotlib", "polars", "rich", "tqdm", "tyro"),
+        ("gym-aloha==0.1.5", "matplotlib", "polars", "rich", "tqdm", "tyro==0.9.5"),
     ),
     "vla-eval": (("vla-eval==0.8.0",),),
     "xpolicylab": (("inspect-robots-xpolicylab==0.1.0",),),
