@@ -265,7 +265,7 @@ const drawGoal = (goal, policy, task) => {
   }
   const now = $("goal-now");
   if (!goal.instruction) return setText(now, `The policy ${policy.words}.`);
-  const figures = `${clock(goal.elapsed || 0)}${goal.limit ? ` of ${clock(goal.limit)}` : ""} · ${goal.chunks || 0} chunks`;
+  const figures = `${clock(goal.elapsed || 0)}${goal.limit ? ` of ${clock(goal.limit)}` : ""} · ${goal.chunks || 0} chunk${goal.chunks === 1 ? "" : "s"}`;
   const children = [make("b", {}, `“${goal.instruction}”`), make("div", {}, running ? `${policy.words} · ${figures}` : figures)];
   if (running && goal.limit) children.push(make("div", { class: "bar" }, make("i", { style: `width:${Math.min(100, 100 * goal.elapsed / goal.limit)}%` })));
   if (running && task && task.success) children.push(make("div", { class: "good" }, "success"));
@@ -428,7 +428,7 @@ const drawExperts = (layers) => {
 const drawEvents = (events) => {
   for (const event of events) {
     const time = new Date(event.time * 1e3).toLocaleTimeString([], { hour12: false });
-    $("events").prepend(make("li", { class: event.level }, make("time", {}, time), make("span", {}, event.text)));
+    $("events").prepend(make("div", { class: event.level }, make("time", {}, time), make("span", {}, event.text)));
   }
   while ($("events").childElementCount > 100) $("events").lastElementChild.remove();
 };

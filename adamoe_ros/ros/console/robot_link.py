@@ -341,8 +341,8 @@ def _seconds(values: Mapping[str, Any]) -> float:
 
 def _number(values: Mapping[str, Any], name: str, low: float, high: float) -> float:
     value = values.get(name)
-    right = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not right or not low <= value <= high:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is None or not number or not low <= value <= high:
         expected = f"a number in {low:g} ... {high:g}"
         raise ContractError(problem(name, expected, repr(value)[:40], "correct it"))
     return float(value)
