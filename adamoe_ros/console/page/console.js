@@ -73,7 +73,7 @@ const askToken = () => {
   asking = true;
   setText($("door-why"), recall("token") ? "That token is not known here." : "This console asks for a token.");
   $("my-name").value = recall("name");
-  $("door").showModal();
+  $("door").show();  // not modal: STOP stays within reach
 };
 $("door").addEventListener("close", () => {
   keep("token", $("token").value.trim());
@@ -105,7 +105,6 @@ document.addEventListener("keydown", (event) => {
     stop();
   }
 }, true);
-$("door").addEventListener("cancel", (event) => event.preventDefault());
 
 // --- orders -------------------------------------------------------------------------------------
 
