@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from bag_maker import PROFILE, jpegs, load_now, make_bag, settings_facts
 
+from adamoe_ros.contract.workers import Workers
 from adamoe_ros.data.bag_conversion import ConvertSettings
 from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
 from adamoe_ros.data.lerobot.video_writer import GOP, PRESET
@@ -55,7 +56,9 @@ def converted(bags: list[Path], target: Path, workers: int) -> dict[str, Any]:
     """One conversion."""
     shutil.rmtree(target, ignore_errors=True)
     units = units_for(PROFILE, None, "1_open")
-    job = ConversionJob(bags, target, PROFILE, units, ConvertSettings(fps=FPS), workers=workers)
+    job = ConversionJob(
+        bags, target, PROFILE, units, ConvertSettings(fps=FPS), workers=Workers(workers)
+    )
 
     def convert() -> float:
         totals = convert_bags(job, lambda *_: None).totals

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,7 @@ import yaml
 
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.observation import Observation
+from adamoe_ros.contract.workers import Workers
 from adamoe_ros.evaluation.blocks import Blocks, Job, run_blocks
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.evaluation.judgement import PHASES
@@ -32,8 +34,9 @@ from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
 from adamoe_ros.policy.upcycling import count_parameters, widen_checkpoint
 from adamoe_ros.training.demonstration_folders import task_folder
+from adamoe_ros.training.run_state import latest_state
 from adamoe_ros.training.shards import read_shards
-from adamoe_ros.training.trainer import LOG_FILE, STATE_FILE
+from adamoe_ros.training.trainer import LOG_FILE
 from adamoe_ros.training.training_config import TrainingConfig, load_config
 from adamoe_ros.training.training_log import read_lines
 from adamoe_ros.training.training_run import CHECKPOINT, train
@@ -153,6 +156,7 @@ class Comparison:
         """Train and measure; a run that was stopped goes on."""
         folder, begun = self.place(arm, seed), time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(self.config.threads)
         config = self.arm_config(arm, seed, folder)
         checkpoint = _train(config, folder)
         trained = time.monotonic() - begun
@@ -174,7 +178,8 @@ class Comparison:
             "wall_s": round(time.monotonic() - begun, 1),
         }
         replace_text(folder / "result.json", json.dumps(result))
-        (folder / STATE_FILE).unlink(missing_ok=True)
+        if (state := latest_state(folder)) is not None:
+            shutil.rmtree(state)
         return result
 
     def arm_config(self, arm: Arm, seed: int, folder: Path) -> TrainingConfig:
@@ -198,7 +203,10 @@ class Comparison:
         first, settings = (
             self.size.first_seed,
             EvaluationSettings(
-                max_time_s=self.size.max_time_s, device=self.config.device, parallel=8
+                max_time_s=self.size.max_time_s,
+                device=self.config.device,
+                threads=self.config.threads,
+                parallel=8,
             ),
         )
         job = Job(
@@ -210,7 +218,7 @@ class Comparison:
             replace(settings, others=self.tasks()),
         )
         blocks = Blocks(job, folder / "evaluation", overwrite=True)
-        run_blocks(blocks, self.processes, lambda episodes: None)
+        run_blocks(blocks, Workers(self.processes), lambda episodes: None)
         routing = blocks.routing()
         experts = None if routing is None else usage(routing, PHASES, exchanges=100)
         if experts is not None and routing is not None:
@@ -267,7 +275,7 @@ def _train(config: TrainingConfig, folder: Path) -> Path:
     """A run of ``adamoe train``, or what is left of it."""
     if (folder / "trained").is_file():
         return folder / CHECKPOINT
-    checkpoint = train(config, folder, resume=(folder / STATE_FILE).is_file())
+    checkpoint = train(config, folder, resume="if-any")
     (folder / "trained").write_text("")
     return checkpoint
 
@@ -287,4 +295,12 @@ def curve(folder: Path) -> list[dict[str, float]]:
 def comparison(size: str, config: Path, overrides: Sequence[str], folder: Path) -> Comparison:
     """Of a size by name, with changes of the arms' training settings."""
     said = json.dumps([yaml.safe_load(config.read_text()), *overrides])
-    return Comparison(SIZES[size], load_config(config, overrides), said, folder)
+    read = load_config(config, overrides)
+    # sums are rounded by the number of threads, which must not depend on where a run runs
+    read = read.model_copy(update={"threads": read.threads or 1})
+    return Comparison(SIZES[size], read, said, folder)
+
+
+def run_before(deadline: float, job: Comparison, arm: Arm, seed: int) -> dict[str, Any] | None:
+    """A unit of work: one run; None: it is too late to begin it (s since the epoch)."""
+    return job.run(arm, seed) if time.time() < deadline else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def parse() -> argparse.Namespace:
     add("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     add("--episodes", type=int, help="evaluated per task and run; 0: held-out error only")
     add("--minutes", type=float, default=float("inf"), help="begin no run after so long")
-    add("--processes", type=int, default=1, help="of the evaluation")
+    add("--processes", type=int, default=1, help="of each evaluation")
+    add("--workers", type=int, default=0, metavar="N", help="runs (default: 1; all with --ray)")
+    add("--ray", default="", metavar="ADDRESS", help="run on this Ray cluster (doc/scale.md)")
     add("--folder", type=Path, default=ROOT / "out" / "compare")
     add("--out", type=Path, help="default: benchmarks/results/mixtures_<size>.json")
     return parser.parse_args()
@@ -47,7 +50,7 @@ def main() -> int:
     from compare_arms import ARMS, comparison
     from compare_page import comparison_page
 
-    begun, about = time.monotonic(), machine()
+    deadline, about = time.time() + options.minutes * 60, machine()
     config = ROOT / "config" / "training" / "compare" / f"{options.size}.yaml"
     folder = options.folder.resolve() / options.size
     out = options.out or RESULTS / f"mixtures_{options.size.replace('-', '_')}.json"
@@ -60,13 +63,8 @@ def main() -> int:
     arms = [ARMS[name] for name in options.arms]
     todo = [(arm, seed) for seed in job.size.seeds for arm in arms]
     missing = [pair for pair in todo if job.result(*pair) is None]
-    for number, (arm, seed) in enumerate(missing, 1):
-        if time.monotonic() - begun > options.minutes * 60:
-            break
-        print(
-            f"{number}/{len(missing)} {arm.name} seed {seed}: {brief(job.run(arm, seed))}",
-            flush=True,
-        )
+    for count, (arm, seed, result) in enumerate(runs(job, missing, options, deadline), 1):
+        print(f"{count}/{len(missing)} {arm.name} seed {seed}: {brief(result)}", flush=True)
     found = [result for pair in todo if (result := job.result(*pair)) is not None]
     document = summary(job, arms, found, about, options)
     write(out, document)
@@ -78,6 +76,29 @@ def main() -> int:
     page.write_text(comparison_page(document, whole, densities), encoding="utf-8")
     print(f"{len(found)} of {len(todo)} runs; page: {page}")
     return 0
+
+
+def runs(
+    job: Any, missing: list[tuple[Any, int]], options: argparse.Namespace, deadline: float
+) -> Iterator[tuple[Any, int, dict[str, Any]]]:
+    """Every missing run that begins in time, as it ends; one that was stopped goes on."""
+    from compare_arms import run_before
+
+    from adamoe_ros.contract.workers import Work, Workers
+
+    gpus = float(options.ray != "" and job.config.device.startswith("cuda"))
+    work = Work(
+        run_before,
+        [(deadline, job, *pair) for pair in missing],
+        [f"{arm.name} seed {seed}" for arm, seed in missing],
+        os.chdir,  # the settings' folders are relative
+        (str(ROOT),),
+        folder=job.folder if options.ray else None,
+        data=f"demonstrations and runs by path, runs in {job.folder}",
+    )
+    for number, done in Workers(options.workers, options.ray, gpus).run(work):
+        if (result := done.result()) is not None:
+            yield (*missing[number], result)
 
 
 def _size(size: Any, options: argparse.Namespace) -> Any:

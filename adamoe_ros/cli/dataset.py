@@ -8,9 +8,10 @@ the dataset (every one is named); 2: nothing could be done with what was given.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from adamoe_ros.cli.options import add_workers, workers
 
 if TYPE_CHECKING:
     from adamoe_ros.contract.profile import RobotProfile
@@ -89,9 +90,7 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what stamps are compared with: the recorder's clock, /clock, or nothing",
     )
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
-    )
+    add_workers(parser)
 
 
 def _generate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,9 +119,7 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", choices=("video", "png"), default="video")
     parser.add_argument("--gripper", choices=("driver", "1_open", "0_open"), default="1_open")
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
-    )
+    add_workers(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -163,11 +160,11 @@ def _convert(options: argparse.Namespace) -> int:
     profile = _profile(options.robot)
     manifest = load_manifest(options.checkpoint / "manifest.json") if options.checkpoint else None
     units: Units = units_for(profile, manifest, options.gripper)
-    bags = [bag for path in options.bags for bag in bags_below(path)]
+    bags = [bag for path in options.bags for bag in bags_below(path.absolute())]
     slots = tuple(manifest.camera_slots) if manifest else None
     job = ConversionJob(
         bags,
-        options.out,
+        options.out.absolute(),  # another machine's folder of work is another one
         profile,
         units,
         ConvertSettings(
@@ -180,7 +177,7 @@ def _convert(options: argparse.Namespace) -> int:
             gap_s=options.max_gap,
         ),
         options.format,
-        max(1, options.workers),
+        workers(options),
     )
     with Steps("bags", len(bags)) as steps:
 
@@ -228,7 +225,7 @@ def _generate(options: argparse.Namespace) -> int:
     from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset
 
     job = SuiteJob(
-        options.out,
+        options.out.absolute(),
         tuple(options.tasks or TASKS),
         options.episodes,
         options.seed,
@@ -242,7 +239,7 @@ def _generate(options: argparse.Namespace) -> int:
             lossless=options.images == "png",
         ),
         options.format,
-        max(1, options.workers),
+        workers(options),
     )
     job.check()
     with Steps("episodes", len(job.tasks) * job.episodes) as steps:

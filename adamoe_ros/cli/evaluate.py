@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adamoe_ros.cli.options import add_options, declared_values
+from adamoe_ros.cli.options import add_options, add_ray, declared_values
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 
 if TYPE_CHECKING:
+    from adamoe_ros.contract.workers import Workers
     from adamoe_ros.evaluation.blocks import Blocks, Job
     from adamoe_ros.evaluation.evaluator import EpisodeRecord
 
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--control", action="append", choices=_CONTROLS, default=[], help="repeatable")
     add("--instruction", help="what every scene asks for (default: drawn from the seed)")
     add("--processes", type=_not_negative, default=0, metavar="N", help="0: by cores and size")
+    add_ray(parser)
     add("--videos", type=_not_negative, default=2, metavar="N", help="of failures, per task")
     add("--ros", action="store_true", help="over the real ROS 2 nodes, one episode at a time")
     add("--out", type=Path, help="folder (default out/evaluation/NAME)")
@@ -76,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         from adamoe_ros.evaluation.blocks import run_blocks
 
-        run_blocks(blocks, options.processes or _processes(folder, options), _reporter(blocks))
+        run_blocks(blocks, _workers(folder, options), _reporter(blocks))
     trained = load_manifest(folder / "manifest.json").provenance.notes
     document = evaluation_document(blocks, checkpoint_name(folder), trained, machine_line())
     write_results(blocks, document, lambda text: print(text, file=sys.stderr))
@@ -102,6 +104,9 @@ def _job(options: argparse.Namespace, folder: Path) -> Job:
         problems.add("--tasks", what, "none of them", "name the tasks")
     if options.instruction is not None and len(tasks) > 1:
         problems.add("--instruction", "one task", f"{len(tasks)}", "add --tasks with one name")
+    if options.ros and options.ray:
+        do = "leave one of them out"
+        problems.add("--ray", "a run in the simulator's own processes", "--ros, too", do)
     if options.ros and "blind" in options.control:
         what = "a run in this process"
         problems.add("--control blind", what, "--ros", "leave --ros out: the nodes see the topics")
@@ -128,13 +133,16 @@ def _settings(options: argparse.Namespace, tasks: Sequence[str]) -> EvaluationSe
     return EvaluationSettings(**values, instruction=options.instruction, others=tuple(tasks))
 
 
-def _processes(folder: Path, options: argparse.Namespace) -> int:
-    """One per core on a CPU with a small policy; else one."""
+def _workers(folder: Path, options: argparse.Namespace) -> Workers:
+    """Here: one a core on a CPU with a small policy, else one. On Ray: one a core, or one a GPU."""
+    from adamoe_ros.contract.workers import Workers
     from adamoe_ros.policy.runtime import choose_device
 
+    if options.ray:  # Ray hides GPUs from what does not ask for one
+        return Workers(options.processes, options.ray, float(options.device.startswith("cuda")))
     small = (folder / "model.safetensors").stat().st_size < _SMALL
     on_cpu = choose_device(options.device).type == "cpu"
-    return len(os.sched_getaffinity(0)) if small and on_cpu else 1
+    return Workers(options.processes or (len(os.sched_getaffinity(0)) if small and on_cpu else 1))
 
 
 def _reporter(blocks: Blocks) -> Any:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from adamoe_ros.contract.parameters import Declaration, Parameters
+from adamoe_ros.contract.workers import Workers
 
 
 class _Value:
@@ -63,3 +65,22 @@ def declared_values(options: argparse.Namespace, kind: type[Parameters]) -> dict
     """Name -> value of what ``add_options`` made options of."""
     given = vars(options)
     return {item.name: given[item.name] for item in kind.declarations() if item.name in given}
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """--workers and --ray, read back by ``workers``."""
+    text = "units of work at a time (default: one a core, of this machine or of the cluster)"
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help=text)
+    add_ray(parser)
+
+
+def add_ray(parser: argparse.ArgumentParser) -> None:
+    """--ray."""
+    text = "run on this Ray cluster, not in processes here: HOST:6379, or auto (doc/scale.md)"
+    parser.add_argument("--ray", default="", metavar="ADDRESS", help=text)
+
+
+def workers(options: argparse.Namespace) -> Workers:
+    """Of --workers and --ray."""
+    most = max(0, options.workers)
+    return Workers(most, options.ray) if options.ray else Workers(most or os.cpu_count() or 1)

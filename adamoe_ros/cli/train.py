@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train or fine-tune a policy on LeRobot datasets, bags or the simulator's demonstrations.
 
-Writes into the --out folder: config.yaml, log.jsonl (a line per interval), tensorboard/, state.pt (to
-continue from, with --resume) and checkpoint/ (averaged weights, ready for the robot). On several GPUs:
-torchrun --nproc-per-node N -m adamoe_ros.cli.main train ... See doc/training.md.
+Writes into the --out folder: config.yaml, log.jsonl (a line per interval), tensorboard/, state-<step>/
+(to continue from, with --resume) and checkpoint/ (averaged weights, ready for the robot). On several GPUs:
+torchrun --nproc-per-node N -m adamoe_ros.cli.main train ... See doc/training.md, doc/scale.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change one setting, e.g. --set steps=2000 --set optimiser.base.peak_lr=1e-3",
     )
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        choices=("if-any",),
+        const=True,
+        default=False,
+        metavar="if-any",
+        help="continue the run in --out; if-any: begin it where there is none yet",
+    )
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings and do nothing"
     )
@@ -54,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     # read when torch is loaded: threads that spin while waiting make a step ten times as long as
     # soon as anything else needs a core
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from adamoe_ros.training.processes import end_process
+    from adamoe_ros.training.processes import end_process, lost_another
     from adamoe_ros.training.training_run import train
 
     folder = options.out or Path("out/training") / config.name
@@ -67,6 +75,12 @@ def run(options: argparse.Namespace) -> int:
         if first:
             raise
         end_process(2)
+    except RuntimeError as error:
+        if not (several and lost_another(error)):
+            raise
+        line = str(error).splitlines()[0]
+        print(f"adamoe train: another process of the group has gone: {line}", file=sys.stderr)
+        end_process(1)
     if first:
         print(f"checkpoint: {checkpoint}")
     if several:

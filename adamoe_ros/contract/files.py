@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
 
@@ -74,3 +80,44 @@ def _replace_folder(beside: Path, folder: Path) -> None:
         os.replace(folder, old)
     os.replace(beside, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class PackedFolder:
+    """The files of a folder in memory, to be made again on another machine.
+
+    Attributes:
+        files: path inside the folder -> (N,) uint8, which a store hands out without a copy.
+    """
+
+    files: Mapping[str, NDArray[np.uint8]]
+
+    @staticmethod
+    def of(folder: Path) -> PackedFolder:
+        """Read it."""
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        read = {str(path.relative_to(folder)): np.fromfile(path, np.uint8) for path in paths}
+        return PackedFolder(read)
+
+    def unpack(self, below: Path) -> Path:
+        """A folder below ``below`` that is named by its content; the first that asks makes it."""
+        total = hashlib.sha256()
+        for name, content in self.files.items():
+            total.update(f"{name} {len(content)} ".encode())
+            total.update(content.data)
+        target = below / total.hexdigest()[:32]
+        if target.is_dir():
+            return target
+        below.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=below))
+        try:
+            for name, content in self.files.items():
+                (beside / name).parent.mkdir(parents=True, exist_ok=True)
+                content.tofile(beside / name)
+            os.rename(beside, target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster
+                raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return target

@@ -20,7 +20,7 @@ from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.contract.workers import run_in_processes
+from adamoe_ros.contract.workers import Work, Workers
 from adamoe_ros.data.bag_conversion import (
     ConvertSettings,
     convert_bag,
@@ -42,7 +42,6 @@ class ConversionJob:
     Attributes:
         bags: in the order of their episodes.
         target: dataset folder; does not exist yet.
-        workers: processes; 1: this one.
         version: of the format.
     """
 
@@ -52,7 +51,7 @@ class ConversionJob:
     units: Units
     settings: ConvertSettings
     version: Version = "v3.0"
-    workers: int = 1
+    workers: Workers = field(default_factory=Workers)
 
     @property
     def staging(self) -> Path:
@@ -161,11 +160,20 @@ def convert_bags(job: ConversionJob, progress: Progress) -> Outcome:
 def _results(
     job: ConversionJob, bags: Sequence[Path]
 ) -> Iterator[tuple[Path, dict[str, Any] | None, list[str]]]:
-    for number, done in run_in_processes(_one, [(job, bag) for bag in bags], job.workers):
+    work = Work(
+        _one,
+        [(job, bag) for bag in bags],
+        [bag.name for bag in bags],
+        folder=job.staging if job.workers.ray else None,
+        data=f"bags and episodes by path, episodes in {job.staging}",
+    )
+    for number, done in job.workers.run(work):
         bag = bags[number]
         try:
             yield (bag, *done.result())
-        except Exception as error:  # a worker that died must not take the others along
+        except ContractError as error:
+            yield bag, None, list(error.problems)
+        except Exception as error:  # a bag that nobody foresaw must not take the others along
             yield bag, None, [f"{bag.name}: {type(error).__name__}: {error}"]
 
 

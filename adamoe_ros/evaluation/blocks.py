@@ -14,14 +14,15 @@ import dataclasses
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.contract.files import replace_text
-from adamoe_ros.contract.workers import run_in_processes
+from adamoe_ros.contract.files import PackedFolder, replace_text
+from adamoe_ros.contract.workers import Work, Workers
 from adamoe_ros.data.sim_trace import Trace, read_trace, write_trace
 from adamoe_ros.evaluation.cases import CONTROLS, Case
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
@@ -215,29 +216,30 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def run_blocks(
-    blocks: Blocks, processes: int, report: Callable[[Sequence[EpisodeRecord]], None]
+    blocks: Blocks, workers: Workers, report: Callable[[Sequence[EpisodeRecord]], None]
 ) -> None:
     """Run what is missing.
 
     Args:
-        processes: each with its own policy and scenes; 1: this one.
+        workers: each with its own policy and scenes.
         report: called with the episodes of each block as it ends.
 
     Raises:
-        ContractError: checkpoint, task or robot do not fit.
+        ContractError: checkpoint, task or robot do not fit, or there is no such Ray cluster.
     """
     todo, job = blocks.missing(), blocks.job
     if not todo:
         return
-    for block, result in _results(job, todo, min(processes, len(todo))):
+    for block, result in _results(job, todo, workers):
         blocks.keep(block, result)
         report(result.episodes)
 
 
 def _results(
-    job: Job, todo: list[EpisodeBlock], processes: int
+    job: Job, todo: list[EpisodeBlock], workers: Workers
 ) -> Iterator[tuple[EpisodeBlock, BlockResult]]:
-    if processes <= 1:
+    processes = min(workers.most, len(todo))
+    if not workers.ray and processes <= 1:
         evaluator = Evaluator(job.checkpoint, job.settings)
         try:
             for block in todo:
@@ -245,26 +247,35 @@ def _results(
         finally:
             evaluator.close()
         return
-    share = max(1, len(os.sched_getaffinity(0)) // processes)
+    share = 1 if workers.ray else max(1, len(os.sched_getaffinity(0)) // processes)
     settings = dataclasses.replace(job.settings, threads=job.settings.threads or share)
-    jobs = [(block.cases,) for block in todo]
-    begin = (job.checkpoint, settings)
-    for number, done in run_in_processes(_run, jobs, processes, _begin, begin):
+    work = Work(
+        _run,
+        [(block.cases,) for block in todo],
+        [f"block {b.number} ({b.cases[0].control} {b.cases[0].task})" for b in todo],
+        _begin,
+        (PackedFolder.of(job.checkpoint) if workers.ray else job.checkpoint, settings),
+        data="checkpoint and results through Ray's store",
+    )
+    for number, done in workers.run(work):
         yield todo[number], done.result()
 
 
 _own: Evaluator | None = None
-_settings: tuple[Path, EvaluationSettings] | None = None
+_settings: tuple[Path | PackedFolder, EvaluationSettings] | None = None
 
 
-def _begin(checkpoint: Path, settings: EvaluationSettings) -> None:
-    global _settings
-    _settings = (checkpoint, settings)
+def _begin(checkpoint: Path | PackedFolder, settings: EvaluationSettings) -> None:
+    global _own, _settings
+    _own, _settings = None, (checkpoint, settings)
 
 
 def _run(cases: Sequence[Case]) -> BlockResult:
     global _own
     if _own is None:  # here, not in the initialiser, whose errors only say that the pool broke
         assert _settings is not None
-        _own = Evaluator(*_settings)
+        checkpoint, settings = _settings
+        if isinstance(checkpoint, PackedFolder):
+            checkpoint = checkpoint.unpack(Path(tempfile.gettempdir()) / "adamoe_checkpoints")
+        _own = Evaluator(checkpoint, settings)
     return _own.run(cases)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the launch files share: arguments, environment, and the two nodes of a robot.
 
-Arguments carry what differs
-per deployment; every other value keeps the default of its declaration.
+Arguments carry what differs per deployment; every other value keeps the default of its declaration.
+Runs in the Python of ``ros2 launch``, the distribution's own: without the environment of the nodes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.profile_io import profile_path, read_profile
 from adamoe_ros.contract.resources import robots_dir, share_dir
 
 PACKAGE = "adamoe_ros"
@@ -149,10 +149,12 @@ def node(
 
 def _robot_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     robot = _text(context, "robot")
-    profile = load_profile(profile_path(robot, robots_dir()))
+    profile = read_profile(profile_path(robot, robots_dir()))  # the nodes validate it
     shared: dict[str, Any] = {
         "robot": robot,
-        "use_sim_time": _sim_time(_text(context, "use_sim_time"), profile.use_sim_time),
+        "use_sim_time": _sim_time(
+            _text(context, "use_sim_time"), profile.get("use_sim_time") is True
+        ),
         "autostart": _on(context, "autostart"),
         **_given(context, "strategy"),
     }

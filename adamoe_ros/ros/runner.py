@@ -23,6 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.extras import parts_needed
 from adamoe_ros.ros import shared_memory, transports
 
 if TYPE_CHECKING:
@@ -221,16 +222,17 @@ def main(module: str, attribute: str, threads: int = 1) -> int:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave_at_once)
+    # before torch loads: its idle threads would spin, and take the cores that they wait for
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         require_overlay()
+        with parts_needed():
+            make = getattr(importlib.import_module(module), attribute)
     except ContractError as error:
         print(error, file=sys.stderr)
         return 2
     faulthandler.register(signal.SIGUSR1)
     shared_memory.remove_leftovers()
-    # before torch loads: its idle threads would spin, and take the cores that they wait for
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    make = getattr(importlib.import_module(module), attribute)
     if threads == 1:
         return run_node(make)
     from rclpy.executors import MultiThreadedExecutor

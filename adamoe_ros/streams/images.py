@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.extras import how_to_install
 from adamoe_ros.contract.profile import Camera
 from adamoe_ros.streams.compressed import check_compressed, decode_compressed, picture_size
 from adamoe_ros.streams.encodings import ENCODINGS, encoding_name
@@ -125,7 +126,7 @@ def decode_image(message: ImageMessage, where: str, expected: str | None = None)
     try:
         return ENCODINGS[name].to_rgb(rows, bool(message.is_bigendian))
     except ImportError as error:
-        do = "install python3-opencv"
+        do = how_to_install(["data"])
         raise ContractError(
             problem(where, f"opencv to read {name}", "no cv2 module", do)
         ) from error

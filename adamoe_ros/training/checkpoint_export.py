@@ -16,7 +16,6 @@ from adamoe_ros.policy.checkpoint import write_checkpoint
 from adamoe_ros.policy.tensor_file import specs_of
 from adamoe_ros.training.data_manifest import provenance
 from adamoe_ros.training.finetuning import plain_state
-from adamoe_ros.training.processes import whole
 from adamoe_ros.training.starting_point import Start
 from adamoe_ros.training.trainer import Trainer
 from adamoe_ros.training.training_log import LOG_FILE, read_lines
@@ -55,7 +54,7 @@ def training_record(trainer: Trainer, start: Start) -> dict[str, Any]:
 def write_policy(trainer: Trainer, start: Start, folder: Path, picture: bool = True) -> Path:
     """The averaged weights as a checkpoint folder with ``training.json`` and ``curve.svg``.
 
-    Every process must call it; the first one writes.
+    Every process must call it; the first one gathers the shards and writes.
 
     Args:
         picture: draw the curve, too.
@@ -63,7 +62,10 @@ def write_policy(trainer: Trainer, start: Start, folder: Path, picture: bool = T
     Raises:
         ContractError: the disk is full or not writable; an old folder is untouched.
     """
-    state = whole(trainer.average.module.state_dict(), trainer.processes.first)
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state: dict[str, Any] = get_model_state_dict(trainer.average.module, options=options)
     if not trainer.processes.first:
         return folder
     record = training_record(trainer, start)

@@ -12,6 +12,7 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.contract.workers import Workers
 from adamoe_ros.data.bag.bag_files import bags_below
 from adamoe_ros.data.bag_conversion import ConvertSettings
 from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
@@ -80,7 +81,9 @@ def convert(config: BagsConfig, target: Path, manifest: CheckpointManifest | Non
         stream=StreamOptions(config.namespace, slots, config.instruction),
     )
     bags = [bag for path in config.paths for bag in bags_below(path)]
-    job = ConversionJob(bags, target, profile, units, settings, workers=os.cpu_count() or 1)
+    job = ConversionJob(
+        bags, target, profile, units, settings, workers=Workers(os.cpu_count() or 1)
+    )
     done: list[Path] = []
 
     def tell(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> None:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """One or several training processes (torchrun): who is first, which samples are mine, sums over all.
 
-Parameters are sharded by FSDP2 layer by layer; each process sees its share of the batch. States are
-stored whole, so that a run goes on with any number of processes.
+Parameters are sharded by FSDP2 layer by layer; each process sees its share of the batch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-from collections.abc import Mapping
+import time
+import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +34,7 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    host_rank: int = 0  # among those of this machine
 
     @property
     def first(self) -> bool:
@@ -59,13 +61,31 @@ class Processes:
             distributed.barrier()
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
-        """The first process does what follows; the others wait, then do it, too."""
-        if not self.first:
+    def in_turn(self) -> Iterator[None]:
+        """The first process does what follows, then the first of every other machine, then the rest.
+
+        So what is missing is made once, or once a machine where they do not share the folder.
+        """
+        turn = 0 if self.first else 1 if self.host_rank == 0 else 2
+        for _ in range(turn):
             self.wait()
         yield
-        if self.first:
+        for _ in range(2 - turn):
             self.wait()
+
+    def agree(self, seen: bool, what: str) -> bool:
+        """The same answer from every process.
+
+        Raises:
+            ContractError: some see ``what`` and some do not.
+        """
+        answers = [seen] * self.count
+        if self.count > 1:
+            distributed.all_gather_object(answers, seen)
+        if len({*answers}) > 1:
+            expected, do = "one folder for all machines", "put --out on a shared file system (NFS)"
+            raise ContractError(problem(what, expected, "one that only some of them see", do))
+        return seen
 
 
 ALONE = Processes()
@@ -91,8 +111,43 @@ def start_processes(device: torch.device) -> tuple[Processes, torch.device]:
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=_PATIENCE)
-    return Processes(rank, count), device
+        store = _store_of_round(rank, count)
+        place: dict[str, Any] = {}
+        if store is not None:
+            place = {"store": store, "rank": rank, "world_size": count}
+        distributed.init_process_group(backend, timeout=_PATIENCE, **place)
+    return Processes(rank, count, local), device
+
+
+def _store_of_round(rank: int, count: int) -> distributed.Store | None:
+    """A store that only the processes of this (re)start share; None: torch's own way.
+
+    Torch tells rounds apart by each agent's own count of restarts. An agent whose processes were
+    restarted because another's had failed does not count that, so the two wait for each other for ever.
+    Here everyone leaves a mark of its own, the first one lists them, and all of one list go on.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
+        return None
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store, mine = distributed.TCPStore(address, port, is_master=False), uuid.uuid4().hex
+    store.set(f"adamoe/mark/{rank}", mine)
+    told = ""
+    while True:  # torchrun ends this process when another one fails
+        if rank == 0:
+            marks = [store.get(f"adamoe/mark/{other}").decode() for other in range(count)]
+            store.set("adamoe/marks", ",".join(marks))
+        listed = store.get("adamoe/marks").decode()
+        if mine in listed.split(",")[rank : rank + 1] and listed.count(",") == count - 1:
+            here = hashlib.sha256(listed.encode()).hexdigest()
+            if store.add(f"adamoe/{here}", int(told != here)) == count:
+                return distributed.PrefixStore(here, store)
+            told = here
+        time.sleep(0.05)
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Whether an error says that another process of the group has gone."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
 
 
 def stop_processes() -> None:
@@ -131,37 +186,6 @@ def shard(root: nn.Module) -> None:
         if isinstance(module, AdaMoEPolicy):  # its last layer's keys and values are all it is for
             register_fsdp_forward_method(module.prefix.layers[-1], "attention_inputs")
     fully_shard(root, mesh=mesh)
-
-
-def whole(values: Any, keep: bool = True) -> Any:
-    """Sharded tensors of a nested state, gathered one by one; every process must call it.
-
-    Args:
-        keep: this process wants the content.
-
-    Returns: the same state on the CPU, empty tensors where it is not wanted.
-    """
-    if isinstance(values, Tensor):
-        gathered = values.full_tensor() if hasattr(values, "full_tensor") else values
-        return gathered.detach().cpu() if keep else torch.empty(0)
-    if isinstance(values, Mapping):
-        return {name: whole(item, keep) for name, item in values.items()}
-    if isinstance(values, (list, tuple)):
-        return type(values)(whole(item, keep) for item in values)
-    return values
-
-
-def like(values: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor, sharded as ``parameter`` is; every process has the whole one."""
-    if not hasattr(parameter, "device_mesh"):
-        return values
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    assert isinstance(parameter, DTensor)
-    values = values.to(parameter.device)
-    return distribute_tensor(
-        values, parameter.device_mesh, parameter.placements, src_data_rank=None
-    )
 
 
 def local(values: Tensor) -> Tensor:

@@ -6,18 +6,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.training.demonstration_set import DataLayout, Demonstration, DemonstrationSet
 from adamoe_ros.training.run_state import write_file
 
 FORMAT = "adamoe_demonstrations/3"
-_ARRAYS = ("images", "steps", "state", "actions", "objects")
+IMAGES = "images"
+_ARRAYS = (IMAGES, "steps", "state", "actions", "objects", "led")
 
 
 def write_shard(path: Path, episodes: Sequence[Demonstration], layout: DataLayout) -> None:
@@ -38,7 +41,7 @@ def write_shard(path: Path, episodes: Sequence[Demonstration], layout: DataLayou
         for name in _ARRAYS:
             values = getattr(episode, name)
             if values is not None:
-                arrays[f"{number}/{name}"] = values
+                arrays[f"{number}/{name}"] = np.ascontiguousarray(values)
     write_file(path, lambda stream: np.savez(stream, **arrays))
 
 
@@ -78,9 +81,11 @@ def read_shards(folder: Path, rows: int, most: int | None = None) -> Demonstrati
 def _read_shard(path: Path) -> tuple[DataLayout, list[Demonstration]]:
     with np.load(path, allow_pickle=False) as document:
         header = _header(path, document)
+        file = np.memmap(path, np.uint8, "r")
         episodes = [
             Demonstration(
-                **{name: document.get(f"{number}/{name}") for name in _ARRAYS},
+                **{name: document.get(f"{number}/{name}") for name in _ARRAYS if name != IMAGES},
+                images=_mapped(file, document.zip.getinfo(f"{number}/{IMAGES}.npy")),
                 instructions=tuple(said["instructions"]),
                 tasks=tuple(said["tasks"]),
                 seed=said["seed"],
@@ -88,6 +93,19 @@ def _read_shard(path: Path) -> tuple[DataLayout, list[Demonstration]]:
             for number, said in enumerate(header["episodes"])
         ]
     return _layout(header["layout"]), episodes
+
+
+def _mapped(file: NDArray[np.uint8], member: ZipInfo) -> NDArray[np.uint8]:
+    """Pictures as they lie in the file: every process of a machine has the same memory of them."""
+    if member.compress_type != ZIP_STORED:
+        raise ValueError("compressed pictures")
+    names = file[member.header_offset + 26 : member.header_offset + 30].view("<u2")
+    stream = BytesIO(file[member.header_offset + 30 + int(names.sum()) :][:4096].tobytes())
+    np.lib.format.read_magic(stream)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    begin = member.header_offset + 30 + int(names.sum()) + stream.tell()
+    found = file[begin : begin + member.file_size - stream.tell()].view(dtype)
+    return found.reshape(shape)
 
 
 def _layout(values: dict[str, Any]) -> DataLayout:

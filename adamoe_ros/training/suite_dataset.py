@@ -23,7 +23,7 @@ from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.contract.workers import run_in_processes
+from adamoe_ros.contract.workers import Work, Workers
 from adamoe_ros.data.episode_info import hash_of
 from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, DatasetSchema, Totals, Version
 from adamoe_ros.data.lerobot.dataset_writer import DatasetDetails, assemble
@@ -96,7 +96,7 @@ class SuiteJob:
     first_seed: int = 200_000
     settings: SuiteSettings = field(default_factory=SuiteSettings)
     version: Version = "v3.0"
-    workers: int = 1
+    workers: Workers = field(default_factory=Workers)
 
     @property
     def staging(self) -> Path:
@@ -174,8 +174,14 @@ def generate_dataset(job: SuiteJob, tell: Callable[[str, int], None]) -> SuiteOu
 
 
 def _run(job: SuiteJob, batches: list[tuple[str, list[int]]]) -> Iterator[tuple[str, int]]:
-    jobs = [(job, *batch) for batch in batches]
-    for number, done in run_in_processes(_show_batch, jobs, job.workers):
+    work = Work(
+        _show_batch,
+        [(job, *batch) for batch in batches],
+        [f"{task}, seeds {seeds[0]} to {seeds[-1]}" for task, seeds in batches],
+        folder=job.staging if job.workers.ray else None,
+        data=f"episodes by path, in {job.staging}",
+    )
+    for number, done in job.workers.run(work):
         yield batches[number][0], done.result()
 
 

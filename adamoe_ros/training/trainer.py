@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,13 +30,18 @@ from adamoe_ros.training.optimiser import (
     stage,
 )
 from adamoe_ros.training.processes import ALONE, Processes, shard
-from adamoe_ros.training.run_state import load_state, restore, save_state, whole_state
+from adamoe_ros.training.run_state import (
+    latest_state,
+    load_counters,
+    restore,
+    save_state,
+    state_tensors,
+)
 from adamoe_ros.training.sampling import BalancedOrder, Prefetcher, ShuffledOrder
 from adamoe_ros.training.training_config import TrainingConfig
 from adamoe_ros.training.training_log import LOG_FILE, TrainingLog
 
-__all__ = ["LOG_FILE", "STATE_FILE", "Objective", "StepLosses", "Trainer"]
-STATE_FILE = "state.pt"
+__all__ = ["LOG_FILE", "Objective", "StepLosses", "Trainer"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,25 @@ class Objective(Protocol):
 Evaluate = Callable[[], dict[str, float]]
 
 
+def sample_order(config: TrainingConfig, source: DemonstrationSet) -> ShuffledOrder | BalancedOrder:
+    """Which samples a step sees.
+
+    Raises:
+        ContractError: corrections are to be weighed and there are none.
+    """
+    data, weights = config.data, None
+    if data.correction_weight != 1.0:
+        led = source.led()
+        if not led.any():
+            expected, do = "frames in which a human led the arms", "leave it at 1"
+            raise ContractError(problem("data.correction_weight", expected, "none", do))
+        weights = np.where(led, data.correction_weight, 1.0)
+    if not data.balanced_tasks and weights is None:
+        return ShuffledOrder(len(source), config.batch_size, config.seed)
+    tasks = source.tasks() if data.balanced_tasks else np.zeros(len(source), np.int64)
+    return BalancedOrder(tasks, config.batch_size, config.seed, weights)
+
+
 class Trainer:
     """One run in one folder.
 
@@ -69,7 +94,7 @@ class Trainer:
         network: weights to train, on their device.
         objective: loss of a batch, or of this process's share of it.
         source: the data set.
-        folder: gets ``state.pt``, ``log.jsonl`` and ``tensorboard/``.
+        folder: gets ``state-<step>/``, ``log.jsonl`` and ``tensorboard/``.
         processes: that share each batch.
 
     Attributes:
@@ -99,12 +124,7 @@ class Trainer:
             shard(self.average.module)
         self.optimiser = make_optimiser(network, config.optimiser)
         self.step = 0
-        if config.data.balanced_tasks:
-            self._order: ShuffledOrder | BalancedOrder = BalancedOrder(
-                source.tasks(), config.batch_size, config.seed
-            )
-        else:
-            self._order = ShuffledOrder(len(source), config.batch_size, config.seed)
+        self._order = sample_order(config, source)
 
     def resume(self) -> None:
         """Continue from the folder's state.
@@ -112,41 +132,25 @@ class Trainer:
         Raises:
             ContractError: there is none, or it belongs to another network or other data.
         """
-        path = self.folder / STATE_FILE
-        state = load_state(path)
-        if state.get("samples") != len(self.source) or state.get("seed") != self.config.seed:
-            raise ContractError(
-                problem(
-                    str(path),
-                    f"a run on {len(self.source)} samples with seed {self.config.seed}",
-                    f"{state.get('samples')} samples, seed {state.get('seed')}",
-                    "continue with the same data and seed, or start anew",
-                )
-            )
-        try:
-            restore(state, self.network, self.average.module, self.optimiser)
-        except (RuntimeError, ValueError, KeyError) as error:
-            line = str(error).splitlines()[0]
-            raise ContractError(
-                problem(
-                    str(path),
-                    "the state of this network",
-                    line,
-                    "use the run's own settings",
-                )
-            ) from error
-        self.step = int(state["step"])
+        path = latest_state(self.folder)
+        if path is None:
+            expected, do = "the state of a run (state-*)", "start without --resume"
+            raise ContractError(problem(str(self.folder), expected, "none", do))
+        found = load_counters(path, self.processes)
+        samples, seed = found.get("samples"), found.get("seed")
+        if samples != len(self.source) or seed != self.config.seed:
+            expected = f"a run on {len(self.source)} samples with seed {self.config.seed}"
+            do = "continue with the same data and seed, or start anew"
+            raise ContractError(problem(str(path), expected, f"{samples} samples, seed {seed}", do))
+        restore(path, self.network, self.average.module, self.optimiser, self.processes)
+        self.step = found["step"]
 
     def save(self) -> None:
         """Write the state; a kill at any moment leaves the old or the new one, whole."""
-        state: dict[str, Any] = {
-            "step": self.step,
-            "seed": self.config.seed,
-            "samples": len(self.source),
-            **whole_state(self.network, self.average.module, self.optimiser, self.processes.first),
-        }
-        if self.processes.first:
-            save_state(self.folder / STATE_FILE, state)
+        seed, samples = self.config.seed, len(self.source)
+        tensors = state_tensors(self.network, self.average.module, self.optimiser)
+        counters = {"step": self.step, "seed": seed, "samples": samples}
+        save_state(self.folder, counters, tensors, self.processes)
 
     def run(self, until: int | None = None) -> None:
         """Train up to ``until`` finished steps (None: all); saves at the end, too.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -23,9 +24,9 @@ from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.finetuning import prepare_parts
 from adamoe_ros.training.objective import FlowObjective
 from adamoe_ros.training.processes import ALONE, Processes, start_processes, stop_processes
-from adamoe_ros.training.run_state import write_file
+from adamoe_ros.training.run_state import latest_state, write_file
 from adamoe_ros.training.starting_point import Start, make_start, meaning_of, model_sizes, read_base
-from adamoe_ros.training.trainer import STATE_FILE, Trainer
+from adamoe_ros.training.trainer import Trainer
 from adamoe_ros.training.training_config import TrainingConfig, dump_config
 
 
@@ -60,13 +61,13 @@ def prepare(config: TrainingConfig, folder: Path) -> Prepared:
     check_share(config, processes)
     base = read_base(config)
     sizes = model_sizes(config, base)
-    with processes.first_alone():  # it makes what is missing
+    with processes.in_turn():  # it makes what is missing
         data = read_data(config.data, sizes, meaning_of(config, base))
     _check_fit(sizes, data)
     start = make_start(config, base, sizes, data)
     _check_perception(config, start, processes)
     prepare_parts(start.network, config.model, config.seed)
-    with processes.first_alone():
+    with processes.in_turn():
         prompt = prompt_encoder(start, folder)
     _check_sentences(prompt, data)
     objective = make_objective(config, start, prompt, device, data.layout.camera_slots, processes)
@@ -187,18 +188,20 @@ def _check_fit(sizes: ModelConfig, data: DemonstrationSet) -> None:
 
 CONFIG_FILE, CHECKPOINT = "config.yaml", "checkpoint"
 
+Resume = Literal[False, True, "if-any"]
 RollOut = Callable[[Path], dict[str, float]]
 """Checkpoint folder -> figures for the log, ``success`` among them."""
 
 
 def train(
-    config: TrainingConfig, folder: Path, resume: bool = False, roll_out: RollOut | None = None
+    config: TrainingConfig, folder: Path, resume: Resume = False, roll_out: RollOut | None = None
 ) -> Path:
     """Run to the end.
 
     Args:
-        folder: of the run: ``config.yaml``, ``log.jsonl``, ``state.pt``, ``checkpoint/``.
-        resume: go on from ``state.pt``, bit-equal on a CPU to a run that was never stopped.
+        folder: of the run: ``config.yaml``, ``log.jsonl``, ``state-<step>/``, ``checkpoint/``.
+        resume: go on from the state, bit-equal on a CPU to a run that was never stopped;
+            ``if-any``: begin where there is none.
         roll_out: tries the checkpoint every ``evaluation.every_steps``.
 
     Returns:
@@ -208,11 +211,13 @@ def train(
         ContractError: the folder holds a run and ``resume`` is not set, or there is none to
             resume; settings, data and network do not fit; the disk is full.
     """
-    if not resume and (folder / STATE_FILE).exists():
+    state = latest_state(folder)
+    if not resume and state is not None:
         do = "add --resume to continue it, or give another --out"
-        raise ContractError(problem(str(folder), "a folder without a run", STATE_FILE, do))
+        raise ContractError(problem(str(folder), "a folder without a run", state.name, do))
     run = prepare(config, folder)
-    if resume:
+    there = run.trainer.processes.agree(state is not None, str(folder))
+    if resume is True or (resume == "if-any" and there):
         run.trainer.resume()
     text = dump_config(config).encode()
     if run.trainer.processes.first:
@@ -231,7 +236,7 @@ def _evaluate(run: Prepared, checkpoint: Path, roll_out: RollOut) -> dict[str, f
     """Figures of the averaged weights in the first process; the others wait."""
     write_policy(run.trainer, run.start, checkpoint, picture=False)
     values: dict[str, float] = {}
-    with run.trainer.processes.first_alone():
+    with run.trainer.processes.in_turn():
         if run.trainer.processes.first:
             values = roll_out(checkpoint)
     return values

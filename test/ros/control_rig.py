@@ -371,7 +371,8 @@ class Rig:
         namespace: str = "",
         **control: Any,
     ) -> None:
-        self.profile = load_profile(profile_path(robot, robots_dir()))
+        self.robot_file = profile_path(robot, robots_dir())
+        self.profile = load_profile(self.robot_file)
         shared = {"robot": robot, "autostart": True}
         self._commands = {
             "loopback": node_command(

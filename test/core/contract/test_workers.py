@@ -1,16 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work over processes: every job's result or error by its number, whatever the order of ends."""
+"""Units over processes: every result or error by its unit, and a process that dies loses nothing."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from dying_units import doubled
 
-from adamoe_ros.contract.workers import run_in_processes
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.files import PackedFolder
+from adamoe_ros.contract.ray_cluster import check_node, code_digest
+from adamoe_ros.contract.workers import ATTEMPTS, Work, Workers
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_results_and_errors_belong_to_their_jobs(processes: int) -> None:
-    jobs = [(7, 2), (1, 0), (9, 4)]
-    ended = dict(run_in_processes(divmod, jobs, processes))
+@pytest.mark.parametrize("most", [1, 2])
+def test_results_and_errors_belong_to_their_units(most: int) -> None:
+    work = Work(divmod, [(7, 2), (1, 0), (9, 4)])
+    ended = dict(Workers(most).run(work))
     assert isinstance(ended.pop(1).exception(), ZeroDivisionError)
     assert {number: done.result() for number, done in ended.items()} == {0: (3, 1), 2: (2, 1)}
+
+
+def test_a_unit_whose_process_dies_runs_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two deaths cost nothing; one that dies every time is an error of its own, and names itself."""
+    deaths = [0, 2, 0, 9, 1, 0]
+    units = [(number, count, tmp_path) for number, count in enumerate(deaths)]
+    ended = dict(Workers(2).run(Work(doubled, units, [f"bag {n}" for n in range(6)])))
+    with pytest.raises(ContractError, match=f"bag 3: .* {ATTEMPTS} that died"):
+        ended.pop(3).result()
+    assert {number: done.result() for number, done in ended.items()} == {
+        number: 2 * number for number in (0, 1, 2, 4, 5)
+    }
+    tries = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert tries == {"0": 1, "1": 3, "2": 1, "3": ATTEMPTS, "4": 2, "5": 1}
+    assert capsys.readouterr().err.count("runs again") == 5
+
+
+def test_a_cluster_that_is_not_there_is_one_line() -> None:
+    """Also where Ray is not installed."""
+    with pytest.raises(ContractError, match=r"^--ray 127\.0\.0\.1:1: expected ") as caught:
+        dict(Workers(2, "127.0.0.1:1").run(Work(divmod, [(7, 2)])))
+    assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
+
+
+def test_a_node_that_is_not_alike_is_refused(tmp_path: Path) -> None:
+    check_node(code_digest(), None)
+    with pytest.raises(ContractError, match="expected this adamoe_ros, got another one"):
+        check_node("0" * 64, None)
+    with pytest.raises(ContractError, match=r"expected the folder .* mount it"):
+        check_node(code_digest(), tmp_path / "not there")
+
+
+def test_a_packed_folder_is_the_same_elsewhere(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "inner").mkdir(parents=True)
+    (source / "inner" / "a").write_bytes(b"weights")
+    (source / "empty").touch()
+    packed = PackedFolder.of(source)
+    made = packed.unpack(tmp_path / "there")
+    assert made == PackedFolder.of(made).unpack(tmp_path / "there")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == [made.name]
+    assert (made / "inner" / "a").read_bytes() == b"weights" and (made / "empty").is_file()
+    (source / "inner" / "a").write_bytes(b"others")
+    assert PackedFolder.of(source).unpack(tmp_path / "there") != made

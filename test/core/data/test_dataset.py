@@ -19,6 +19,7 @@ from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import known_profiles, load_profile
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.contract.topics import command_topics
+from adamoe_ros.contract.workers import Workers
 from adamoe_ros.data.bag_conversion import ConvertSettings
 from adamoe_ros.data.bag_conversion_many import ConversionJob, Outcome, convert_bags, staged_folder
 from adamoe_ros.data.episode_info import EpisodeInfo
@@ -40,7 +41,7 @@ def bags(folder: Path, count: int = 2, seconds: float = 1.2) -> list[Path]:
 
 
 def convert(paths: list[Path], out: Path, gripper: str = "driver", **how: Any) -> Outcome:
-    version, workers = how.pop("version", "v3.0"), how.pop("workers", 1)
+    version, workers = how.pop("version", "v3.0"), how.pop("workers", Workers())
     units = units_for(PROFILE, None, gripper)
     settings = ConvertSettings(**{"fps": 25, **how})
     job = ConversionJob(paths, out, PROFILE, units, settings, version, workers)
@@ -254,7 +255,7 @@ def test_norm_stats_load_as_a_checkpoints_statistics(tmp_path: Path) -> None:
 def test_a_bad_bag_is_skipped_by_name_and_the_run_continues(tmp_path: Path) -> None:
     paths = bags(tmp_path / "bags", 3)
     (paths[1] / "episode_1.mcap").write_bytes(b"broken")
-    outcome = convert(paths, tmp_path / "out", workers=2)
+    outcome = convert(paths, tmp_path / "out", workers=Workers(2))
     assert list(outcome.failed) == ["episode_1"]
     assert list(outcome.done) == ["episode_0", "episode_2"]
     dataset = Dataset(tmp_path / "out")

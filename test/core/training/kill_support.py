@@ -17,6 +17,5 @@ def run_and_tell(settings: Path, folder: Path, told: Connection) -> None:
         told.send(checkpoint.name)
         return {"success": 0.0}
 
-    resume = (folder / "state.pt").exists()
-    train(load_config(settings), folder, resume, roll_out)
+    train(load_config(settings), folder, "if-any", roll_out)
     told.send("end")

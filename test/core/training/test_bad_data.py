@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from dataset_support import ROLES, as_others_make_it, change_rows, train_command, write_dataset
 
-from adamoe_ros.training.run_state import load_state
+from adamoe_ros.training.run_state import latest_state
 
 NAN = float("nan")
 STATE = "observation.state"
@@ -198,15 +198,17 @@ def test_a_full_disk_leaves_the_state(
     data = {"data.dataset": str(dataset)}
     with disk(tmp_path / "disk") as leave:
         out = shutil.copytree(run, tmp_path / "disk" / "run")
-        before = (out / "state.pt").read_bytes()
-        leave(len(before) // 2)
+        state = latest_state(out)
+        assert state is not None
+        before = {path.name: path.read_bytes() for path in state.iterdir()}
+        leave(sum(map(len, before.values())) // 2)
         capsys.readouterr()
         assert train_command(out, "--resume", **data, **{"data.cache": str(tmp_path)}, steps=4) == 2
         lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("adamoe train:")]
         assert len(lines) == 1
-        assert "state.pt: expected room to save it" in lines[0] and "--resume" in lines[0]
-        assert (out / "state.pt").read_bytes() == before
+        assert "state-00000004: expected room to save it" in lines[0] and "--resume" in lines[0]
+        assert {path.name: path.read_bytes() for path in state.iterdir()} == before
         assert not list(out.glob(".*"))  # nothing half-written is left
         leave(1 << 40)
         assert train_command(out, "--resume", **data, **{"data.cache": str(tmp_path)}, steps=4) == 0
-        assert load_state(out / "state.pt")["step"] == 4
+        assert [path.name for path in out.glob("state*")] == ["state-00000004"]

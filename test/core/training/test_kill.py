@@ -6,36 +6,20 @@ from __future__ import annotations
 import multiprocessing
 import random
 from pathlib import Path
-from typing import Any
 
-import torch
 from kill_support import run_and_tell
+from state_support import assert_same_state, saved
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.training.demonstration_set import DemonstrationSet
-from adamoe_ros.training.run_state import load_state
+from adamoe_ros.training.run_state import latest_state
 from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.training_config import TrainingConfig, dump_config
 from adamoe_ros.training.training_log import read_lines
 from adamoe_ros.training.training_run import train
 
 STEPS, KILLS = 20, 5
-
-
-def assert_equal(left: Any, right: Any, where: str = "state") -> None:
-    """Bit for bit, however nested."""
-    if isinstance(left, torch.Tensor):
-        assert torch.equal(left, right), where
-    elif isinstance(left, dict):
-        assert left.keys() == right.keys(), where
-        for name, value in left.items():
-            assert_equal(value, right[name], f"{where}.{name}")
-    elif isinstance(left, (list, tuple)):
-        for number, pair in enumerate(zip(left, right, strict=True)):
-            assert_equal(*pair, where=f"{where}.{number}")
-    else:
-        assert left == right, where
 
 
 def test_killed_again_and_again(demonstrations: DemonstrationSet, tmp_path: Path) -> None:
@@ -73,8 +57,8 @@ def test_killed_again_and_again(demonstrations: DemonstrationSet, tmp_path: Path
         mine.poll(rng.uniform(0, 0.02))  # somewhere in a save, a checkpoint, or a step
         process.kill()
         process.join(30)
-        if (killed / "state.pt").exists():
-            step = load_state(killed / "state.pt")["step"]  # whole
+        if latest_state(killed) is not None:
+            step = int(saved(killed)["counters/step"])  # whole
             assert step >= reached
             reached = step
         if (killed / "checkpoint").exists():
@@ -83,8 +67,7 @@ def test_killed_again_and_again(demonstrations: DemonstrationSet, tmp_path: Path
     quiet = config.model_copy(update={"evaluation": type(config.evaluation)(), "save_every": STEPS})
     train(quiet, killed, resume=True)
     train(quiet, tmp_path / "straight")
-    states = [load_state(folder / "state.pt") for folder in (killed, tmp_path / "straight")]
-    assert_equal(states[0], states[1])
+    assert_same_state(killed, tmp_path / "straight")
     rows = [r for r in read_lines(killed / "log.jsonl") if "loss" in r]
     straight = [r for r in read_lines(tmp_path / "straight" / "log.jsonl") if "loss" in r]
     assert [(r["step"], r["loss"]) for r in rows] == [(r["step"], r["loss"]) for r in straight]

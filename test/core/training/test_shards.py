@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.training.demonstration_set import DemonstrationSet
 from adamoe_ros.training.generate_shards import generate_missing, shard_path
-from adamoe_ros.training.shards import read_shards, write_shard
+from adamoe_ros.training.shards import FORMAT, read_shards, write_shard
 from adamoe_ros.training.training_config import GenerateConfig
 
 
@@ -26,6 +27,7 @@ def test_round_trip(demonstrations: DemonstrationSet, tmp_path: Path) -> None:
         for name in ("images", "steps", "state", "actions", "objects"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
         assert (mine.instructions, mine.seed) == (theirs.instructions, theirs.seed)
+        assert isinstance(mine.images.base, np.memmap)  # shared by the processes of a machine
     assert len(read_shards(tmp_path, rows=6, most=1).episodes) == 1
 
 
@@ -42,6 +44,12 @@ def test_no_shards_is_one_line(tmp_path: Path) -> None:
         read_shards(tmp_path, rows=6)
 
 
+def header() -> str:
+    layout = {"camera_slots": [], "roles": [], "embodiment": "", "control_rate_hz": 50}
+    episodes = [{"instructions": [], "tasks": [], "seed": 0}]
+    return json.dumps({"format": FORMAT, "layout": layout, "episodes": episodes})
+
+
 def test_files_of_another_format_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros(1))
     (tmp_path / "b.npz").write_bytes(b"cut off")
@@ -49,6 +57,9 @@ def test_files_of_another_format_are_named(tmp_path: Path) -> None:
         read_shards(tmp_path, rows=6)
     (tmp_path / "a.npz").unlink()
     with pytest.raises(ContractError, match=r"b\.npz"):
+        read_shards(tmp_path, rows=6)
+    np.savez_compressed(tmp_path / "b.npz", **{"header": header(), "0/images": np.zeros(1)})
+    with pytest.raises(ContractError, match=r"b\.npz.*compressed pictures"):
         read_shards(tmp_path, rows=6)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.workers import Workers
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
 from adamoe_ros.sim.bimanual import BimanualSim
@@ -28,7 +29,7 @@ def job(folder: Path, **changes: object) -> SuiteJob:
 
 
 def test_dataset_holds_what_the_expert_did(tmp_path: Path) -> None:
-    outcome = generate_dataset(job(tmp_path, workers=2), lambda task, count: None)
+    outcome = generate_dataset(job(tmp_path, workers=Workers(2)), lambda task, count: None)
     assert outcome.made == {"pick_cube": [40, 41], "lift_bar": [40, 41]}
     dataset = Dataset(tmp_path / "made")
     assert [entry.index for entry in dataset.episodes] == [0, 1, 2, 3]

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from state_support import saved
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.contract.errors import ContractError
@@ -65,10 +66,10 @@ def test_checkpoint_is_what_was_trained(
     output = runtime.infer(observation, runtime.noise(0))
     assert output.actions.shape == (6, 4)
 
-    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    state = saved(tmp_path / "run")
     network = runtime.checkpoint.load_network()
     for name, values in network.state_dict().items():
-        torch.testing.assert_close(values, state["average"][name], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(values, state[f"average/{name}"], rtol=1e-3, atol=1e-6)
     record = json.loads((folder / "training.json").read_text())
     assert record["steps"] == 6 and record["data"]["episodes"] == 4
     assert [row["step"] for row in record["curve"]] == [2, 4, 6]
@@ -104,7 +105,7 @@ def test_data_that_does_not_fit_the_network(
     model = config.model.model_copy(update={"changes": {**SMALL_CHANGES, **change}})
     with pytest.raises(ContractError, match=expected):
         train(config.model_copy(update={"model": model}), tmp_path / "run")
-    assert not (tmp_path / "run" / "state.pt").exists()
+    assert not list((tmp_path / "run").glob("state*"))
 
 
 def test_a_checkpoint_goes_on_learning(config: TrainingConfig, tmp_path: Path) -> None:
@@ -115,10 +116,10 @@ def test_a_checkpoint_goes_on_learning(config: TrainingConfig, tmp_path: Path) -
     for name in ("config.json", "norm_stats.json", "tokenizer.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
     before, after = (read_checkpoint(f).load_network().state_dict() for f in (first, second))
-    state = torch.load(tmp_path / "first" / "state.pt", weights_only=True)
+    state = saved(tmp_path / "first")
     for name, values in after.items():
         far = (values - before[name]).abs().max()
-        fresh = (state["average"][name] - before[name]).abs().max()
+        fresh = (state[f"average/{name}"] - before[name]).abs().max()
         assert far < 1e-2 and fresh < 1e-2, name
     assert any(not torch.equal(after[name], before[name]) for name in after)
 

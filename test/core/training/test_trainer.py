@@ -65,7 +65,8 @@ def test_kill_and_resume_is_bit_equal(make_trainer: MakeTrainer, tmp_path: Path)
 
     killed = make_trainer(config, tmp_path / "killed")
     killed.run(until=11)
-    (tmp_path / "killed" / ".state.pt.tmp").write_bytes(b"cut off while saving")
+    (tmp_path / "killed" / ".state.partial").mkdir()
+    (tmp_path / "killed" / ".state.partial" / "__0_0.distcp").write_bytes(b"cut off while saving")
     again = make_trainer(config, tmp_path / "killed")
     again.resume()
     assert again.step == 11
@@ -165,4 +166,4 @@ def test_nan_stops_with_one_line(make_trainer: MakeTrainer, tmp_path: Path) -> N
         trainer.network.get_parameter("action_out_proj.bias").fill_(float("nan"))
     with pytest.raises(ContractError, match="finite loss"):
         trainer.run()
-    assert not (tmp_path / "state.pt").exists()
+    assert not list(tmp_path.glob("state*"))

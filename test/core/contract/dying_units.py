@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Units of work that take their process along."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+
+def doubled(number: int, deaths: int, folder: Path) -> int:
+    """Twice the number, after so many deaths of its process; a byte an attempt in ``folder``."""
+    with (folder / str(number)).open("ab", buffering=0) as tries:
+        tries.write(b".")
+        if tries.tell() <= deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * number
