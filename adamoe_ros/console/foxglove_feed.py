@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.extras import parts_needed
 
 if TYPE_CHECKING:
     from adamoe_ros.console.page_server import Robot
@@ -34,12 +35,9 @@ class FoxgloveFeed:
     """
 
     def __init__(self, robots: Mapping[str, Robot], port: int) -> None:
-        try:
+        with parts_needed("console"):
             import foxglove
-        except ImportError as error:
-            do = "pip install -r requirements/console.txt"
-            raise ContractError(problem("foxglove-sdk", "it to import", error, do)) from error
-        context = foxglove.Context()
+        self._context = context = foxglove.Context()  # channels close with it
         self._feeds = [_RobotFeed(name, robot, context) for name, robot in robots.items()]
         self._closing = threading.Event()
         try:

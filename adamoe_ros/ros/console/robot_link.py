@@ -94,7 +94,7 @@ class RobotLink:
         execute = resolve(names.EXECUTE)
         self._execute: Any = ActionClient(node, ExecuteInstruction, execute)
         self._cancel = client(CancelGoal, f"{execute}/_action/cancel_goal")
-        self._resume = client(Trigger, "resume")
+        self._resume = client(Trigger, names.RESUME)
         self._record = client(ControlRecording, "control_recording")
         self._scene = client(ResetTask, "reset_task")
         self._get = client(GetParameters, f"{names.CONTROL_NODE}/get_parameters")
