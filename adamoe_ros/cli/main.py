@@ -61,6 +61,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "infer": ("policy",),
     "serve": ("policy", "serve", "data"),
     "train": ("policy", "data"),
+    "console": ("console", "serve", "data"),
     "record": ("data",),
     "replay": ("policy", "data"),
     "dataset": ("data",),
