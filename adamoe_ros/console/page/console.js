@@ -419,7 +419,7 @@ const drawLatency = (control, policy) => {
 };
 const drawExperts = (layers) => {
   if (!layers.length) return setText($("experts"), state.policy.heard ? "No inference yet, or a dense model." : "");
-  const cells = (layer) => layer.selected.map((share) => make("td", { style: `background:rgb(${Math.round(18 + 70 * share)} ${Math.round(48 + 130 * share)} ${Math.round(64 + 170 * share)});color:${share > 0.6 ? "#04141f" : "#fff"}` }, percent(share)));
+  const cells = (layer) => layer.selected.map((share) => make("td", { style: `background:rgb(${Math.round(18 + 6 * share)} ${Math.round(48 + 54 * share)} ${Math.round(64 + 92 * share)})` }, percent(share)));
   const count = Math.max(...layers.map((layer) => layer.selected.length));
   const head = make("tr", {}, make("th", {}, "layer"), ...Array.from({ length: count }, (_, index) => make("td", {}, `${index + 1}`)));
   $("experts").replaceChildren(make("table", {}, make("tbody", {}, head, ...layers.map((layer) => make("tr", {}, make("td", { class: "layer" }, `${layer.layer + 1}`), ...cells(layer))))));
