@@ -161,7 +161,7 @@ def one_part(part: str, seconds: float) -> dict[str, Any]:
             if part == "looked_at":
                 looker.wait(60.0)
             missed = int(rig.probe.status.missed_ticks) - before
-        ticks = np.load(log)[-round(seconds * rig.profile.command_rate * 0.9) :]
+        ticks = np.load(log)["time"][-round(seconds * rig.profile.command_rate * 0.9) :]
         off = 1e3 * np.abs(np.diff(ticks) - 1.0 / rig.profile.command_rate)
         found = {**quantiles(list(off)), "missed_ticks": missed, "load": os.getloadavg()[0]}
         if part != "without":
@@ -194,10 +194,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     options = parser.parse_args()
     document: dict[str, Any] = {"machine": machine(), "load_before": os.getloadavg()}
-    document["jitter"] = jitter(options.seconds)
     document["stop"] = stops(options.trials)
+    print(document["stop"], flush=True)
+    document["jitter"] = jitter(options.seconds)
     document["load_after"] = os.getloadavg()
-    print(document["stop"])
     write(options.out, document)
 
 

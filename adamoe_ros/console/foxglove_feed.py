@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.extras import parts_needed
@@ -46,7 +46,7 @@ class FoxgloveFeed:
                 host=_HOST,
                 port=port,
                 context=context,
-                server_listener=_Listener(self._feeds),
+                server_listener=cast("Any", _Listener(self._feeds)),
             )
         except RuntimeError as error:
             do = "choose another --foxglove"

@@ -109,7 +109,9 @@ def test_each_command_without_an_extra(extra: str, commands: dict[str, list[str]
     code, _, report = found.pop("doctor")
     assert do in report and code == (0 if extra else 1), report
     # these look at ROS, or at the checkpoint, first
-    assert says_so >= needing - {"demo", "console", "record"} - ({"serve"} if extra == "data" else set())
+    assert says_so >= needing - {"demo", "console", "record"} - (
+        {"serve"} if extra == "data" else set()
+    )
     assert extra or {name for name, (code, *_) in found.items() if code} == says_so
     assert extra != "policy" or "policy_node" in says_so
 
