@@ -5,7 +5,8 @@
 Real processes: loopback robot with three cameras of 640x480 at 25 Hz, control_node, console_node and a headless
 Chromium with the page open. A stop is a key press in the browser while the arms move; its end is the arrival of
 the last command that differs from the one before. Jitter is the spacing of control ticks (written by control_node
-itself) without console, with one that nobody looks at, and with the page open.
+itself) without console, with one that nobody looks at, and with one that a program looks at as a browser on another
+computer would (snapshots, and pictures of three cameras at up to 30 Hz).
 
     python benchmarks/bench_console.py --out benchmarks/results/console.json
 """
@@ -14,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from common import RESULTS, ROOT, machine, write
 
 sys.path.insert(
@@ -45,6 +49,31 @@ arms:
   left: {state: {timeout: 1.0}}
   right: {state: {timeout: 1.0}}
 watchdogs: {policy: 5.0, chunk: 5.0}
+"""
+
+
+LOOKER = """
+import json, sys, threading, time
+from collections import Counter
+from pathlib import Path
+from websockets.sync.client import connect
+url, seconds, out = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
+hello, counts, ending = json.dumps({"robot": "/", "view": "raw"}), Counter(), threading.Event()
+def live():
+    with connect(url + "live") as line:
+        line.send(hello)
+        while not ending.is_set():
+            line.recv(30)
+threading.Thread(target=live, daemon=True).start()
+with connect(url + "pictures") as line:
+    line.send(hello)
+    line.recv(30)
+    Path(f"{out}.begun").touch()
+    begun = time.monotonic()
+    while time.monotonic() < begun + seconds:
+        counts[line.recv(30)[0]] += 1
+ending.set()
+out.write_text(json.dumps({str(k): round(v / seconds, 1) for k, v in sorted(counts.items())}))
 """
 
 
@@ -110,33 +139,44 @@ def last_change(samples: list[Any], pressed: float) -> float:
 
 
 def jitter(seconds: float) -> dict[str, Any]:
-    """Spacing of ticks in ms, |deviation| from the period, in three configurations."""
-    found: dict[str, Any] = {}
-    for part in ("without", "nobody_looks", "page_open"):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            log = folder / "ticks.npy"
-            with robot(folder, tick_log=str(log)) as rig:
-                url = start_console(rig) if part != "without" else ""
-                if part == "page_open":
-                    with Browser(folder / "browser", url) as browser:
-                        browser.wait_for("#mode", "HOLDING")
-                        time.sleep(seconds)
-                        rates = browser.text("#cameras")
-                else:
-                    time.sleep(seconds)
-                    rates = ""
-                status = rig.probe.status
-            ticks = np.load(log)[-round(seconds * rig.profile.command_rate * 0.9) :]
+    """Spacing of ticks in ms, |deviation| from the period, and what the console costs."""
+    return {part: one_part(part, seconds) for part in ("without", "nobody_looks", "looked_at")}
+
+
+def one_part(part: str, seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        log, pictures = folder / "ticks.npy", folder / "pictures"
+        with robot(folder, tick_log=str(log)) as rig:
+            url = "" if part == "without" else start_console(rig)
+            if part == "looked_at":
+                words = [sys.executable, "-c", LOOKER, url.replace("http", "ws"), str(seconds)]
+                looker = subprocess.Popen([*words, str(pictures)])
+                wait_until(lambda: Path(f"{pictures}.begun").exists(), "the looker to begin")
+            used, begun = cpu_seconds(rig), time.monotonic()
+            before = int(rig.probe.status.missed_ticks)
+            time.sleep(seconds)
+            took = time.monotonic() - begun
+            share = (cpu_seconds(rig) - used) / took
+            if part == "looked_at":
+                looker.wait(60.0)
+            missed = int(rig.probe.status.missed_ticks) - before
+        ticks = np.load(log)["time"][-round(seconds * rig.profile.command_rate * 0.9) :]
         off = 1e3 * np.abs(np.diff(ticks) - 1.0 / rig.profile.command_rate)
-        found[part] = {
-            **quantiles(list(off)),
-            "missed_ticks": int(status.missed_ticks),
-            "load": os.getloadavg()[0],
-            **({"pictures": rates.split()} if rates else {}),
-        }
-        print(part, found[part], flush=True)
-    return found
+        found = {**quantiles(list(off)), "missed_ticks": missed, "load": os.getloadavg()[0]}
+        if part != "without":
+            found["console_cores"] = round(share, 3)
+        if part == "looked_at":
+            found["pictures_hz"] = json.loads(pictures.read_text())
+        print(part, found, flush=True)
+        return found
+
+
+def cpu_seconds(rig: Rig) -> float:
+    """That the console's process has used; 0 without one."""
+    console = rig.processes.get("console")
+    times = psutil.Process(console.child.pid).cpu_times() if console else None
+    return times.user + times.system if times else 0.0
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
@@ -154,10 +194,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     options = parser.parse_args()
     document: dict[str, Any] = {"machine": machine(), "load_before": os.getloadavg()}
-    document["jitter"] = jitter(options.seconds)
     document["stop"] = stops(options.trials)
+    print(document["stop"], flush=True)
+    document["jitter"] = jitter(options.seconds)
     document["load_after"] = os.getloadavg()
-    print(document["stop"])
     write(options.out, document)
 
 

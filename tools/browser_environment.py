@@ -21,14 +21,14 @@ PINS = ("playwright==1.65.2", "greenlet==3.5.6", "axe-playwright-python==0.1.8")
 def main() -> None:
     """The environment; a failure ends the program with one line."""
     steps = Steps(FOLDER / "setup", FOLDER / "setup.log", total=2)
-    python = [sys.executable, "-m", "venv", FOLDER]
+    python: list[str | Path] = [sys.executable, "-m", "venv", FOLDER]
     steps.step(
         "venv",
         "making .venv-browser",
         sys.version,
         lambda: steps.run(python, "venv: could not be made"),
     )
-    pip = [FOLDER / "bin/python", "-m", "pip", "install", "-q", *PINS]
+    pip: list[str | Path] = [FOLDER / "bin/python", "-m", "pip", "install", "-q", *PINS]
     failed = "pip: playwright could not be installed"
     steps.step(
         "packages",

@@ -16,7 +16,7 @@ from adamoe_ros.ros.console.console_parameters import ConsoleParameters
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``adamoe console``."""
     parser.add_argument("--namespace", default="", help="namespace of the robot")
-    add_options(parser, ConsoleParameters)
+    add_options(parser, ConsoleParameters, foxglove_port="foxglove")
 
 
 def run(options: argparse.Namespace) -> int:

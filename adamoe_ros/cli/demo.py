@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--console",
         type=int,
         nargs="?",
-        const=8765,
+        const=8088,
         metavar="PORT",
         help="serve the operator's page instead of a tour; lead the arms from there until Ctrl-C",
     )

@@ -61,12 +61,12 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "infer": ("policy",),
     "serve": ("policy", "serve", "data"),
     "train": ("policy", "data"),
-    "console": ("console", "serve"),
+    "console": ("console", "serve", "data"),
     "record": ("data",),
     "replay": ("policy", "data"),
     "dataset": ("data",),
     "evaluate": ("policy", "sim", "data"),
-    "bench": ("policy",),
+    "bench": ("policy", "data"),
 }
 
 

@@ -40,7 +40,8 @@ from adamoe_ros.serving.door import Door
 PAGE = Path(__file__).parent / "page"
 VIEW, OPERATE = "view", "operate"
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
-_HELLO_S = 5.0  # that a socket has to say who it is
+_HELLO_S = 20.0  # that a socket has to say who it is
+_WRONG_TOKEN, _NO_HELLO = 4401, 4408  # codes of a close: the page asks for a token, or tries again
 _PATIENCE_S = 130.0  # for what is asked of the robot
 _ACTIVE_S = 120.0  # after an order somebody counts as operating
 _MOST_PEOPLE = 32
@@ -211,13 +212,15 @@ class PageServer:
             await socket.close(4403)
             return None
         await socket.accept()
+        why = _NO_HELLO
         with contextlib.suppress(asyncio.TimeoutError, WebSocketDisconnect, ValueError):
             hello = await asyncio.wait_for(_receive(socket), _HELLO_S)
             role = self._role(str(hello.get("token", "")))
             if role:
                 return {**hello, "role": role}
+            why = _WRONG_TOKEN
         with contextlib.suppress(RuntimeError):
-            await socket.close(4401)
+            await socket.close(why)
         return None
 
     # --- stop -----------------------------------------------------------------------------------

@@ -144,6 +144,8 @@ def as_the_model_sees(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArra
     height, width = fitted_size(image.shape[0], image.shape[1], size)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     out = np.zeros((*size, 3), dtype=np.uint8)
-    small = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.BILINEAR)
+    small = Image.fromarray(np.ascontiguousarray(image)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
     out[top : top + height, left : left + width] = np.asarray(small)
     return out

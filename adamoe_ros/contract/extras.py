@@ -21,6 +21,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "policy": ("torch", "safetensors", "tokenizers", "sentencepiece"),
     "data": ("av", "cv2", "jinja2", "markupsafe", "PIL", "psutil", "pyarrow", "rich", "rosbags"),
     "sim": ("mujoco",),
+    "console": ("starlette", "uvicorn", "foxglove"),
     "serve": ("websockets", "msgpack", "prometheus_client"),
     "console": ("starlette", "uvicorn"),
     "convert": ("tensorstore",),

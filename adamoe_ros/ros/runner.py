@@ -125,7 +125,7 @@ class Stop:
 
 
 def run_node(
-    make: Callable[[], ManagedNode[Any]],
+    make: Callable[[], Any],
     argv: Sequence[str] | None = None,
     executor: Callable[[], Executor] | None = None,
 ) -> int:

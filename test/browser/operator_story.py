@@ -206,6 +206,14 @@ class Story:
         self.wait_text("#mode", "HOLDING", phone)
         seen = [self.wait_text("#people", "PEOPLE OPERATE", page) for page in (self.page, phone)]
         self.picture("phone", phone)
+        covered = """() => { document.querySelector('#door').show();
+          const box = document.querySelector('#stop').getBoundingClientRect();
+          const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+          document.querySelector('#door').removeAttribute('open');
+          return document.querySelector('#stop').contains(top); }"""
+        assert all(page.evaluate(covered) for page in (self.page, phone)), (
+            "the door covers the stop"
+        )
         self.picture("phone_whole", phone, full_page=True)
         assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
             "it scrolls sideways"

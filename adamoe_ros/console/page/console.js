@@ -73,7 +73,7 @@ const askToken = () => {
   asking = true;
   setText($("door-why"), recall("token") ? "That token is not known here." : "This console asks for a token.");
   $("my-name").value = recall("name");
-  $("door").showModal();
+  $("door").show();  // not modal: STOP stays within reach
 };
 $("door").addEventListener("close", () => {
   keep("token", $("token").value.trim());
@@ -105,7 +105,6 @@ document.addEventListener("keydown", (event) => {
     stop();
   }
 }, true);
-$("door").addEventListener("cancel", (event) => event.preventDefault());
 
 // --- orders -------------------------------------------------------------------------------------
 
@@ -265,7 +264,7 @@ const drawGoal = (goal, policy, task) => {
   }
   const now = $("goal-now");
   if (!goal.instruction) return setText(now, `The policy ${policy.words}.`);
-  const figures = `${clock(goal.elapsed || 0)}${goal.limit ? ` of ${clock(goal.limit)}` : ""} · ${goal.chunks || 0} chunks`;
+  const figures = `${clock(goal.elapsed || 0)}${goal.limit ? ` of ${clock(goal.limit)}` : ""} · ${goal.chunks || 0} chunk${goal.chunks === 1 ? "" : "s"}`;
   const children = [make("b", {}, `“${goal.instruction}”`), make("div", {}, running ? `${policy.words} · ${figures}` : figures)];
   if (running && goal.limit) children.push(make("div", { class: "bar" }, make("i", { style: `width:${Math.min(100, 100 * goal.elapsed / goal.limit)}%` })));
   if (running && task && task.success) children.push(make("div", { class: "good" }, "success"));
@@ -420,7 +419,7 @@ const drawLatency = (control, policy) => {
 };
 const drawExperts = (layers) => {
   if (!layers.length) return setText($("experts"), state.policy.heard ? "No inference yet, or a dense model." : "");
-  const cells = (layer) => layer.selected.map((share) => make("td", { style: `background:rgb(${Math.round(18 + 70 * share)} ${Math.round(48 + 130 * share)} ${Math.round(64 + 170 * share)});color:${share > 0.6 ? "#04141f" : "#fff"}` }, percent(share)));
+  const cells = (layer) => layer.selected.map((share) => make("td", { style: `background:rgb(${Math.round(18 + 6 * share)} ${Math.round(48 + 54 * share)} ${Math.round(64 + 92 * share)})` }, percent(share)));
   const count = Math.max(...layers.map((layer) => layer.selected.length));
   const head = make("tr", {}, make("th", {}, "layer"), ...Array.from({ length: count }, (_, index) => make("td", {}, `${index + 1}`)));
   $("experts").replaceChildren(make("table", {}, make("tbody", {}, head, ...layers.map((layer) => make("tr", {}, make("td", { class: "layer" }, `${layer.layer + 1}`), ...cells(layer))))));
@@ -428,7 +427,7 @@ const drawExperts = (layers) => {
 const drawEvents = (events) => {
   for (const event of events) {
     const time = new Date(event.time * 1e3).toLocaleTimeString([], { hour12: false });
-    $("events").prepend(make("li", { class: event.level }, make("time", {}, time), make("span", {}, event.text)));
+    $("events").prepend(make("div", { class: event.level }, make("time", {}, time), make("span", {}, event.text)));
   }
   while ($("events").childElementCount > 100) $("events").lastElementChild.remove();
 };

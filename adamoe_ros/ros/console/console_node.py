@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rclpy.node import Node
 
+from adamoe_ros.console.foxglove_feed import FoxgloveFeed
 from adamoe_ros.console.page_server import PageServer
 from adamoe_ros.console.picture_feed import PictureFeed
 from adamoe_ros.console.robot_view import RobotView
@@ -52,6 +53,7 @@ class ConsoleNode(Node):
             self.links[namespace] = self._link(namespace, robot, sentences, size, params)
         self.server = PageServer(self.links, door, view_token)
         self.server.start()
+        self._foxglove = _foxglove(self.links, params.foxglove_port)
         self.get_logger().info(f"console: {self.server.url}")
 
     def _robots(self, params: ConsoleParameters) -> dict[str, str]:
@@ -101,6 +103,9 @@ class ConsoleNode(Node):
     def halt(self) -> None:
         """Close the page; may be called twice."""
         self.server.stop()
+        if self._foxglove is not None:
+            self._foxglove.close()
+            self._foxglove = None
 
     def close(self) -> None:
         """``halt``, then destroy the nodes."""
@@ -121,6 +126,10 @@ class ConsoleNode(Node):
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
+
+
+def _foxglove(links: dict[str, RobotLink], port: int) -> FoxgloveFeed | None:
+    return FoxgloveFeed(links, port) if port else None
 
 
 def _of_checkpoint(folder: str) -> tuple[tuple[str, ...], tuple[int, int] | None]:

@@ -25,7 +25,7 @@ class ConsoleParameters(Parameters):
     )
     tasks: tuple[str, ...] = param((), "Tasks of the simulator that the page offers.")
     host: str = param("127.0.0.1", "Address to listen on.")
-    port: int = param(8765, "Port; 0: a free one.", bounds=(0, 65535))
+    port: int = param(8088, "Port; 0: a free one.", bounds=(0, 65535))
     token_file: str = param("", "File with the token of operators; empty: none is asked for.")
     view_token_file: str = param("", "File with the token of those who may look and stop only.")
     certificate: str = param("", "TLS certificate (PEM chain).")

@@ -94,7 +94,7 @@ class RobotLink:
         execute = resolve(names.EXECUTE)
         self._execute: Any = ActionClient(node, ExecuteInstruction, execute)
         self._cancel = client(CancelGoal, f"{execute}/_action/cancel_goal")
-        self._resume = client(Trigger, "resume")
+        self._resume = client(Trigger, names.RESUME)
         self._record = client(ControlRecording, "control_recording")
         self._scene = client(ResetTask, "reset_task")
         self._get = client(GetParameters, f"{names.CONTROL_NODE}/get_parameters")
@@ -341,8 +341,8 @@ def _seconds(values: Mapping[str, Any]) -> float:
 
 def _number(values: Mapping[str, Any], name: str, low: float, high: float) -> float:
     value = values.get(name)
-    right = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not right or not low <= value <= high:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is None or not number or not low <= value <= high:
         expected = f"a number in {low:g} ... {high:g}"
         raise ContractError(problem(name, expected, repr(value)[:40], "correct it"))
     return float(value)

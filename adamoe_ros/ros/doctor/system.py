@@ -97,6 +97,12 @@ def _transports(report: Report) -> None:
 
 def _dds(report: Report) -> None:
     """What camera drivers that are started here use."""
+    if transports.prepared():  # by the console, for itself
+        text = (
+            "this shell is a node's (UDP alone); run 'adamoe doctor' where the drivers are started"
+        )
+        report.add(_AREA, "DDS", "unchecked", text)
+        return
     path = next(
         (os.environ[name] for name in transports.PROFILE_VARIABLES if name in os.environ), ""
     )

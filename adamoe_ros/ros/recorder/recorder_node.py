@@ -148,10 +148,11 @@ class RecorderNode(Node):
         with self._lock:
             episode, last = self._episode, self._last
             values: dict[str, object] = {"free (bytes)": free_bytes(self._root)}
+            text = "ready"
             if last is not None and last.folder.exists():
                 values["last"] = last.folder.name
+                text = f"ready; the last one: {last.folder.name}"
             if episode is None:
-                text = f"ready; the last one: {last.folder.name}" if "last" in values else "ready"
                 return [Diagnostic("recording", Level.OK, text, values)]
             values |= {
                 "episode": episode.folder.name,

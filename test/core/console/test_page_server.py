@@ -6,11 +6,10 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,44 +17,16 @@ from typing import Any
 import numpy as np
 import pytest
 import trustme
+from console_robot import Robot
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from adamoe_ros.console import page_server
 from adamoe_ros.console.page_server import PAGE, PageServer
-from adamoe_ros.console.picture_feed import PictureFeed
-from adamoe_ros.console.robot_view import RobotView
 from adamoe_ros.contract.errors import ContractError
-from adamoe_ros.contract.profile_io import load_profile
-from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.serving.door import Door, make_door
 
-PROFILE = load_profile(robots_dir() / "aloha_sim.yaml")
 OPERATE, VIEW = "token-of-the-operators", "token-of-those-who-look"
-
-
-class Robot:
-    """What ``ros/console`` puts behind the page, without nodes."""
-
-    def __init__(self) -> None:
-        self.view = RobotView("", PROFILE)
-        self.pictures = PictureFeed(tuple(PROFILE.present_cameras), (72, 96), 50.0, self.failed)
-        self.stops: list[str] = []
-        self.lines: list[str] = []
-        self.held = threading.Event()
-
-    def failed(self, line: str) -> None:
-        self.lines.append(line)
-
-    def stop(self, who: str) -> str:
-        self.stops.append(who)
-        return "stop sent"
-
-    def act(self, what: str, values: Mapping[str, Any], who: str) -> str:
-        if what == "wait":
-            self.held.wait(30.0)
-        if what == "refuse":
-            raise ContractError("reset refused: the stop is still pressed")
-        return f"{what} by {who}"
 
 
 @contextmanager
@@ -278,3 +249,37 @@ def test_over_tls(tmp_path: Path) -> None:
         with connect(f"wss://127.0.0.1:{server.port}/live", ssl=context) as line:
             line.send(json.dumps({"robot": "/"}))
             assert "you" in json.loads(line.recv(20))
+
+
+def test_of_two_robots_the_chosen_one_is_shown_led_and_stopped() -> None:
+    left, right = Robot(), Robot()
+    right.view.note("info", "I am the right one")
+    server = PageServer({"/left": left, "/right": right}, Door(port=0), rate=50.0)
+    server.start()
+    try:
+        with enter(server, "live", robot="/right") as page, enter(server, "stop") as line:
+            names = until(page, lambda message: "robots" in message)["robots"]
+            assert [name for name, _ in names] == ["/left", "/right"]
+            until(page, lambda m: any("right one" in e["text"] for e in m.get("events", ())))
+            line.send(json.dumps({"stop": True, "robot": "/right"}))
+            assert json.loads(line.recv(20))["stopped"] == "/right"
+            line.send(json.dumps({"stop": True, "robot": "/nowhere"}))
+            assert "stopped" not in json.loads(line.recv(20))
+        assert (len(left.stops), len(right.stops)) == (0, 1)
+    finally:
+        server.stop()
+        left.pictures.close()
+        right.pictures.close()
+
+
+def test_who_says_nothing_is_asked_to_try_again_and_not_for_a_token(
+    open_page: tuple[Robot, PageServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_server, "_HELLO_S", 0.1)
+    with (
+        connect(f"ws://127.0.0.1:{open_page[1].port}/live") as line,
+        pytest.raises(ConnectionClosed) as error,
+    ):
+        line.recv(20)
+    assert error.value.rcvd is not None
+    assert error.value.rcvd.code == 4408
