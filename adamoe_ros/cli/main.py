@@ -66,7 +66,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "replay": ("policy", "data"),
     "dataset": ("data",),
     "evaluate": ("policy", "sim", "data"),
-    "bench": ("policy", "data"),
+    "bench": ("policy",),
 }
 
 

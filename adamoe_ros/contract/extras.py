@@ -23,7 +23,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "sim": ("mujoco",),
     "console": ("starlette", "uvicorn", "foxglove"),
     "serve": ("websockets", "msgpack", "prometheus_client"),
-    "console": ("starlette", "uvicorn"),
     "convert": ("tensorstore",),
     "ray": ("ray",),
 }

@@ -76,7 +76,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "console": ["--robot", "aloha_sim"],
         "record": ["--robot", "aloha_sim"],
         "replay": [bag, "--robot", robot, "--checkpoint", str(folder / "none"), "--out", out],
-        "dataset": ["info", bag],
+        "dataset": ["convert", bag, "--robot", robot, "--out", out, "--gripper", "1_open"],
         "evaluate": [DEMO, "--tasks", "none", "--out", out],
         "bench": ["--help"],
         "security": ["--robot", "aloha_sim"],
@@ -102,17 +102,21 @@ def test_each_command_without_an_extra(extra: str, commands: dict[str, list[str]
     do = extras.how_to_install([extra])
     says_so = set()
     for name, (code, error, out) in found.items():
-        assert code in (0, 1, 2) and error.count("\n") <= 1, (name, code, error)
+        assert code in (0, 1, 2) and error.count(f"adamoe {name}: ") <= 1, (name, code, error)
         assert "Traceback" not in error + out and "unforeseen" not in error, (name, error)
-        if re.search(r"expected it installed, .*\b" + (extra or "pydantic"), error):
+        line = (
+            rf"expected it installed, .*\b{extra}" if extra else "pydantic: expected it installed"
+        )
+        if re.search(line, error):
             says_so.add(name)
     code, _, report = found.pop("doctor")
     assert do in report and code == (0 if extra else 1), report
     # these look at ROS, or at the checkpoint, first
-    assert says_so >= needing - {"demo", "console", "record"} - (
+    assert says_so >= needing - {"console", "demo", "record"} - (
         {"serve"} if extra == "data" else set()
     )
-    assert extra or {name for name, (code, *_) in found.items() if code} == says_so
+    others = {name: line for name, (code, line, _) in found.items() if code and name not in says_so}
+    assert extra or set(others) <= {"console"}, others
     assert extra != "policy" or "policy_node" in says_so
 
 
@@ -169,8 +173,9 @@ def requirement_names(name: str) -> set[str]:
     return {name.lower().replace("_", "-") for name in names}
 
 
-@pytest.mark.parametrize("extra", ["core", *extras.EXTRAS])
+@pytest.mark.parametrize("extra", ["core", *(name for name in extras.EXTRAS if name != "ray")])
 def test_an_extra_installs_its_modules(extra: str) -> None:
+    """Not Ray's: it has an environment of its own (make scale)."""
     modules = extras.EXTRAS.get(extra, extras.CORE)
     owners = importlib.metadata.packages_distributions()
     wanted = requirement_names(extra)
