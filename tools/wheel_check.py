@@ -180,7 +180,8 @@ def main() -> int:
             "seconds by command, without ROS": done,
             "doctor in the end": report.splitlines()[-1],
         }
-        RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(document, indent=1).replace(str(ROOT), "<checkout>")
+        RESULT.write_text(text + "\n", encoding="utf-8")
     print(f"wheel-check: the wheel works without ROS; {RESULT.relative_to(ROOT)}")
     return 0
 
