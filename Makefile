@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients chaos endurance gpu-rehearsal scale clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients chaos endurance gpu-rehearsal wheel-check robot-check scale console-check clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -65,7 +65,7 @@ endurance: setup  ## 24 h of simulated time of goals (45 minutes): does anything
 	python benchmarks/endurance.py $(ARGS)
 
 fuzz: SETUP_FLAGS := --quiet
-fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); ARGS="--messages 90000": to real nodes
+fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); ARGS="--messages 90000": to real nodes, "--frames 10000": to a policy server
 	@case "$(ARGS)" in *--messages*) source tools/env.sh; python benchmarks/fuzz.py $(ARGS);;
 	*) tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS);; esac
 
@@ -84,8 +84,20 @@ scale: setup  ## work on a Ray cluster, training under torchrun, both with kills
 	@$(VENV)/python tools/ray_environment.py
 	SCALE_REPORT=benchmarks/results/scale.json tools/without_ros.sh .venv-ray/bin/$(PYTEST) --timeout 550 test/scale
 
+console-check: SETUP_FLAGS := --quiet
+console-check: setup  ## an operator's story in a real browser; needs Chromium, builds .venv-browser (190 MB)
+	@$(VENV)/python tools/browser_environment.py
+	.venv-browser/bin/python test/browser/operator_story.py $(ARGS)
+
 gpu-rehearsal:  ## a GPU machine's own torch 2.11 without a GPU; builds .venv-gpu (5 GB, Python 3.12)
 	@tools/gpu_rehearsal.sh $(ARGS)
+
+wheel-check: SETUP_FLAGS := --quiet
+wheel-check: setup  ## the wheel of the ROS-free part, built and used in an empty environment (builds .venv-wheel)
+	@$(VENV)/python tools/wheel_check.py $(ARGS)
+
+robot-check:  ## README's robot quick start on a clean Debian tree (root, debootstrap, half an hour); ARGS="--sources DIR"
+	@python3 tools/robot_check.py $(ARGS)
 
 clean:  ## remove everything that was made
 	@tools/clean.sh

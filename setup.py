@@ -42,7 +42,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["adamoe_ros", "adamoe_ros.*"]),
-    package_data={"adamoe_ros": ["**/*.css", "**/*.html", "**/*.json", "**/*.yaml"]},
+    package_data={
+        "adamoe_ros": ["**/*.css", "**/*.html", "**/*.js", "**/*.json", "**/*.svg", "**/*.yaml"]
+    },
     data_files=[*chain.from_iterable(map(shared_files, ("checkpoints", "config", "launch")))],
     install_requires=requirements("core.txt"),
     extras_require={
@@ -50,7 +52,9 @@ setup(
         "sim": requirements("sim.txt"),
         "data": requirements("data.txt"),
         "serve": requirements("serve.txt"),
+        "console": requirements("console.txt"),
         "convert": requirements("convert.txt"),
+        "ray": requirements("ray.txt"),
         "dev": requirements("dev.txt"),
     },
     entry_points={"console_scripts": ["adamoe = adamoe_ros.cli.entry:main"]},

@@ -89,7 +89,7 @@ def measure(name: str, seconds: float, cancels: int) -> dict[str, Any]:
             time.sleep(seconds)
             latencies = [cancel_latency(rig) for _ in range(cancels)]
             refused = "SCHED_FIFO" in rig.processes["control"].text
-        times = np.load(log)
+        times = np.load(log)["time"]
         taken = inferences() if inferences else None
     settled = times[times > times[0] + 1.0]  # imports of the other processes are over
     result: dict[str, Any] = {"rate_hz": rate, "fifo": fifo, "load": nice is not None}

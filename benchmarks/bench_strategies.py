@@ -72,13 +72,13 @@ class Bench:
         torch.set_num_threads(1)
         from adamoe_ros.contract.profile_io import load_profile, profile_path
         from adamoe_ros.contract.resources import robots_dir
-        from adamoe_ros.evaluation.scenes import Stage
+        from adamoe_ros.evaluation.scenes import SceneStore
         from adamoe_ros.policy.checkpoint import read_checkpoint
 
         self.setup = setup
         self.profile = load_profile(profile_path(setup.robot, robots_dir()))
         self.checkpoint = read_checkpoint(Path(setup.checkpoint))
-        self.stage = Stage()
+        self.stage = SceneStore()
 
     def run(self, job: Job) -> dict[str, Any]:
         """Run its episodes."""

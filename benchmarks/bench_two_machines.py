@@ -34,7 +34,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "test" / "ros"), str(ROOT / "test" / "core
 
 from common import RESULTS, machine, write  # noqa: E402
 
-ROBOT, DESK = "adamoe_robot", "adamoe_desk"
+# of this run and its children alone: several may run at once
+RUN = os.environ.setdefault("ADAMOE_LINK", f"{os.getpid()}")
+ROBOT, DESK = f"robot_{RUN}", f"desk_{RUN}"
 ADDRESSES = {ROBOT: "10.77.0.1", DESK: "10.77.0.2"}
 PROFILE = """
 extends: aloha_sim
@@ -157,7 +159,7 @@ def run_relay(delay_ms: float, jitter_ms: float) -> None:
     ends: dict[int, int] = {}
     for name, address in ADDRESSES.items():
         handle = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-        device = f"relay_{name[-5:]}"
+        device = name[:14]
         # IFF_TUN | IFF_NO_PI, TUNSETIFF
         fcntl.ioctl(handle, 0x400454CA, struct.pack("16sH", device.encode(), 0x1001))
         _ip("link", "set", device, "netns", name)

@@ -5,7 +5,8 @@
 were faults; each is in the report with the number that makes it again (``--first N --count 1``).
 
 ``--messages N`` sends messages of any content to real nodes instead (test/ros/message_fuzz.py; needs ROS),
-with a report of its own: both together are the 100,000 examples.
+with a report of its own: both together are the 100,000 examples. ``--frames N`` sends frames to a policy
+server, beside other attacks (fuzz_serving.py).
 """
 
 from __future__ import annotations
@@ -88,10 +89,15 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="report; default: in benchmarks/results")
     parser.add_argument("--messages", type=int, default=0, help="send so many to real nodes")
+    parser.add_argument("--frames", type=int, default=0, help="send so many to a policy server")
     parser.add_argument("--minutes", type=float, default=180.0, help="end after so long")
     options = parser.parse_args()
     if options.messages:
         return fuzz_messages(options)
+    if options.frames:
+        from fuzz_serving import attack_server
+
+        return attack_server(options.frames, options.first, options.minutes, options.out)
     begun = time.time()
     codes: dict[str, Counter[str]] = {}
     faults: list[dict[str, Any]] = []

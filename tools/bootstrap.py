@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""``make setup``: from a fresh checkout to a built package, doing only what has changed.
+"""``make setup``: from a fresh checkout to a built package, doing only what has changed. With ``--robot``
+(``tools/robot_setup.sh``) only ``.venv`` for a sourced ROS 2; colcon builds in the person's workspace.
 
 Standard library only. Makes ``.venv`` with pinned packages, takes ROS 2 Kilted from wheels unless a ROS 2
 is sourced, builds the interfaces, finds a working GL, installs the ``adamoe`` command. Everything it
@@ -29,7 +30,8 @@ PYTHON = VENV / "bin" / "python"
 STATE = VENV / "setup"
 REQUIREMENTS = ROOT / "requirements"
 SETUP_FILE = VENV / "adamoe_env.json"  # name known to adamoe_ros/cli/ros_env.py
-PACKAGES = ("core", "policy", "sim", "data", "serve", "convert", "dev")
+PACKAGES = ("core", "policy", "sim", "data", "serve", "console", "convert", "dev")
+ROBOT = ("core", "policy", "data", "serve", "console")
 
 
 class Bootstrap:
@@ -37,16 +39,26 @@ class Bootstrap:
 
     Args:
         source: which ROS is used.
+        robot: only the environment, without what tests and simulator need.
     """
 
-    def __init__(self, source: RosSource) -> None:
+    def __init__(self, source: RosSource, robot: bool) -> None:
         self.source = source
-        self.steps = Steps(STATE, VENV / "setup.log", total=6)
+        self.robot = robot
+        self.steps = Steps(STATE, VENV / "setup.log", total=3 if robot else 6)
         self.environment = _clean_environment(source)
 
     def run(self) -> None:
         """Every step whose inputs changed."""
-        python = f"{sys.executable} {sys.version} {self.source}"
+        packages = self._make_environment()
+        if not self.robot:
+            self._package(packages)
+
+    def _make_environment(self) -> str:
+        """``.venv`` with its packages; the digest of what is in it."""
+        # an overlay that is sourced beside ROS changes nothing in the environment
+        ros = self.source.distro if self.robot else self.source
+        python = f"{sys.executable} {sys.version} {ros}"
         if not (STATE / "venv.stamp").is_file() or (STATE / "venv.stamp").read_text() != python:
             problems = lacks(ROOT)
             for line in problems:
@@ -54,10 +66,14 @@ class Bootstrap:
             if problems:
                 raise SystemExit(2)
         self.steps.step("venv", "making .venv", python, self._venv)
-        packages = digest([python, *sorted(REQUIREMENTS.glob("*.txt"))])
-        index = os.environ.get("TORCH_INDEX", "")
-        self.steps.step("torch", "installing torch", digest([packages, index]), self._torch)
+        chosen = [os.environ.get("TORCH_INDEX", ""), os.environ.get("TORCH", "")]
+        packages = digest([python, str(self.robot), *sorted(REQUIREMENTS.glob("*.txt"))])
+        self.steps.step("torch", "installing torch", digest([packages, *chosen]), self._torch)
         self.steps.step("packages", "installing Python packages", packages, self._packages)
+        return packages
+
+    def _package(self, packages: str) -> None:
+        """ROS from wheels, or what it lacks for building; the interfaces; the ``adamoe`` command."""
         what = (
             "ROS 2 Kilted wheels" if self.source.wheels else f"build tools for {self.source.distro}"
         )
@@ -70,7 +86,8 @@ class Bootstrap:
     # --- steps ----------------------------------------------------------------------------------
 
     def _venv(self) -> None:
-        for made in (VENV, ROOT / "build", ROOT / "install"):
+        built = () if self.robot else (ROOT / "build", ROOT / "install")
+        for made in (VENV, *built):
             shutil.rmtree(made, ignore_errors=True)
         options = [] if self.source.wheels else ["--system-site-packages"]
         command: list[str | Path] = [sys.executable, "-m", "venv", *options, VENV]
@@ -79,11 +96,14 @@ class Bootstrap:
     def _torch(self) -> None:
         index = os.environ.get("TORCH_INDEX")
         options = ["--index-url", index] if index else []
-        self._pip("-r", self._file("policy", only="torch"), *options)
+        wanted = os.environ.get("TORCH", "")
+        self._pip(*([wanted] if wanted else ["-r", self._file("policy", only="torch")]), *options)
 
     def _packages(self) -> None:
-        self._pip(*(word for name in PACKAGES for word in ("-r", self._file(name))))
-        self._pip("--no-deps", "-r", REQUIREMENTS / "no-deps.txt")
+        names = ROBOT if self.robot else PACKAGES
+        self._pip(*(word for name in names for word in ("-r", self._file(name))))
+        if not self.robot:
+            self._pip("--no-deps", "-r", REQUIREMENTS / "no-deps.txt")
 
     def _ros(self) -> None:
         if self.source.wheels:
@@ -164,12 +184,17 @@ class Bootstrap:
         return part
 
     def _pins(self) -> Path:
-        """The constraints: pins.txt, with a sourced ROS under those of sourced.txt."""
+        """The constraints: pins.txt, with a sourced ROS under those of sourced.txt.
+
+        A torch that the person chose is not pinned.
+        """
         pins = REQUIREMENTS / "pins.txt"
-        if self.source.wheels:
+        chosen = bool(os.environ.get("TORCH"))
+        if self.source.wheels and not chosen:
             return pins
-        over = _lines(REQUIREMENTS / "sourced.txt")
+        over = [] if self.source.wheels else _lines(REQUIREMENTS / "sourced.txt")
         names = {line.split("==")[0] for line in over}
+        names |= {"torch", "triton"} if chosen else set()
         kept = [line for line in _lines(pins) if line.split("==")[0] not in names]
         STATE.mkdir(parents=True, exist_ok=True)
         merged = STATE / "pins.txt"
@@ -206,17 +231,21 @@ def main() -> int:
     """Run the steps; 0 when everything is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quiet", action="store_true", help="say nothing when nothing was to do")
+    parser.add_argument("--robot", action="store_true", help="only .venv, for a sourced ROS 2")
     options = parser.parse_args()
     try:
         source = choose(os.environ, ROOT)
     except RosSourceError as error:
         fail(str(error))
+    if options.robot and source.wheels:
+        fail("ROS: expected a sourced ROS 2, got none; source /opt/ros/<distro>/setup.bash")
     start = time.monotonic()
-    bootstrap = Bootstrap(source)
+    bootstrap = Bootstrap(source, options.robot)
     bootstrap.run()
     if bootstrap.steps.done or not options.quiet:
         ros = "ROS 2 Kilted from wheels" if source.wheels else f"the sourced ROS 2 {source.distro}"
-        print(f"setup: ready with {ros} ({time.monotonic() - start:.0f} s)")
+        then = "; now: colcon build --packages-select adamoe_ros" if options.robot else ""
+        print(f"setup: ready with {ros} ({time.monotonic() - start:.0f} s){then}")
     return 0
 
 

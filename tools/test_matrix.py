@@ -32,6 +32,7 @@ CORE = ("contract", "control", "streams", "data", "ros_free")
 ALONE = ("test_layering.py", "cli/test_ros_env.py", "tools/test_ros_source.py")
 # of the core tests above: these need torch or the simulator
 CORE_WITH_TORCH = (
+    "data/test_fuzzing.py",
     "data/test_joint_order.py",
     "ros_free/test_doctor_model.py",
     "ros_free/test_policy_worker.py",
@@ -43,10 +44,15 @@ ROS_WITH_TORCH = (
     "test_demo.py",
     "test_evaluate_ros.py",
     "test_launch.py",
+    "test_message_fuzz.py",
     "test_overlay.py",
+    "test_policy_control.py",
     "test_policy_faults.py",
+    "test_policy_remote.py",
     "test_replay_parity.py",
     "test_sim_round_trip.py",
+    "test_start.py",
+    "test_transports.py",
 )
 
 

@@ -57,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, help="checkpoint folder (default: the one that is shipped)")
     number("--max-duration", 20.0, "S", "simulated seconds until an episode counts as failed")
     add("--out", type=Path, default="out/demo", help=f"folder for the results {shown}")
+    add(
+        "--console",
+        type=int,
+        nargs="?",
+        const=8088,
+        metavar="PORT",
+        help="serve the operator's page instead of a tour; lead the arms from there until Ctrl-C",
+    )
     add("--no-video", "--headless", dest="video", action="store_false", help="make no video")
     add_options(parser, _Declared)
     add("--domain", type=int, help="ROS_DOMAIN_ID, to look on with ros2 (default: a free one)")
@@ -73,6 +81,11 @@ def run(options: argparse.Namespace) -> int:
 
     check_numbers(options)
     options.checkpoint = options.checkpoint or share_dir() / "checkpoints" / "demo"
+    if options.console is not None:
+        from adamoe_ros.cli.demo_console import run_demo_console
+
+        known = find_task(options.instruction) if options.instruction else TOUR[0][0]
+        return run_demo_console(options, options.task or known)
     return run_demo(options, planned_episodes(options, trained_instructions(options.checkpoint)))
 
 

@@ -68,7 +68,7 @@ class DemoRun:
     Args:
         options: of the command.
         profile: of policy and control.
-        started: monotonic s at which the command began.
+        started: monotonic s at which the command began; None: now.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class DemoRun:
         profile: RobotProfile,
         plans: Sequence[Plan],
         view: View,
-        started: float,
+        started: float | None = None,
     ) -> None:
         self._options, self._profile, self._plans = options, profile, plans
-        self._view, self._started = view, started
+        self._view, self._started = view, started or time.monotonic()
         self._session: SimSession | None = None
         self._episode: Episode | None = None
         self._pace = _Pace()
@@ -90,19 +90,19 @@ class DemoRun:
         """Bring the nodes up and run every episode."""
         from adamoe_ros.ros.sim.session import sim_session
 
-        logs, parameters = self._options.out / "log", self._parameters()
+        logs, parameters = self._options.out / "log", self.parameters()
         with sim_session(
             self._profile, environment, logs, *parameters, on_turn=self._on_turn
         ) as session:
             self._session = session
-            self._wait_until_ready(session)
+            self.wait_until_ready(session)
             for episode, change in self._plans:
                 self._run_episode(session, episode, change)
             self.recording.settings["memory_mib"] = {
                 name: round(size / 2**20) for name, size in session.nodes.memory().items()
             }
 
-    def _parameters(self) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
+    def parameters(self) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
         """Of sim_node, policy_node and control_node."""
         options, first = self._options, self._plans[0][0]
         common = {"robot": options.robot, "strategy": options.strategy}
@@ -119,7 +119,8 @@ class DemoRun:
         }
         return sim, policy, {**common, "smoothing": options.smoothing}
 
-    def _wait_until_ready(self, session: SimSession) -> None:
+    def wait_until_ready(self, session: SimSession) -> None:
+        """Until a picture has come and the policy is loaded."""
         director, live = session.director, session.live
         director.wait_for_camera()
         first_frame = time.monotonic() - self._started

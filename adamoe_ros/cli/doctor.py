@@ -38,14 +38,28 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ContractError: the options do not fit each other.
     """
-    from adamoe_ros.ros.doctor.file_checks import check_checkpoint, check_match, check_profile
-    from adamoe_ros.ros.doctor.model_checks import open_checkpoint
+    from adamoe_ros.ros.doctor.environment import check_environment
     from adamoe_ros.ros.doctor.report import Report
     from adamoe_ros.ros.doctor.system import check_machine
 
     _check_options(options)
     report = Report()
+    complete = check_environment(report)
     check_machine(report)
+    if complete:
+        _check_robot(report, options)
+    print(report.text())
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(report.json(), encoding="utf-8")
+    return report.exit_code
+
+
+def _check_robot(report: Any, options: argparse.Namespace) -> None:
+    """Profile, checkpoint, server and the running robot, as far as the options name them."""
+    from adamoe_ros.ros.doctor.file_checks import check_checkpoint, check_match, check_profile
+    from adamoe_ros.ros.doctor.model_checks import open_checkpoint
+
     profile = check_profile(report, options.robot) if options.robot else None
     manifest = check_checkpoint(report, options.checkpoint) if options.checkpoint else None
     checkpoint = open_checkpoint(report, options.checkpoint) if manifest else None
@@ -57,11 +71,6 @@ def run(options: argparse.Namespace) -> int:
         report.extend(check_link(options.policy, options.token_file, options.authority, profile))
     if options.live:
         _check_live(report, profile, checkpoint, options)
-    print(report.text())
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(report.json(), encoding="utf-8")
-    return report.exit_code
 
 
 def _check_options(options: argparse.Namespace) -> None:

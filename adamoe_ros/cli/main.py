@@ -3,7 +3,8 @@
 
 Every command module has ``add_arguments(parser)`` and ``run(args) -> int`` and keeps heavy imports
 inside ``run``. What the user can fix is printed as the ``ContractError``'s lines, exit code 2; so is
-what the system refuses (a disk that is full, a folder without permission). Anything else is a fault
+what the system refuses (a disk that is full, a folder without permission) and a part that is not
+installed (``contract.extras``). Anything else is a fault
 of ours: one line that says where, exit code 70, the traceback in a file. A reader that has gone
 (``adamoe doctor | head``) ends the command without a word.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.extras import parts_needed
 
 # name -> (module, one line of help); the order is the order a newcomer needs them in
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -37,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "infer": ("adamoe_ros.cli.infer", "one deterministic action chunk from given inputs"),
     "serve": ("adamoe_ros.cli.serve", "a policy on a port, for robots and benchmarks elsewhere"),
     "train": ("adamoe_ros.cli.train", "train or fine-tune a policy"),
+    "console": ("adamoe_ros.cli.console", "a page in the browser to lead a running robot from"),
     "record": ("adamoe_ros.cli.record", "episodes of a running robot, one bag each"),
     "replay": ("adamoe_ros.cli.replay", "recorded bags through a policy, with numbers"),
     "dataset": (
@@ -49,6 +52,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "latency by stage, beside the roofline and transformers' PI0",
     ),
     "security": ("adamoe_ros.cli.security", "the SROS 2 policy of a robot"),
+}
+# extras that a command needs whatever it is given; some options need another one
+NEEDS: dict[str, tuple[str, ...]] = {
+    "demo": ("policy", "sim", "data"),
+    "convert": ("policy",),
+    "upcycle": ("policy",),
+    "infer": ("policy",),
+    "serve": ("policy", "serve", "data"),
+    "train": ("policy", "data"),
+    "console": ("console", "serve", "data"),
+    "record": ("data",),
+    "replay": ("policy", "data"),
+    "dataset": ("data",),
+    "evaluate": ("policy", "sim", "data"),
+    "bench": ("policy", "data"),
 }
 
 
@@ -90,7 +108,8 @@ def _reported(arguments: Sequence[str]) -> int:
     """Run one command; whatever stops it becomes lines and an exit code."""
     name = f"adamoe {arguments[0]}" if arguments and arguments[0] in COMMANDS else "adamoe"
     try:
-        return _run(arguments)
+        with parts_needed(*NEEDS.get(name.removeprefix("adamoe "), ())):
+            return _run(arguments)
     except ContractError as error:
         return _failed(name, error.problems, 2)
     except KeyboardInterrupt:

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
     given = RecorderParameters.from_values(declared_values(options, RecorderParameters)).as_dict()
     parameters: dict[str, object] = {
-        name: f"[{', '.join(value)}]" if isinstance(value, tuple) else value
+        name: value
         for name, value in given.items()
         if value != RecorderParameters.declaration(name).default
     }

@@ -269,6 +269,12 @@ class _Replay:
                 f"normalised {open_loop['normalized_mean_abs']}, "
                 f"grippers right {open_loop['gripper_accuracy']}"
             )
+            human = entry.get("open_loop_interventions")
+            if human is not None:
+                print(
+                    f"{name}: where a human led: mean joint error {human['joints_mean_abs']} rad, "
+                    f"normalised {human['normalized_mean_abs']}"
+                )
         print(f"{out / 'report.html'}")
 
 

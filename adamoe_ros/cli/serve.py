@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from adamoe_ros.cli.options import add_options, declared_values
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    import asyncio
+
+    from rich.console import Console, Group
 
     from adamoe_ros.serving.door import Door
     from adamoe_ros.serving.server import PolicyServer
@@ -67,17 +69,26 @@ def run(options: argparse.Namespace) -> int:
         options.key,
         options.insecure,
     )
-    view = sys.stdout.isatty() and not options.plain
-    level = logging.ERROR if view else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(message)s", stream=sys.stderr)
+    console = None
+    if sys.stdout.isatty() and not options.plain:
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        console = Console()  # the view's: lines of the log stand above it
+        plain = {"show_path": False, "show_level": False, "omit_repeated_times": False}
+        handler = RichHandler(console=console, log_time_format="%X", **plain)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    print(f"loading {options.checkpoint} and measuring batches ...", file=sys.stderr, flush=True)
     service = PolicyService(
         options.checkpoint, ServeSettings(**declared_values(options, ServeSettings))
     )
-    asyncio.run(_serve(service, door, view))
+    asyncio.run(_serve(service, door, console))
     return 0
 
 
-async def _serve(service: PolicyService, door: Door, view: bool) -> None:
+async def _serve(service: PolicyService, door: Door, console: Console | None) -> None:
     import asyncio
     import signal
 
@@ -90,8 +101,8 @@ async def _serve(service: PolicyService, door: Door, view: bool) -> None:
     try:
         async with PolicyServer(service, door) as server:
             print(_headline(service, door, server), flush=True)
-            if view:
-                await _show(service, ended)
+            if console is not None:
+                await _show(service, ended, console)
             await ended.wait()
     finally:
         service.stop()
@@ -107,32 +118,36 @@ def _headline(service: PolicyService, door: Door, server: PolicyServer) -> str:
     )
 
 
-async def _show(service: PolicyService, ended: object) -> None:
-    """The terminal view: one line a client."""
+async def _show(service: PolicyService, ended: asyncio.Event, console: Console) -> None:
+    """The terminal view: one line a client, below what went wrong."""
     import asyncio
 
     from rich.live import Live
 
-    assert isinstance(ended, asyncio.Event)
-    with Live(_table(service), auto_refresh=False) as live:
+    with Live(_view(service), console=console, auto_refresh=False) as live:
         while not ended.is_set():
-            live.update(_table(service), refresh=True)
+            live.update(_view(service), refresh=True)
             try:
                 await asyncio.wait_for(ended.wait(), _REFRESH)
             except asyncio.TimeoutError:
                 continue
 
 
-def _table(service: PolicyService) -> Table:
+def _view(service: PolicyService) -> Group:
+    from rich import box
+    from rich.console import Group
     from rich.table import Table
 
     metrics = service.metrics
-    batches = list(metrics.batches)
+    batches, clients = list(metrics.batches), list(metrics.clients.values())
     mean = sum(batches) / len(batches) if batches else 0.0
-    table = Table(title=f"{service.queued} waiting, {mean:.1f} in a batch")
+    figures = f"{len(clients)} clients, {service.queued} waiting, {mean:.1f} in a batch"
+    table = Table(box=box.SIMPLE_HEAD)
     for head in ("client", "protocol", "chunks", "p50 ms", "p99 ms"):
-        table.add_column(head, justify="left" if head in ("client", "protocol") else "right")
-    for one in list(metrics.clients.values()):
-        times = [f"{1e3 * one.percentile(share):.0f}" for share in (50, 99)]
-        table.add_row(one.name, one.protocol, str(one.requests), *times)
-    return table
+        text = head in ("client", "protocol")
+        table.add_column(head, justify="left" if text else "right", no_wrap=True)
+    for one in clients:
+        times = [1e3 * one.percentile(share) for share in (50, 99)]
+        shown = [f"{value:.0f}" if one.latency else "" for value in times]
+        table.add_row(one.name, one.protocol, str(one.requests), *shown)
+    return Group(figures, table)

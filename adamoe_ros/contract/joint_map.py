@@ -111,6 +111,18 @@ def state_to_command(profile: RobotProfile) -> Affine:
     return Affine(np.array(gain), np.array(offset))
 
 
+def leader_to_command(profile: RobotProfile) -> Affine:
+    """Leaders' units -> driver's command units: identity but for grippers with ends of their own."""
+    pairs: list[tuple[float, float]] = []
+    for side, arm in profile.ordered_arms:
+        pairs += [(1.0, 0.0)] * len(arm.names)
+        leader = profile.leader(side)
+        if arm.gripper and leader and leader.gripper:
+            ends = gripper_command_ends(arm.gripper)
+            pairs[-1] = _gripper_affine(leader.gripper.closed, leader.gripper.open, *ends)
+    return _affine(pairs)
+
+
 def build_joint_map(profile: RobotProfile, manifest: CheckpointManifest) -> JointMap:
     """Match a profile and a checkpoint by joint role.
 

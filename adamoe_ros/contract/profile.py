@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 StampSource = Literal["header", "arrival"]
+_CODEC = r"^[a-z0-9_]+$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _STAMP = "time of a message: its header's, or its arrival where the driver's clock is another one"
 
 
@@ -50,7 +51,7 @@ class CommandTarget(_Strict):
     topic: str = Field(min_length=1)
     type: str = Field(
         "joint_state",
-        pattern=r"^[a-z0-9_]+$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        pattern=_CODEC,
         description="joint_state, joint_trajectory, float64_multi_array, interbotix, or "
         "module:attribute of a CommandCodec of your own (streams/command_codecs.py)",
     )
@@ -195,6 +196,53 @@ class WatchdogTimes(_Strict):
     policy: float = Field(1.0, gt=0, description="s without a policy heartbeat")
 
 
+class LeaderGripper(_Strict):
+    """Ends of a leader's gripper or trigger, in the unit of its messages."""
+
+    closed: float
+    open: float
+
+    @model_validator(mode="after")
+    def _different(self) -> LeaderGripper:
+        if math.isclose(self.open, self.closed):
+            raise ValueError("open and closed to differ")
+        return self
+
+
+class LeaderArm(_Strict):
+    """What a human moves for one arm: joint states of a leader arm, or a teleop node's commands."""
+
+    topic: str = Field(min_length=1)
+    type: str = Field("joint_state", pattern=_CODEC, description="as of a command target")
+    joints: tuple[str, ...] | None = Field(
+        None,
+        description="names in its messages, in the arm's order, gripper last; null: the arm's own",
+    )
+    gripper: LeaderGripper | None = Field(
+        None, description="its gripper's ends; null: it has the arm's command values"
+    )
+    reliable: bool = Field(False, description="request reliable delivery")
+    timeout: float = Field(0.2, gt=0, le=1, description="s without a message: stale")
+    stamp: StampSource = Field("header", description=_STAMP)
+
+
+class Deadman(_Strict):
+    """The switch that a human holds while moving the arms; judged by arrivals."""
+
+    topic: str = Field(min_length=1)
+    type: Literal["bool", "joy"] = Field("bool", description="std_msgs/Bool, sensor_msgs/Joy")
+    button: int = Field(0, ge=0, le=63, description="of the Joy message")
+    reliable: bool = Field(False, description="request reliable delivery")
+    timeout: float = Field(0.2, gt=0, le=1, description="s without a message: lost, the arms hold")
+
+
+class Teleop(_Strict):
+    """Where a human takes over from: leader arms and a dead-man switch."""
+
+    arms: dict[Literal["left", "right"], LeaderArm] = Field(min_length=1)
+    deadman: Deadman
+
+
 class RobotProfile(_Strict):
     """One robot. Names in ROS are relative unless they start with '/'."""
 
@@ -210,6 +258,7 @@ class RobotProfile(_Strict):
     command_rate: float = Field(100.0, ge=10, le=1000, description="Hz")
     gate: GateLimits = GateLimits()
     watchdogs: WatchdogTimes = WatchdogTimes()
+    teleop: Teleop | None = Field(None, description="null: nobody can take over")
     use_sim_time: bool = False
 
     @property
@@ -222,6 +271,11 @@ class RobotProfile(_Strict):
         """Arms, left before right."""
         return tuple((side, self.arms[side]) for side in ("left", "right") if side in self.arms)
 
+    def leader(self, side: str) -> LeaderArm | None:
+        """What leads an arm; None: nothing does."""
+        arms = self.teleop.arms.items() if self.teleop else ()
+        return next((leader for name, leader in arms if name == side), None)
+
     @property
     def present_cameras(self) -> dict[str, Camera]:
         """Camera slots that exist on this robot."""
@@ -230,6 +284,8 @@ class RobotProfile(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> RobotProfile:
         wrong = [*_repeated_state_names(self), *_mixed_command_targets(self)]
+        if self.teleop is not None:
+            wrong += _teleop_problems(self, self.teleop)
         if not self.present_cameras:
             wrong.append("at least one camera that is not absent")
         if self.gate.workspace is not None and self.gate.urdf is None:
@@ -268,3 +324,37 @@ def _mixed_command_targets(profile: RobotProfile) -> list[str]:
         for topic, targets in by_topic.items()
         if len(targets) > 1
     ]
+
+
+def _teleop_problems(profile: RobotProfile, teleop: Teleop) -> list[str]:
+    wrong: list[str] = []
+    shared: dict[str, list[tuple[LeaderArm, set[str]]]] = {}  # topic -> its arms and joint names
+    for side, leader in teleop.arms.items():
+        if side not in profile.arms:
+            wrong.append(f"teleop.arms.{side} only where there is a {side} arm")
+            continue
+        count = len(profile.arms[side].names)
+        given = leader.joints
+        if given is not None and not len(given) == len(set(given)) == count:
+            wrong.append(f"teleop.arms.{side}.joints with {count} names, each once")
+        if leader.gripper is not None and profile.arms[side].gripper is None:
+            wrong.append(f"teleop.arms.{side}.gripper only where the arm has one")
+        names = leader.joints or profile.arms[side].names
+        shared.setdefault(leader.topic, []).append((leader, set(names)))
+    for topic, arms in shared.items():
+        settings = {
+            leader.model_copy(update={"joints": None, "gripper": None}) for leader, _ in arms
+        }
+        if len(settings) > 1 or (len(arms) > 1 and arms[0][1] & arms[1][1]):
+            wrong.append(f"one setting and distinct joint names for the leaders that share {topic}")
+    own = {end.topic for arm in profile.arms.values() for end in (arm.state, arm.command)}
+    grippers = [arm.gripper for arm in profile.arms.values() if arm.gripper]
+    own |= {end.topic for item in grippers for end in (item.state, item.command) if end}
+    taken = sorted({*shared, teleop.deadman.topic} & own)
+    if taken:  # a leader that moves the arms past the gate, or an arm that leads itself
+        wrong.append(
+            f"topics of their own for leaders and dead-man (the arms': {', '.join(taken)})"
+        )
+    if teleop.deadman.topic in shared:
+        wrong.append("a topic of its own for teleop.deadman")
+    return wrong

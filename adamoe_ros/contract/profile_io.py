@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads robot profiles from YAML: ``extends``, duplicate keys, and every error at once."""
+"""Reads robot profiles from YAML: ``extends``, duplicate keys, and every error at once.
+
+``read_profile`` works without pydantic: launch files run in the distribution's own Python, whose
+pydantic is version 1 or none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.contract.validation import validation_lines
+
+if TYPE_CHECKING:
+    from adamoe_ros.contract.profile import RobotProfile
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -66,7 +70,15 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_profile(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The document of a profile with what it extends, not validated.
+
+    Args:
+        chain: profiles that extend this one.
+
+    Raises:
+        ContractError: a file cannot be read, or profiles extend each other in a circle.
+    """
     if path in chain:
         names = " -> ".join(item.stem for item in (*chain, path))
         raise ContractError(
@@ -76,7 +88,7 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = document.pop("extends", None)
     if base is None:
         return document
-    return merge(_resolve(_base_path(path, str(base)), (*chain, path)), document)
+    return merge(read_profile(_base_path(path, str(base)), (*chain, path)), document)
 
 
 def _base_path(path: Path, base: str) -> Path:
@@ -120,7 +132,12 @@ def load_profile(path: Path) -> RobotProfile:
     Raises:
         ContractError: every problem of the document, one line each.
     """
-    document = _resolve(path)
+    from pydantic import ValidationError
+
+    from adamoe_ros.contract.profile import RobotProfile
+    from adamoe_ros.contract.validation import validation_lines
+
+    document = read_profile(path)
     try:
         return RobotProfile.model_validate(document)
     except ValidationError as error:

@@ -16,10 +16,13 @@ import uuid
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.contract.workers import Work
+from adamoe_ros.contract.extras import how_to_install
+
+if TYPE_CHECKING:
+    from adamoe_ros.contract.workers import Work
 
 # one GL implementation on all nodes: others draw other pictures
 _KEPT = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "LD_LIBRARY_PATH", "OMP_WAIT_POLICY")
@@ -87,7 +90,7 @@ def _connected(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        do = "pip install -r requirements/ray.txt, on every node"
+        do = f"{how_to_install(['ray'])}, on every node"
         raise ContractError(problem(where, "Ray", "none installed", do)) from error
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adamoe_ros.contract.joint_map import command_names
-from adamoe_ros.contract.profile import Arm, CommandTarget, RobotProfile, StateSource
+from adamoe_ros.contract.profile import Arm, CommandTarget, LeaderArm, RobotProfile, StateSource
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,17 @@ class CommandTopic:
     columns: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class LeaderTopic(CommandTopic):
+    """One topic on which a human leads, read as commands.
+
+    Attributes:
+        source: reliability and time-out.
+    """
+
+    source: LeaderArm
+
+
 def state_topics(profile: RobotProfile) -> tuple[StateTopic, ...]:
     """Every state topic once, in order of first use; arms that share a topic are joined."""
     sources: dict[str, StateSource] = {}
@@ -65,6 +76,25 @@ def command_topics(profile: RobotProfile) -> tuple[CommandTopic, ...]:
         CommandTopic(targets[topic], tuple(names[column] for column in own), tuple(own))
         for topic, own in columns.items()
     )
+
+
+def leader_topics(profile: RobotProfile) -> tuple[LeaderTopic, ...]:
+    """Every leader topic once, arms that share a topic are joined; none without ``teleop``."""
+    found: dict[str, LeaderTopic] = {}
+    first = 0
+    for side, arm in profile.ordered_arms:
+        columns = tuple(range(first, first + len(arm.names)))
+        first = columns[-1] + 1
+        leader = profile.leader(side)
+        if leader is None:
+            continue
+        names = leader.joints or arm.names
+        target = CommandTarget(topic=leader.topic, type=leader.type, stamp=leader.stamp)
+        before = found.get(leader.topic)
+        if before is not None:
+            names, columns = (*before.names, *names), (*before.columns, *columns)
+        found[leader.topic] = LeaderTopic(target, names, columns, leader)
+    return tuple(found.values())
 
 
 def _column_sources(profile: RobotProfile) -> list[StateSource]:

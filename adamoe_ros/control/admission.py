@@ -160,8 +160,13 @@ def far_joints(
     joint_ids: tuple[str, ...], limits: JointLimits, target: Vector, measured: Vector
 ) -> str:
     """Joints whose first target is too far from the measured pose, for people; empty: none."""
-    distance = np.abs(target - measured)
+    distance = target - measured
+    return named_distances(joint_ids, distance, np.abs(distance) > limits.start)
+
+
+def named_distances(joint_ids: Sequence[str], distance: Vector, chosen: NDArray[np.bool_]) -> str:
+    """Some joints, (J,) bool, with how far they are off, (J,), for people."""
     return ", ".join(
-        f"{joint_ids[column]} by {distance[column]:.3g}"
-        for column in np.flatnonzero(distance > limits.start)
+        f"{joint_ids[column]} by {abs(distance[column]):.3g}"
+        for column in map(int, np.flatnonzero(chosen))
     )

@@ -8,6 +8,9 @@ period, gives exactly one command. Two ways of stopping (doc/decisions/010-contr
   tick on; a new RUN is needed;
 * doubt (state stale, policy lost, no chunk, tracking error): the arms brake inside their
   acceleration limits from that tick on and hold; motion resumes smoothly when the doubt is gone.
+
+While a human has the arms (``takeover``) the leader is followed in the chunks' stead, through the same
+gate and under the same doubts; a HOLD is the policy's word about its chunks and does not stop a human.
 """
 
 from __future__ import annotations
@@ -26,13 +29,15 @@ from adamoe_ros.control.admission import (
     check_start_pose,
     far_joints,
     impossible_joints,
+    named_distances,
 )
 from adamoe_ros.control.gate import Gate
 from adamoe_ros.control.limits import joint_limits, measured_to_command
 from adamoe_ros.control.metrics import SeamMetrics
 from adamoe_ros.control.settings import AT_LAST_ROW, Cause, ControlSettings
-from adamoe_ros.control.status import ChunkVerdict, ControlSnapshot, Mode, TickResult
+from adamoe_ros.control.status import ChunkVerdict, ControlSnapshot, Mode, Source, TickResult
 from adamoe_ros.control.strategies import make_strategy
+from adamoe_ros.control.takeover import Hands, Takeover
 from adamoe_ros.control.timeline import Timeline
 from adamoe_ros.control.watchdog import EmergencyStop, Watchdogs
 
@@ -80,6 +85,7 @@ class ControlCore:
         self._timeline = Timeline(self.limits, self._strategy, settings.smoothing)
         self._watch = Watchdogs(profile, self.limits)
         self._check = ChunkCheck(profile.joint_ids, self.limits)
+        self._takeover = Takeover(profile, self.limits, self.period_s)
         self._inside = inside
         self._commanded = False
         self._active = False
@@ -88,8 +94,9 @@ class ControlCore:
 
     def _restart(self, now_ns: int) -> None:
         self._stop_cause = Cause.NOT_STARTED
-        self._mode, self._cause = Mode.INACTIVE, ""
+        self._mode, self._source, self._cause = Mode.INACTIVE, Source.NONE, ""
         self._conflict_detail = ""
+        self._takeover.restart()
         self._generation = 0
         self._now_ns = now_ns
         self._following = False
@@ -139,7 +146,7 @@ class ControlCore:
         """Stop and publish nothing any more; the last command stays what the drivers have."""
         self._halt(Cause.NOT_STARTED)
         self._active = False
-        self._mode, self._cause = Mode.INACTIVE, ""
+        self._mode, self._source, self._cause = Mode.INACTIVE, Source.NONE, ""
 
     # --- inputs ----------------------------------------------------------------------------------
 
@@ -170,8 +177,10 @@ class ControlCore:
         """Follow chunks of this generation only. Another one before it is left by braking."""
         if not self._active or self.estop.latched or self._conflict:
             return
-        if not self._stop_cause and generation == self._generation:
-            return
+        if self._stop_cause in ("", Cause.TAKEOVER) and generation == self._generation:
+            return  # after a takeover, too: what was planned before it counts no more
+        if self._takeover.hands is Hands.PARKED:
+            self._takeover.drop()
         self._generation = generation
         self._stop_cause = ""
         self._timeline.clear()
@@ -182,10 +191,15 @@ class ControlCore:
 
     def on_hold(self, reason: str = "stopped") -> None:
         """Stop: the last command stays, from the next tick on; a RUN is needed to move again."""
-        if self._active:
-            words = "_".join(reason.lower().split())
-            plain = "".join(filter(str.isprintable, words))  # a NUL would end it on its way
-            self._halt(plain[:LONGEST_REASON] or "stopped")
+        if not self._active:
+            return
+        words = "_".join(reason.lower().split())
+        plain = "".join(filter(str.isprintable, words))  # a NUL would end it on its way
+        cause = plain[:LONGEST_REASON] or "stopped"
+        if self._takeover.hands is Hands.HUMAN:
+            self._stop_cause = cause
+        else:
+            self._halt(cause)
 
     def on_conflict(self, detail: str) -> None:
         """Another node has a hand in this robot: the arms brake, and no RUN counts until it is gone.
@@ -196,6 +210,7 @@ class ControlCore:
         self._conflict = detail
         if detail and self._active:
             self._stop_cause, self._conflict_detail = Cause.CONFLICT, detail
+            self._takeover.drop()
             self._forget_chunks()
 
     def on_estop(self, pressed: bool = True) -> None:
@@ -225,16 +240,50 @@ class ControlCore:
 
     def _halt(self, cause: str) -> None:
         self._stop_cause = cause
+        self._takeover.drop()
         self.gate.latch()
         self._timeline.clear()
         self.metrics.interrupt()
         self._following = self._ramping = False
+
+    def on_deadman(self, held: bool, now_ns: int) -> None:
+        """The dead-man spoke; held after it was let go, the human takes over with the next tick."""
+        self._takeover.deadman(held, now_ns)
+
+    def on_leader(self, stamp_ns: int, positions: Vector, valid_until_ns: int, now_ns: int) -> str:
+        """Where the leader arms are; arguments as of ``Takeover.leader``.
+
+        Returns:
+            The joints that cannot be there, for people: the leaders are ignored then. Empty: taken.
+        """
+        positions = np.where(self._takeover.led, positions, self.gate.position)
+        impossible = impossible_joints(self.joint_ids, self.limits, positions)
+        if not impossible:
+            self._takeover.leader(stamp_ns, positions, valid_until_ns, now_ns)
+        return impossible
+
+    def resume(self) -> str:
+        """Give the arms back to the policy after a takeover that ended in a hold.
+
+        Returns:
+            Why not, for people; empty: done, its next RUN moves them.
+        """
+        hands = self._takeover.hands
+        if hands is Hands.HUMAN:
+            return "a human has the arms: let the dead-man go first"
+        if hands is Hands.POLICY:
+            return "there is no takeover to come back from"
+        self._takeover.drop()
+        return ""
 
     def on_chunk(self, chunk: ActionChunk, now_ns: int) -> ChunkVerdict:
         """Take up a chunk, drop it or refuse it; never raises."""
         if not self._active or self._stop_cause or chunk.generation != self._generation:
             self._late += 1
             return ChunkVerdict(False, late=True, reason="not of the generation that may run")
+        if self._takeover.hands is not Hands.POLICY:
+            self._late += 1
+            return ChunkVerdict(False, late=True, reason="a human has the arms")
         try:
             fitted = self._check.fit(chunk, now_ns)
             if self._timeline.is_late(fitted, now_ns):
@@ -285,9 +334,12 @@ class ControlCore:
             now_ns: of the same clock as stamps; may stand still or jump, the result stays safe.
         """
         if not self._active:
-            return TickResult(now_ns, None, None, False, Mode.INACTIVE, "", 0, -1, False)
+            return TickResult(
+                now_ns, None, None, False, Mode.INACTIVE, Source.NONE, "", 0, -1, False
+            )
         now_ns = self._clock(now_ns)
         self._watch.look(now_ns, self.gate.position)
+        turned = self._change_hands(now_ns)
         cause = self._doubt(now_ns)
         if not cause or cause in AT_LAST_ROW:
             self._follow(now_ns)
@@ -295,9 +347,11 @@ class ControlCore:
             self._following = False
             self.gate.brake()  # at rest already after a stop by somebody
         mode = Mode.ESTOP if self.estop.latched else Mode.HOLD if cause else Mode.RUNNING
-        changed = (mode, cause) != (self._mode, self._cause)
+        human = self._takeover.hands is Hands.HUMAN
+        source = Source.NONE if cause else Source.HUMAN if human else Source.POLICY
+        changed = turned or (mode, source, cause) != (self._mode, self._source, self._cause)
         self._holds += self._mode is Mode.RUNNING and mode is Mode.HOLD
-        self._mode, self._cause = mode, cause
+        self._mode, self._source, self._cause = mode, source, cause
         self._ticks += 1
         self._commanded = True
         self._measure_seams(now_ns, cause)
@@ -307,6 +361,7 @@ class ControlCore:
             velocity=self.gate.velocity.copy(),
             publish=self._publishes(mode),
             mode=mode,
+            source=source,
             hold_cause=cause,
             chunk_id=self._timeline.chunk_id,
             row=self._timeline.row(now_ns),
@@ -322,6 +377,7 @@ class ControlCore:
             self._timeline.clear()
             self.metrics.interrupt()
             self._watch.went_back(now_ns)
+            self._takeover.went_back()
             self._clock_jumped = self._guard_start = True
             self._chunk_ns = None
         elif elapsed > STALL_S * 1e9:
@@ -330,13 +386,49 @@ class ControlCore:
         self._now_ns = now_ns
         return now_ns
 
+    def _change_hands(self, now_ns: int) -> bool:
+        """Whether a human has taken the arms over, or let them go, since the tick before."""
+        takeover = self._takeover
+        policy_waits = self._stop_cause in ("", Cause.TAKEOVER)
+        to_policy = not policy_waits or self.settings.takeover_release == "policy"
+        allowed = not (self.estop.latched or self._conflict)
+        if not takeover.look(now_ns, allowed, to_policy):
+            return False
+        if not self._stop_cause:
+            self._stop_cause = Cause.TAKEOVER
+        self._forget_chunks()
+        self._following = self._ramping = False
+        self._guard_start = True
+        return True
+
+    def _human_doubt(self, now_ns: int) -> str:
+        """Why the leader is not followed now; empty: it is."""
+        watch, takeover = self._watch, self._takeover
+        if watch.state_stale(now_ns):
+            return Cause.STATE_STALE
+        if takeover.leader_stale(now_ns):
+            return Cause.LEADER_STALE
+        if watch.diverged:
+            return Cause.TRACKING_ERROR
+        if takeover.take_jump():
+            self._following = False
+        if not self._following:  # as the first row of a motion
+            self._ramping = bool(takeover.far(now_ns, self.gate.position).any())
+            if self._ramping and not self.settings.start_ramp:
+                return Cause.LEADER_FAR
+        return ""
+
     def _doubt(self, now_ns: int) -> str:
-        """Why chunks are not followed now; empty: they are."""
-        timeline, watch = self._timeline, self._watch
+        """Why neither chunks nor a human are followed now; empty: one of them is."""
+        timeline, watch, takeover = self._timeline, self._watch, self._takeover
         if self.estop.latched:
             return Cause.EMERGENCY_STOP
         if self._conflict:
             return Cause.CONFLICT
+        if takeover.hands is Hands.HUMAN:
+            return self._human_doubt(now_ns)
+        if takeover.hands is Hands.PARKED:
+            return takeover.cause
         if self._stop_cause:
             return self._stop_cause
         if self._clock_jumped:
@@ -365,17 +457,19 @@ class ControlCore:
 
     def _follow(self, now_ns: int) -> None:
         gate, settings = self.gate, self.settings
+        human = self._takeover.hands is Hands.HUMAN
+        reference = self._takeover if human else self._timeline
         if not self._following:  # pass over from where the arms are, not from where they would be
             coasted = gate.position + gate.velocity * self.period_s
-            self._timeline.rebase(now_ns, coasted, gate.velocity)
+            reference.rebase(now_ns, coasted, gate.velocity)
             self._following = True
-        target, rate = self._timeline.sample(now_ns)
+        target, rate = reference.sample(now_ns)
         speed = settings.max_speed_scale
         if self._ramping:
             speed = min(speed, settings.start_ramp_speed)
         gate.step(target, rate, self._watch.measured, speed)
         if self._ramping:
-            left = np.abs(self._timeline.goal(now_ns) - gate.position)
+            left = np.abs(reference.goal(now_ns) - gate.position)
             self._ramping = bool((left > RAMP_ARRIVED * self.limits.start).any())
 
     def _measure_seams(self, now_ns: int, cause: str) -> None:
@@ -399,14 +493,24 @@ class ControlCore:
         """Of the last tick."""
         return self._mode
 
+    def _hold_detail(self, now_ns: int) -> str:
+        """Who or what is behind the hold's cause, for people; may be empty."""
+        if self._cause == Cause.LEADER_FAR:
+            goal, far = self._takeover.goal(now_ns), self._takeover.far(now_ns, self.gate.position)
+            return f"{named_distances(self.joint_ids, goal - self.gate.position, far)}; move the leader there"
+        return self._conflict_detail if self._cause == Cause.CONFLICT else ""
+
     def status(self, now_ns: int) -> ControlSnapshot:
         """Everything that ``msg/ControlStatus`` carries of the core."""
         none: Vector = np.zeros(0)
         measured, clips, metrics = self._watch.measured, self.gate.clips, self.metrics
+        takeover = self._takeover
         return ControlSnapshot(
             mode=int(self._mode),
+            source=int(self._source),
+            takeover=takeover.hands is not Hands.POLICY,
             hold_cause=self._cause,
-            hold_detail=self._conflict_detail if self._cause == Cause.CONFLICT else "",
+            hold_detail=self._hold_detail(now_ns),
             joint_names=self.joint_ids,
             commanded=self.gate.position.copy() if self._commanded else none,
             measured=none if measured is None else measured.copy(),
@@ -415,8 +519,10 @@ class ControlCore:
             row=self._timeline.row(now_ns),
             command_age=self._timeline.age_s(now_ns),
             state_age=self._watch.state_age_s(now_ns),
-            chunk_age=-1.0 if self._chunk_ns is None else (now_ns - self._chunk_ns) / 1e9,
+            chunk_age=_age_s(self._chunk_ns, now_ns),
             policy_age=self._watch.policy_age_s(now_ns),
+            leader_age=_age_s(takeover.leader_ns, now_ns),
+            deadman_age=_age_s(takeover.deadman_ns, now_ns),
             ticks=self._ticks,
             holds=self._holds,
             hold_share=metrics.hold_share,
@@ -436,6 +542,11 @@ class ControlCore:
             skipped_rows=metrics.skipped_rows,
         )
 
-    def change(self, **values: float | bool) -> None:
+    def change(self, **values: float | bool | str) -> None:
         """Change settings that may change while active (ValueError: another one)."""
         self.settings = self.settings.with_changes(**values)
+
+
+def _age_s(since_ns: int | None, now_ns: int) -> float:
+    """s; negative: never."""
+    return -1.0 if since_ns is None else (now_ns - since_ns) / 1e9

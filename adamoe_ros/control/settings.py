@@ -33,14 +33,21 @@ class ControlSettings(Parameters):
     )
     start_ramp: bool = param(
         False,
-        "Move slowly to the first row where it is farther away than gate.max_start_distance, "
-        "instead of refusing the chunk.",
+        "Move slowly to the first row, or to the leader arms of a human who takes over, where that "
+        "is farther away than gate.max_start_distance, instead of refusing it.",
         dynamic=True,
     )
     start_ramp_speed: float = param(
         0.2,
         "Share of the joints' velocity limits during that slow approach.",
         bounds=(0.02, 1.0),
+        dynamic=True,
+    )
+    takeover_release: str = param(
+        "hold",
+        "When a human lets the dead-man go: hold until the service resume is called, or give the "
+        "arms back to the policy. A dead-man that falls silent is always a hold.",
+        choices=("hold", "policy"),
         dynamic=True,
     )
     hold_output: bool = param(
@@ -56,7 +63,7 @@ class ControlSettings(Parameters):
         items = ControlSettings.declarations()
         return {item.name: getattr(self, item.name) for item in items if item.spec.dynamic}
 
-    def with_changes(self, **values: float | bool) -> ControlSettings:
+    def with_changes(self, **values: float | bool | str) -> ControlSettings:
         """A copy with other values of what may change while active (ValueError: of another)."""
         fixed = set(values) - set(self.changeable())
         if fixed:
@@ -79,6 +86,13 @@ class Cause:
     CLOCK_JUMP = "clock_jump"  # time went back; waits for a new chunk
     CHUNK_EXHAUSTED = "chunk_exhausted"  # last row held, the next chunk is expected
     CHUNK_LOST = "chunk_lost"  # ... and has not come for longer than watchdogs.chunk
+    # a human has the arms (dead-man held), and ...
+    LEADER_STALE = "leader_stale"  # the leader arms are silent
+    LEADER_FAR = "leader_far"  # they are too far from the arms to be followed
+    # the human has let them go
+    TAKEOVER_RELEASED = "takeover_released"  # into a hold: until resume, a press or another goal
+    DEADMAN_LOST = "deadman_lost"  # the dead-man fell silent: as above
+    TAKEOVER = "takeover"  # the policy has them back: until the RUN of its next generation
 
 
 # the arms go on by themselves when the doubt is gone; every other cause needs a new RUN

@@ -22,6 +22,14 @@ class Mode(IntEnum):
     ESTOP = 3
 
 
+class Source(IntEnum):
+    """Whose motion a tick commanded, as in ``msg/ControlStatus``."""
+
+    NONE = 0
+    POLICY = 1
+    HUMAN = 2
+
+
 @dataclass(frozen=True)
 class TickResult:
     """One control tick.
@@ -32,10 +40,11 @@ class TickResult:
         velocity: (J,) per s, of the command; None while inactive.
         publish: whether the command is to be sent (holding without output is a parameter).
         mode: now.
+        source: whose motion it is.
         hold_cause: empty unless HOLD or ESTOP.
         chunk_id: being followed; 0: none.
         row: of that chunk reached; -1: none.
-        changed: the mode or its cause is not that of the tick before.
+        changed: mode, source, cause, or who has the arms is not that of the tick before.
     """
 
     now_ns: int
@@ -43,6 +52,7 @@ class TickResult:
     velocity: Vector | None
     publish: bool
     mode: Mode
+    source: Source
     hold_cause: str
     chunk_id: int
     row: int
@@ -74,6 +84,8 @@ class ControlSnapshot:
     """
 
     mode: int
+    source: int
+    takeover: bool
     hold_cause: str
     hold_detail: str
     joint_names: tuple[str, ...]
@@ -86,6 +98,8 @@ class ControlSnapshot:
     state_age: float
     chunk_age: float
     policy_age: float
+    leader_age: float
+    deadman_age: float
     ticks: int
     holds: int
     hold_share: float

@@ -166,6 +166,7 @@ class EpisodeFrames:
 
     Attributes:
         grid: its counts.
+        led: frames in which a human led the arms.
         without_action: frames left out because nothing was commanded yet, or no state follows.
         breaks: why each episode but the last one ended.
     """
@@ -181,7 +182,7 @@ class EpisodeFrames:
         self._stream, self._units, self._settings, self._first = stream, units, settings, first
         self._period, self._gap_ns = 1e9 / settings.fps, gap_ns
         self.grid = FrameGrid(self._period)
-        self.without_action = 0
+        self.without_action = self.led = 0
         self.breaks: list[str] = []
         self._begin_ns: int | None = None  # stamps of the bag's first and newest observation
         self._newest_ns = 0
@@ -189,7 +190,7 @@ class EpisodeFrames:
         self._wanted: Literal["command", "state"] = (
             "command" if settings.action == "command" else "state"
         )
-        self._timeline = stream.timeline(self._wanted)
+        self._timeline, self._leader = stream.timeline(self._wanted), stream.timeline("leader")
         self._pending: deque[_Pending] = deque()
         self._where = stream.path
 
@@ -205,15 +206,18 @@ class EpisodeFrames:
                 if event.stamp_ns < self._newest_action_ns.get(joints, 0) - _BACK_NS:
                     yield from self._ended()
                     self._timeline.clear()
+                    self._leader.clear()
                     self._newest_action_ns.clear()  # the other arm's next one is no jump of its own
                 self._newest_action_ns[joints] = event.stamp_ns
                 self._timeline.add(event.stamp_ns, event.value)
+            elif event.kind == "leader":
+                self._leader.add(event.stamp_ns, event.value)
             elif event.kind == "observation":
                 yield from self._broken(event.stamp_ns)
                 self._pending += (_Pending(*item) for item in self.grid.add(event.value))
             yield from self._settled(event.now_ns)
             if not self._pending:
-                self._timeline.forget(event.now_ns - _KEPT_NS)
+                self._forget(event.now_ns - _KEPT_NS)
         yield from self._ended()
 
     def _broken(self, stamp_ns: int) -> Iterator[tuple[int, FrameRow]]:
@@ -243,8 +247,12 @@ class EpisodeFrames:
             if action is None:
                 self.without_action += 1
             else:
-                yield len(self.breaks), self._row(pending.observation, action)
-            self._timeline.forget(pending.time_ns)
+                yield len(self.breaks), self._row(pending, action)
+            self._forget(pending.time_ns)
+
+    def _forget(self, before_ns: int) -> None:
+        self._timeline.forget(before_ns)
+        self._leader.forget(before_ns)
 
     def _action(self, time_ns: int) -> Any:
         if self._settings.action == "command":
@@ -253,7 +261,10 @@ class EpisodeFrames:
         state = self._timeline.interpolated(time_ns + round(self._period))
         return None if state is None else self._units.state.apply(state)
 
-    def _row(self, observation: BagObservation, action: Any) -> FrameRow:
+    def _row(self, pending: _Pending, action: Any) -> FrameRow:
+        observation, leads = pending.observation, self._leader.held(pending.time_ns)
+        led = leads is not None and bool(leads[0])
+        self.led += led
         stamps = [observation.stamp_ns, observation.state_stamp_ns]
         stamps += [observation.image_stamps_ns[slot] for slot in observation.frames]
         return FrameRow(
@@ -262,6 +273,7 @@ class EpisodeFrames:
             stamps_ns=np.array(stamps, np.int64),
             task=need_instruction(observation.instruction or self._first, self._where),
             frames=observation.frames,
+            intervention=led,
         )
 
 
@@ -416,6 +428,7 @@ def _facts(
         "repeated_frames": grid.repeated,
         "unused_observations": grid.passed,
         "frames_without_action": frames.without_action,
+        "frames_led_by_a_human": frames.led,
         "streams": [account.summary() for account in stream.accounts.values()],
     }
 

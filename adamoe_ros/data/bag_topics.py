@@ -18,6 +18,7 @@ _SENTENCES = {
     "policy_status": "adamoe_ros/msg/PolicyStatus",
     "task_status": "adamoe_ros/msg/TaskStatus",
 }
+_CONTROL = ("control_status", "adamoe_ros/msg/ControlStatus")
 
 
 class BagTopics:
@@ -131,6 +132,16 @@ class BagTopics:
             where = f"{self._bag.path.name}: {name}"
             self.notes.append(problem(where, kind, entry.type, "it is left out"))
         return None
+
+    @property
+    def control(self) -> str | None:
+        """Where it is said who leads the arms; None where the bag does not say."""
+        name, kind = self.resolve(_CONTROL[0]), _CONTROL[1]
+        entry = self._bag.topics.get(name)
+        if entry is not None and not entry.type:
+            self._bag.assume(name, kind)
+        good = entry is not None and entry.count and self._bag.topics[name].type == kind
+        return name if good else None
 
     @property
     def clock(self) -> str | None:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.contract.topics import state_topics
+from adamoe_ros.contract.topics import command_topics, state_topics
+from adamoe_ros.control.status import Source
 from adamoe_ros.data.bag.reader import Bag
 from adamoe_ros.data.bag_topics import BagTopics
 from adamoe_ros.data.joint_timeline import JointTimeline
@@ -30,7 +31,7 @@ from adamoe_ros.streams.clocks import CLOCK_TOLERANCE_S, STANDING, standing_line
 from adamoe_ros.streams.commands import CommandDecoder
 from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.inputs import ObservationInputs
-from adamoe_ros.streams.joint_states import listed
+from adamoe_ros.streams.joint_states import JointPart, listed
 from adamoe_ros.streams.messages import stamp_ns
 
 Vector = NDArray[np.float64]
@@ -81,10 +82,11 @@ class Event(NamedTuple):
 
     ``kind`` and ``value``: ``observation`` a BagObservation; ``state`` a JointPart, measured in the
     driver's units; ``command`` a CommandedMotion in the driver's command units;
-    ``instruction`` a sentence. ``stamp_ns`` is the message's own.
+    ``instruction`` a sentence; ``leader`` a JointPart of one value, 1 while a human leads the arms.
+    ``stamp_ns`` is the message's own.
     """
 
-    kind: Literal["observation", "state", "command", "instruction"]
+    kind: Literal["observation", "state", "command", "instruction", "leader"]
     now_ns: int
     stamp_ns: int
     value: Any
@@ -138,12 +140,13 @@ class BagStream:
         slots = present_slots(profile, self.options.slots)
         self._topics = BagTopics(bag, profile, self.options.namespace, slots)
         self.has_commands = self._topics.has_commands
+        self._control = self._topics.control
         self._notes: list[str] = []
         self._jumps = 0
         self._bag, self._profile = bag, self._topics.profile
         profile = self._profile
         self._inputs = ObservationInputs(profile, self.options.slots, to_model)
-        self._commands = CommandDecoder(profile)
+        self._commands = CommandDecoder(command_topics(profile))
         self._state_columns = {topic.source.topic: topic.columns for topic in state_topics(profile)}
         self._command_columns = {
             topic.target.topic: topic.columns for topic in self._commands.topics
@@ -255,6 +258,10 @@ class BagStream:
                 yield from self._take_input(name, message, now_ns)
             if topic in self._topics.commands:
                 yield from self._take_command(topic, message, now_ns)
+            if topic == self._control:
+                human = getattr(message, "source", 0) == Source.HUMAN  # older ones do not say
+                leader = JointPart((0,), np.array([float(human)]))
+                yield Event("leader", now_ns, self._stamp(topic, message) or now_ns, leader)
         yield from self._observation(now_ns=self._newest_now)
         self._note_streams()
 
@@ -282,10 +289,10 @@ class BagStream:
         }
         clock = self._topics.clock if self.clock == "clock" else None
         topics = {*self._topics.inputs, *self._topics.commands}
-        topics |= {topic for topic in (sentences, clock) if topic is not None}
+        topics |= {topic for topic in (sentences, clock, self._control) if topic is not None}
         heap: list[tuple[int, int, _Arrival]] = []
         now_ns = before_ns = 0
-        newest: dict[tuple[str, ...], int] = {}
+        newest: dict[tuple[str | int, ...], int] = {}
         by_log = self.clock == "log"
         for number, item in enumerate(self._bag.messages(topics)):
             time_ns, topic, message = item
@@ -308,12 +315,13 @@ class BagStream:
 
     @staticmethod
     def _goes_back(
-        topic: str, stamp: int, message: Any, newest: dict[tuple[str, ...], int]
+        topic: str, stamp: int, message: Any, newest: dict[tuple[str | int, ...], int]
     ) -> bool:
         """Whether a stamp is far before the newest of its topic and joints; notes it."""
         if not stamp:
             return False
-        key = (topic, *getattr(message, "name", ()))
+        names = getattr(message, "name", ())  # the parts of one topic have their own joints
+        key = (topic, len(names), *names[:1])
         before = newest.get(key, 0)
         back = before - stamp >= _JUMP_NS
         if back or stamp >= before:
@@ -404,8 +412,10 @@ class BagStream:
     def _leave_out(self, name: str, line: str) -> None:
         self._wrong.setdefault(name, [0, line])[0] += 1
 
-    def timeline(self, kind: Literal["command", "state"]) -> JointTimeline:
+    def timeline(self, kind: Literal["command", "state", "leader"]) -> JointTimeline:
         """An empty timeline for the parts of one kind of event."""
+        if kind == "leader":
+            return JointTimeline([(0,)])
         columns = self._command_columns if kind == "command" else self._state_columns
         return JointTimeline(list(columns.values()))
 

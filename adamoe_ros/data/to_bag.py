@@ -16,7 +16,9 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.profile import Camera, RobotProfile
+from adamoe_ros.contract.resources import share_dir
 from adamoe_ros.contract.topics import state_topics
+from adamoe_ros.control.status import Source
 from adamoe_ros.data.bag.types import distro_store
 from adamoe_ros.data.bag.writer import BagWriter
 from adamoe_ros.data.episode_info import EpisodeInfo
@@ -27,6 +29,7 @@ from adamoe_ros.streams.commands import CommandEncoder
 from adamoe_ros.streams.encodings import opencv
 
 JOINTS, STRING = "sensor_msgs/msg/JointState", "std_msgs/msg/String"
+STATUS = "adamoe_ros/msg/ControlStatus"
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _ORDERS = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "rgba8": [0, 1, 2, 3], "bgra8": [2, 1, 0, 3]}
 _BASIC: dict[str, Any] = {"string": "", "wstring": "", "bool": False}
@@ -133,17 +136,27 @@ def episode_to_bag(
         raise ContractError(problem(where, "rows", "none", "choose another"))
     dataset.check(entry, list(dataset.cameras.values()))
     encoder = CommandEncoder(profile)
-    make = MessageMaker(encoder.definitions)
+    led = dataset.interventions(entry)
+    definitions = dict(encoder.definitions)
+    if led.any():
+        definitions[STATUS] = (share_dir() / "msg" / "ControlStatus.msg").read_text("utf-8")
+    make = MessageMaker(definitions)
     cameras = {slot: profile.cameras[slot] for slot in dataset.cameras}
     instruction, start = "", None
     with _new_bag(folder) as writer:
         _declare(writer, profile, encoder, cameras, make)
+        if led.any():
+            writer.add_topic("/control_status", STATUS, make.store)
         for number, (observation, action) in enumerate(dataset.observations(entry)):
             start = observation.stamp_ns if start is None else start
             now = start + round(number * 1e9 / dataset.fps)
             if observation.instruction != instruction:
                 instruction = observation.instruction
                 writer.write("/instruction", now, make.text(instruction))
+            if led.any():
+                source = Source.HUMAN if led[number] else Source.NONE  # who else, nobody knows
+                status = make.make(STATUS, header=make.header(now), source=int(source))
+                writer.write("/control_status", now, make.bytes(status))
             state = units.state.invert(np.asarray(observation.state, np.float64))
             command = units.command.invert(np.asarray(action, np.float64))
             for item in state_topics(profile):

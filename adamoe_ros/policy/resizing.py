@@ -18,11 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def fitted_size(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of a picture after scaling it into ``size``, cut to whole pixels."""
-    ratio = max(width / size[1], height / size[0])
-    return max(1, int(height / ratio)), max(1, int(width / ratio))
+from adamoe_ros.streams.images import fitted_size
 
 
 def resize_with_pad(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -24,6 +24,7 @@ NODES: dict[str, tuple[str, str]] = {
     "control_node": ("adamoe_ros.ros.control.control_parameters", "ControlParameters"),
     "policy_node": ("adamoe_ros.ros.policy.policy_parameters", "PolicyParameters"),
     "loopback_node": ("adamoe_ros.ros.sim.loopback_parameters", "LoopbackParameters"),
+    "console_node": ("adamoe_ros.ros.console.console_parameters", "ConsoleParameters"),
     "recorder_node": ("adamoe_ros.ros.recorder.recorder_parameters", "RecorderParameters"),
     "sim_node": ("adamoe_ros.ros.sim.sim_parameters", "SimParameters"),
 }

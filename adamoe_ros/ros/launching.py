@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the launch files share: arguments, environment, and the two nodes of a robot.
 
-Arguments carry what differs
-per deployment; every other value keeps the default of its declaration.
+Arguments carry what differs per deployment; every other value keeps the default of its declaration.
+Runs in the Python of ``ros2 launch``, the distribution's own: without the environment of the nodes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from adamoe_ros.contract.profile_io import load_profile, profile_path
+from adamoe_ros.contract.profile_io import profile_path, read_profile
 from adamoe_ros.contract.resources import robots_dir, share_dir
 
 PACKAGE = "adamoe_ros"
@@ -100,6 +100,12 @@ def robot_arguments(robot: str | None) -> list[LaunchDescriptionEntity]:
         argument("use_sim_time", "", "true, false, or empty for what the profile says."),
         argument("policy", "true", "Start policy_node.", _SWITCH),
         argument("control", "true", "Start control_node.", _SWITCH),
+        argument(
+            "console",
+            "false",
+            "Start console_node (the operator's page) and recorder_node.",
+            _SWITCH,
+        ),
         argument("autostart", "true", "Configure and activate both nodes.", _SWITCH),
         argument(
             "respawn",
@@ -143,10 +149,12 @@ def node(
 
 def _robot_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     robot = _text(context, "robot")
-    profile = load_profile(profile_path(robot, robots_dir()))
+    profile = read_profile(profile_path(robot, robots_dir()))  # the nodes validate it
     shared: dict[str, Any] = {
         "robot": robot,
-        "use_sim_time": _sim_time(_text(context, "use_sim_time"), profile.use_sim_time),
+        "use_sim_time": _sim_time(
+            _text(context, "use_sim_time"), profile.get("use_sim_time") is True
+        ),
         "autostart": _on(context, "autostart"),
         **_given(context, "strategy"),
     }
@@ -162,6 +170,11 @@ def _robot_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         nodes.append(node("control_node", control, context))
     if _on(context, "policy"):
         nodes.append(node("policy_node", policy, context, respawn=_on(context, "respawn")))
+    if _on(context, "console"):
+        beside = {"robot": robot, "checkpoint": policy["checkpoint"]}
+        recorder = {**beside, "use_sim_time": shared["use_sim_time"]}
+        nodes.append(node("console_node", beside, context, respawn=True))
+        nodes.append(node("recorder_node", recorder, context, respawn=True))
     return nodes
 
 

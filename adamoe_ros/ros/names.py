@@ -16,6 +16,7 @@ INSTRUCTION = "instruction"
 # topic (std_msgs/Bool, true latches) and service (std_srvs/Trigger) of one name
 EMERGENCY_STOP = "emergency_stop"
 RESET = "reset"
+RESUME = "resume"  # back to the policy after a takeover that ended in a hold
 EXECUTE = "execute"
 # before every command topic in shadow mode; private to control_node
 SHADOW_PREFIX = "~/shadow/"

@@ -11,17 +11,19 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
+import json
 import os
 import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.extras import parts_needed
 from adamoe_ros.ros import shared_memory, transports
 
 if TYPE_CHECKING:
@@ -91,6 +93,22 @@ def _refusal(text: str) -> str:
     return problem(where, "it to start", text, "correct arguments and environment")
 
 
+def ros_arguments(values: Mapping[str, object], namespace: str = "") -> list[str]:
+    """``--ros-args`` with parameters and a namespace."""
+    arguments = ["--ros-args"]
+    for name, value in values.items():
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, (int, float)):
+            text = repr(value)
+        elif isinstance(value, (list, tuple)):
+            text = json.dumps(list(value))
+        else:
+            text = "'" + str(value).replace("'", "''") + "'"  # YAML, so that 1e3 stays a text
+        arguments += ["-p", f"{name}:={text}"]
+    return [*arguments, *(["-r", f"__ns:=/{namespace.strip('/')}"] if namespace else [])]
+
+
 class Stop:
     """Notes SIGINT and SIGTERM; true once one has come."""
 
@@ -107,7 +125,7 @@ class Stop:
 
 
 def run_node(
-    make: Callable[[], ManagedNode[Any]],
+    make: Callable[[], Any],
     argv: Sequence[str] | None = None,
     executor: Callable[[], Executor] | None = None,
 ) -> int:
@@ -204,16 +222,17 @@ def main(module: str, attribute: str, threads: int = 1) -> int:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave_at_once)
+    # before torch loads: its idle threads would spin, and take the cores that they wait for
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         require_overlay()
+        with parts_needed():
+            make = getattr(importlib.import_module(module), attribute)
     except ContractError as error:
         print(error, file=sys.stderr)
         return 2
     faulthandler.register(signal.SIGUSR1)
     shared_memory.remove_leftovers()
-    # before torch loads: its idle threads would spin, and take the cores that they wait for
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    make = getattr(importlib.import_module(module), attribute)
     if threads == 1:
         return run_node(make)
     from rclpy.executors import MultiThreadedExecutor

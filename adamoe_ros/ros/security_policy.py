@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.contract.topics import command_topics, state_topics
+from adamoe_ros.contract.topics import command_topics, leader_topics, state_topics
 from adamoe_ros.ros import names
 
-ENCLAVES = ("control", "policy", "driver", "operator")
+ENCLAVES = ("control", "policy", "driver", "operator", "human")
 PARAMETERS = (
     "describe_parameters",
     "get_parameter_types",
@@ -56,12 +56,14 @@ def rules(profile: RobotProfile) -> dict[str, Rules]:
     cameras = [str(camera.topic) for camera in profile.present_cameras.values()]
     shadow = [names.SHADOW_PREFIX + topic.lstrip("/") for topic in commands]
     from_policy = [names.ACTION_CHUNK, names.MOTION, names.POLICY_STATUS]
-    services = [names.EMERGENCY_STOP, names.RESET]
+    services = [names.EMERGENCY_STOP, names.RESET, names.RESUME]
+    human = [topic.target.topic for topic in leader_topics(profile)]
+    human += [profile.teleop.deadman.topic] if profile.teleop else []
     return {
         "control": Rules(
             names.CONTROL_NODE,
             publish=_unique(names.CONTROL_STATUS, *commands, *shadow),
-            subscribe=_unique(*from_policy, names.EMERGENCY_STOP, *states),
+            subscribe=_unique(*from_policy, names.EMERGENCY_STOP, *states, *human),
             reply=_unique(*services),
             managed=True,
         ),
@@ -91,6 +93,7 @@ def rules(profile: RobotProfile) -> dict[str, Rules]:
             ),
             call=(names.EXECUTE,),
         ),
+        "human": Rules("*", publish=_unique(*human)),
     }
 
 

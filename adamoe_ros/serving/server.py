@@ -200,12 +200,13 @@ class PolicyServer:
                 try:
                     limit.take()
                     answer, inferred = await protocol.answer(frame)
-                except ContractError as error:
+                except Exception as error:
                     metrics.note_error(protocol.name)
-                    line = "; ".join(error.problems)
-                    _log.warning("client %s: %s", name, line)
+                    known = isinstance(error, ContractError)
+                    line = _line(error)
+                    _log.warning("client %s: %s", name, line, exc_info=not known)
                     await connection.send(protocol.error(line))
-                    if protocol.error_ends:
+                    if protocol.error_ends or not known:
                         await connection.close(1011, "the last frame says why")
                         return
                     continue
@@ -219,6 +220,13 @@ class PolicyServer:
         finally:
             metrics.disconnect(figures)
             _log.info("client %s: gone after %d chunks", name, figures.requests)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, ContractError):
+        return "; ".join(error.problems)
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return problem("server", "an answer", what, "report it, with the server's log")
 
 
 def _spoken(frame: bytes | str) -> str:

@@ -43,9 +43,10 @@ class VlaEvalProtocol:
 
     async def answer(self, frame: bytes | str) -> tuple[bytes | None, bool]:
         """See ``ClientProtocol``."""
-        arrived = time.monotonic()
+        arrived, self._number = time.monotonic(), 0
         message = await asyncio.to_thread(wire.unpack, frame, _decode)
-        kind, payload, number = (message.get(key) for key in ("type", "payload", "seq"))
+        kind, payload = wire.word(message.get("type")), message.get("payload")
+        number = message.get("seq")
         self._number = number if isinstance(number, int) else 0
         if not isinstance(payload, Mapping):
             do = "speak version 1 of the protocol"
@@ -58,7 +59,9 @@ class VlaEvalProtocol:
             return b"", False
         if kind != "observation":
             do = "speak version 1 of the protocol"
-            raise ContractError(problem("type", "hello, observation, episode_*", repr(kind), do))
+            raise ContractError(
+                problem("type", "hello, observation, episode_*", repr(kind)[:60], do)
+            )
         inferred = not self._rows
         if inferred:
             await self._infer(payload, arrived)

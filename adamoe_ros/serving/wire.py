@@ -110,5 +110,10 @@ def unpack(frame: bytes | str, decode: Decode = _decode) -> Frame:
     return value
 
 
+def word(value: Any) -> str:
+    """A text of a frame; of anything else, what it is instead."""
+    return value if isinstance(value, str) else type(value).__name__
+
+
 def _no_extension(code: int, _data: bytes) -> Any:
     raise ValueError(f"extension type {code}")

@@ -46,10 +46,12 @@ class XPolicyLabProtocol:
 
     async def answer(self, frame: bytes | str) -> tuple[bytes | None, bool]:
         """See ``ClientProtocol``."""
-        arrived = time.monotonic()
+        arrived, self._asked = time.monotonic(), {}
         message = await asyncio.to_thread(wire.unpack, frame, _decode)
-        self._asked = {key: message.get(key) for key in _ECHOED}
-        kind, payload = message.get("message_type"), message.get("payload") or {}
+        echoed = {key: message.get(key) for key in _ECHOED}
+        self._asked = {k: v for k, v in echoed.items() if v is None or isinstance(v, (str, int))}
+        kind, payload = wire.word(message.get("message_type")), message.get("payload")
+        payload = {} if payload is None else payload
         if kind == "close":
             return None, False
         if kind not in _ANSWERS or not isinstance(payload, Mapping):

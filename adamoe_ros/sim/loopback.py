@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from adamoe_ros.contract.joint_map import state_to_command
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.contract.topics import StateTopic
+from adamoe_ros.contract.topics import StateTopic, command_topics
 from adamoe_ros.streams.commands import CommandDecoder
 
 
@@ -31,7 +31,7 @@ class LoopbackRobot:
         home = [value for _, arm in profile.ordered_arms for value in arm.home]
         self.state: NDArray[np.float64] = np.array(home, dtype=np.float64)
         self._to_command = state_to_command(profile)
-        self._decoder = CommandDecoder(profile)
+        self._decoder = CommandDecoder(command_topics(profile))
 
     def command(self, topic: str, message: Any, now_ns: int) -> None:
         """Take a command message.

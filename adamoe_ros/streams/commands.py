@@ -129,18 +129,19 @@ class CommandDecoder:
     """Reads the command topics of a robot, in the driver's command units.
 
     Args:
-        profile: the robot.
+        topics: ``command_topics`` or ``leader_topics`` of the robot.
+        what: they carry, for error lines.
 
     Attributes:
-        topics: every command topic, once.
+        topics: as given.
         others: topic -> joints in its messages that the profile does not have.
 
     Raises:
         ContractError: a command type of the profile does not exist.
     """
 
-    def __init__(self, profile: RobotProfile) -> None:
-        self.topics = command_topics(profile)
+    def __init__(self, topics: Sequence[CommandTopic], what: str = "commands") -> None:
+        self.topics, self._what = topics, what
         self.others: dict[str, tuple[str, ...]] = {}
         self._by_name = {topic.target.topic: topic for topic in self.topics}
         self._codecs = {topic.target.topic: topic_codec(topic) for topic in self.topics}
@@ -159,7 +160,7 @@ class CommandDecoder:
             ContractError: names, number, values or stamp do not fit.
         """
         known = self._by_name[topic]
-        where = f"commands on {topic}"
+        where = f"{self._what} on {topic}"
         try:
             command = self._codecs[topic].decode(message, known.names)
         except (ValueError, TypeError, AttributeError) as error:

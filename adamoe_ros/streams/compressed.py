@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 
@@ -10,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.extras import how_to_install
 from adamoe_ros.streams.encodings import DEPTH, opencv
 from adamoe_ros.streams.messages import CompressedImageMessage
 
-_JPEG, _PNG, _WEBP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"WEBP"
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNG, _WEBP = b"\x89PNG\r\n\x1a\n", b"WEBP"
 _TIFF = (b"II*\x00", b"MM\x00*")
 _MARK = 0xFF  # begins every segment of a JPEG
 _FRAME_HEADS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 ... SOF15; the three are others
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
-# bytes behind 0xff that end coded data: neither a stuffed 0, nor a fill byte, nor a restart
-_ENDS_SCAN = np.array([kind not in (0, _MARK, *range(0xD0, 0xD8)) for kind in range(256)])
+# what ends coded data: neither a stuffed 0, nor a fill byte, nor a restart
+_SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _GREY_16 = b"\x10\x00"  # PNG: bits a sample, colour type
 _OFFSETS, _COUNTS = (273, 324), (279, 325)  # TIFF: where strips or tiles are, and their bytes
 
@@ -43,7 +46,7 @@ def decode_compressed(message: CompressedImageMessage, where: str) -> NDArray[np
         image = decode_data(data)
     except ImportError as error:
         raise ContractError(
-            problem(where, "opencv to read it", "no cv2 module", "install python3-opencv")
+            problem(where, "opencv to read it", "no cv2 module", how_to_install(["data"]))
         ) from error
     if image is None:
         raise ContractError(_broken(where, "undecodable data", len(data)))
@@ -108,17 +111,29 @@ def _jpeg_end(data: bytes) -> int:
             place = data.find(_MARK, place + 1)
             continue
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if kind == _SCAN and _ends_whole(data, place):
+            return len(data)
         # drivers may leave bytes between segments
         place = _scan_end(data, place) if kind == _SCAN else data.find(_MARK, place)
     return 0
 
 
+def _ends_whole(data: bytes, start: int) -> bool:
+    """Whether the only picture mark behind the first scan's head is an end that ends the data.
+
+    Nearly always, and much faster than a walk from marker to marker.
+    """
+    if not data.endswith(_JPEG_END):
+        return False
+    pairs = [np.frombuffer(data, "<u2", (len(data) - at) // 2, at) for at in (start, start + 1)]
+    # a start's two bytes differ from an end's by one bit
+    return sum(int(np.count_nonzero(two | 0x0100 == 0xD9FF)) for two in pairs) == 1
+
+
 def _scan_end(data: bytes, start: int) -> int:
     """Where the first marker after coded data stands; -1: there is none."""
-    values = np.frombuffer(data, np.uint8)
-    marks = start + np.flatnonzero(values[start:-1] == _MARK)
-    ends = marks[_ENDS_SCAN[values[marks + 1]]]
-    return int(ends[0]) if ends.size else -1
+    found = _SCAN_END.search(data, start)
+    return found.start() if found else -1
 
 
 def _png_end(data: bytes) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, problem
+from adamoe_ros.contract.extras import how_to_install
 from adamoe_ros.contract.profile import Camera
 from adamoe_ros.streams.compressed import check_compressed, decode_compressed, picture_size
 from adamoe_ros.streams.encodings import ENCODINGS, encoding_name
@@ -22,6 +23,12 @@ from adamoe_ros.streams.messages import ImageMessage
 Image = NDArray[np.uint8]
 ImageDecoder = Callable[[Any], Image]
 ImageChecker = Callable[[Any], None]
+
+
+def fitted_size(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a picture after scaling it into ``size``, cut to whole pixels."""
+    ratio = max(width / size[1], height / size[0])
+    return max(1, int(height / ratio)), max(1, int(width / ratio))
 
 
 def image_decoder(slot: str, camera: Camera, any_size: bool = False) -> ImageDecoder:
@@ -119,7 +126,7 @@ def decode_image(message: ImageMessage, where: str, expected: str | None = None)
     try:
         return ENCODINGS[name].to_rgb(rows, bool(message.is_bigendian))
     except ImportError as error:
-        do = "install python3-opencv"
+        do = how_to_install(["data"])
         raise ContractError(
             problem(where, f"opencv to read {name}", "no cv2 module", do)
         ) from error

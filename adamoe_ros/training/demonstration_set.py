@@ -69,6 +69,7 @@ class Demonstration:
         instructions: F sentences.
         tasks: F names of tasks, what ``data.balanced_tasks`` counts.
         seed: of the scene.
+        led: (F,) bool, frames in which a human led the arms; None: in none.
     """
 
     images: NDArray[np.uint8]
@@ -79,6 +80,7 @@ class Demonstration:
     instructions: tuple[str, ...]
     tasks: tuple[str, ...]
     seed: int = -1
+    led: NDArray[np.bool_] | None = None
 
 
 class DemonstrationSet:
@@ -151,6 +153,12 @@ class DemonstrationSet:
         """(N,) task number of each sample."""
         numbers = {name: number for number, name in enumerate(self._names)}
         return np.array([numbers[task] for episode in self.episodes for task in episode.tasks])
+
+    def led(self) -> NDArray[np.bool_]:
+        """(N,) samples in which a human led the arms."""
+        return np.concatenate(
+            [np.zeros(len(e.steps), bool) if e.led is None else e.led for e in self.episodes]
+        )
 
     def sentences(self) -> tuple[str, ...]:
         """Every distinct instruction, sorted."""

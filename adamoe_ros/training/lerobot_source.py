@@ -182,6 +182,7 @@ def _load_episode(
         instructions=instructions,
         tasks=instructions,
         seed=entry.index,
+        led=dataset.interventions(entry)[steps],
     )
 
 

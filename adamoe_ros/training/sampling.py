@@ -47,21 +47,31 @@ class ShuffledOrder:
 
 
 class BalancedOrder:
-    """Every task equally often, samples of a task uniformly (with replacement).
+    """Every task equally often, samples of a task by their weights (with replacement).
 
     Args:
         tasks: (N,) task number of each sample.
+        weights: (N,) > 0; None: samples of a task uniformly.
     """
 
-    def __init__(self, tasks: NDArray[np.int64], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        tasks: NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
         self._members = [np.flatnonzero(tasks == task) for task in np.unique(tasks)]
+        self._shares: list[NDArray[np.float64] | None] = [None] * len(self._members)
+        if weights is not None:
+            self._shares = [weights[own] / weights[own].sum() for own in self._members]
         self._batch, self._seed = batch_size, seed
 
     def indices(self, step: int) -> NDArray[np.int64]:
         """(batch_size,) sample indices of a step."""
         rng = np.random.default_rng((self._seed, _ORDER, step))
         chosen = rng.integers(len(self._members), size=self._batch)
-        return np.array([rng.choice(self._members[task]) for task in chosen])
+        return np.array([rng.choice(self._members[i], p=self._shares[i]) for i in chosen])
 
 
 def augment_rng(seed: int, step: int) -> np.random.Generator:

@@ -20,7 +20,7 @@ from adamoe_ros.training.run_state import write_file
 
 FORMAT = "adamoe_demonstrations/3"
 IMAGES = "images"
-_ARRAYS = (IMAGES, "steps", "state", "actions", "objects")
+_ARRAYS = (IMAGES, "steps", "state", "actions", "objects", "led")
 
 
 def write_shard(path: Path, episodes: Sequence[Demonstration], layout: DataLayout) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -66,6 +67,25 @@ class Objective(Protocol):
 Evaluate = Callable[[], dict[str, float]]
 
 
+def sample_order(config: TrainingConfig, source: DemonstrationSet) -> ShuffledOrder | BalancedOrder:
+    """Which samples a step sees.
+
+    Raises:
+        ContractError: corrections are to be weighed and there are none.
+    """
+    data, weights = config.data, None
+    if data.correction_weight != 1.0:
+        led = source.led()
+        if not led.any():
+            expected, do = "frames in which a human led the arms", "leave it at 1"
+            raise ContractError(problem("data.correction_weight", expected, "none", do))
+        weights = np.where(led, data.correction_weight, 1.0)
+    if not data.balanced_tasks and weights is None:
+        return ShuffledOrder(len(source), config.batch_size, config.seed)
+    tasks = source.tasks() if data.balanced_tasks else np.zeros(len(source), np.int64)
+    return BalancedOrder(tasks, config.batch_size, config.seed, weights)
+
+
 class Trainer:
     """One run in one folder.
 
@@ -104,12 +124,7 @@ class Trainer:
             shard(self.average.module)
         self.optimiser = make_optimiser(network, config.optimiser)
         self.step = 0
-        if config.data.balanced_tasks:
-            self._order: ShuffledOrder | BalancedOrder = BalancedOrder(
-                source.tasks(), config.batch_size, config.seed
-            )
-        else:
-            self._order = ShuffledOrder(len(source), config.batch_size, config.seed)
+        self._order = sample_order(config, source)
 
     def resume(self) -> None:
         """Continue from the folder's state.

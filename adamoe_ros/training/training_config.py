@@ -118,6 +118,8 @@ class DataConfig(_Section):
     folder: Path = Path("out/demonstrations")
     episodes: int | None = Field(None, gt=0)  # None: all
     balanced_tasks: bool = False  # every task equally often, however many frames it has
+    # how many times as often as others a frame is seen in which a human led the arms (a correction)
+    correction_weight: float = Field(1.0, gt=0, le=1000)
 
 
 class UpcycleConfig(_Section):

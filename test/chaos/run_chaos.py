@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,9 +33,11 @@ import numpy as np
 from common import RESULTS, machine, write
 from control_rig import isolate, wait_until
 from policy_rig import PolicyRig
+from std_srvs.srv import Trigger
 
 from adamoe_ros.contract.topics import command_topics
 from adamoe_ros.msg import ControlStatus
+from adamoe_ros.ros import names
 
 # measured when the policy comes back after another kind of trial
 RESTARTED, PAUSED = "policy restarted hears", "policy paused for 3 s hears"
@@ -71,6 +74,11 @@ class Chaos:
             stack.callback(observer.terminate)
             wait_until(lambda: self.rig.policy_state("active"), lambda: self.rig.policy_log, START)
             self.rig.wait_active()
+            probe = self.rig.probe  # made before it is needed, as doc/control_node.md says
+            self._stopper = probe.in_executor(
+                lambda: probe.node.create_client(Trigger, names.EMERGENCY_STOP)
+            )
+            assert self._stopper.wait_for_service(START)
             wait_until(lambda: self._file.exists() and self._file.stat().st_size, "observer", START)
             self._open = stack.pop_all()
         return self
@@ -172,7 +180,9 @@ class Chaos:
         if way == "topic":
             self.rig.probe.emergency_stop()
         else:
-            assert self.rig.probe.trigger("emergency_stop").success
+            answer = self._stopper.call_async(Trigger.Request())
+            wait_until(answer.done, "the stop's answer", START)
+            assert answer.result().success
         took = self._last_moving(begin)
         self.rig.probe.wait_mode(ControlStatus.ESTOP)
         self._recover(state, frozen_at)
@@ -281,7 +291,7 @@ def run_rig(options: argparse.Namespace) -> None:
                 try:
                     kind.times.append(trial())
                 except AssertionError as error:
-                    kind.failed.append(str(error)[:300])
+                    kind.failed.append(str(error)[-1500:] or traceback.format_exc()[-600:])
                     chaos.heal()
                 for other, seconds in chaos.also.items():
                     kinds.setdefault(other, Kind(None)).times.append(seconds)

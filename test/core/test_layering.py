@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Imports point down only. Read from the sources, so neither ROS nor torch is needed.
 
-cli -> ros | training | evaluation -> data | sim | serving -> policy -> control | streams -> model -> contract
+cli -> ros | training | evaluation -> console -> data | sim | serving -> policy -> control | streams -> model -> contract
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ PACKAGE = "adamoe_ros"
 LAYERS = (
     {"cli"},
     {"ros", "training", "evaluation"},
+    {"console"},
     {"data", "sim", "serving"},
     {"policy"},
     {"control", "streams"},

@@ -371,7 +371,8 @@ class Rig:
         namespace: str = "",
         **control: Any,
     ) -> None:
-        self.profile = load_profile(profile_path(robot, robots_dir()))
+        self.robot_file = profile_path(robot, robots_dir())
+        self.profile = load_profile(self.robot_file)
         shared = {"robot": robot, "autostart": True}
         self._commands = {
             "loopback": node_command(
@@ -387,7 +388,7 @@ class Rig:
                 namespace,
             ),
         }
-        self._folder, self._sim_probe, self._namespace = folder, sim_probe, namespace
+        self.folder, self._sim_probe, self._namespace = folder, sim_probe, namespace
         self.processes: dict[str, Process] = {}
 
     def __enter__(self) -> Self:
@@ -405,7 +406,7 @@ class Rig:
 
     def start(self, name: str, command: list[str]) -> Process:
         """One more process."""
-        self.processes[name] = Process(command, self._folder / f"{name}.log")
+        self.processes[name] = Process(command, self.folder / f"{name}.log")
         return self.processes[name]
 
     @property

@@ -55,6 +55,9 @@ cameras:
   cam_right_wrist: {width: 96, height: 72, rate: 15.0, timeout: 1.5, tolerance: 0.5}
 gate: {max_tracking_error: 0.15}
 watchdogs: {policy: 3.0, chunk: 2.0}
+teleop:
+  arms: {left: {timeout: 1.0}, right: {timeout: 1.0}}
+  deadman: {timeout: 1.0}
 """
 ROW_RATE = 10.0  # Hz: a chunk of 50 rows lasts 5 s
 SWING = 0.02  # rad, spread of the random motion

@@ -95,14 +95,20 @@ def test_an_installed_node_runs_from_any_folder(
 def test_the_command_is_there_where_the_overlay_is_sourced(
     scripts: Path, sourced: dict[str, str], tmp_path: Path
 ) -> None:
+    """Nothing is activated: the installed programs name the environment's interpreter themselves."""
     folder = scripts.parents[1] / "bin"
     assert str(folder) in sourced["PATH"].split(":")
-    command = [sys.executable, folder / "adamoe", "doctor", "--robot", "aloha_sim"]
+    bare = {**sourced, "PATH": f"{folder}:/usr/bin:/bin"}
+    bare.pop("VIRTUAL_ENV", None)
     done = subprocess.run(
-        command, env=sourced, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False
-    )
+        ["adamoe", "doctor", "--robot", "aloha_sim"],
+        env=bare, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "14 joints" in done.stdout
+    assert f"Python: {'.'.join(map(str, sys.version_info[:3]))}, {sys.executable}" in done.stdout
+    for name in NODES:
+        assert (scripts / name).read_text().startswith(f"#!{sys.executable}\n"), name
 
 
 @pytest.mark.parametrize("name", NODES)

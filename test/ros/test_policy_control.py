@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from control_rig import wait_until
+from human import Human
 from lifecycle_msgs.msg import Transition
 from policy_rig import START, PolicyRig, Result
 from reactions import assert_comes_to_rest
@@ -137,6 +138,30 @@ def test_a_goal_waits_for_late_pictures_and_goes_on(rig: PolicyRig) -> None:
     finally:
         rig.probe.set("loopback_node", camera_fault="none")
         rig.probe.set("policy_node", input_patience=0.0, max_observation_age=2.0)
+
+
+def test_a_goal_waits_while_a_human_has_the_arms_and_plans_anew(rig: PolicyRig) -> None:
+    probe = rig.probe
+    probe.set("control_node", takeover_release="policy")
+    goal, human = rig.running(), Human(probe)
+    generation = probe.status.generation
+    human.take_over()
+    wait_until(lambda: rig.policy_statuses[-1].phase == "taken_over", "the goal to wait", START)
+    wait_until(lambda: goal.feedback[-1].phase == "taken_over", "the feedback to say so", START)
+    chunks, elapsed = rig.policy_statuses[-1].chunks, goal.feedback[-1].elapsed
+    human.let_go()
+    probe.wait(lambda: probe.status.generation > generation, "a new plan", START)
+    probe.wait(lambda: probe.status.source == ControlStatus.SOURCE_POLICY, "the policy", START)
+    assert not goal.done
+    wait_until(lambda: rig.policy_statuses[-1].phase == "executing", "the goal to go on", START)
+    assert rig.policy_statuses[-1].chunks > chunks
+    human.take_over()  # while the goal is cancelled the human goes on
+    goal.cancel()
+    assert goal.result().code == Result.CANCELLED
+    probe.wait(lambda: probe.status.source == ControlStatus.SOURCE_HUMAN, "the human to go on")
+    human.let_go()
+    probe.wait_mode(ControlStatus.HOLD, "cancelled")
+    assert elapsed < goal.result().elapsed < elapsed + 20.0
 
 
 def test_a_second_policy_ends_the_goal_and_takes_none(rig: PolicyRig) -> None:

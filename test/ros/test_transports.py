@@ -110,6 +110,16 @@ def foreign(folder: Path) -> dict[str, str]:
     return environment
 
 
+def over_udp(environment: dict[str, str]) -> dict[str, str]:
+    """What doc/control_node.md gives to whoever sends an emergency stop."""
+    kept = {key: value for key, value in environment.items() if not key.startswith("FAST")}
+    return {
+        **kept,
+        "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
+    }
+
+
 STOPPER = """
 import sys, rclpy
 from std_msgs.msg import Bool
@@ -134,13 +144,14 @@ def test_a_users_driver_that_dies_with_its_lock_delays_neither_commands_nor_a_us
         log = tmp_path / "driver.log"
         driver = rig.processes["loopback"] = Process(command, log, foreign(tmp_path))
         rig.holding()
-        words = [sys.executable, "-c", STOPPER]
+        words, pipe = [sys.executable, "-c", STOPPER], subprocess.PIPE
         button = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=foreign(tmp_path)
+            words, stdin=pipe, stdout=pipe, text=True, env=over_udp(dict(os.environ))
         )
         try:
-            assert button.stdout is not None
+            assert button.stdin is not None and button.stdout is not None
             assert button.stdout.readline() == "ready\n"
+            assert not shared_memory.files_in_use(button.pid)
             rig.move(20.0)
             os.kill(driver.child.pid, signal.SIGSTOP)
             locked = dead_reader.ports(driver.child.pid)
@@ -149,7 +160,6 @@ def test_a_users_driver_that_dies_with_its_lock_delays_neither_commands_nor_a_us
                 dead_reader.lock(path)
             driver.child.kill()
             begin = time.monotonic()
-            assert button.stdin is not None
             button.stdin.write("stop\n")
             button.stdin.flush()
             took = first_status(rig.probe, begin, ControlStatus.ESTOP)
@@ -158,7 +168,7 @@ def test_a_users_driver_that_dies_with_its_lock_delays_neither_commands_nor_a_us
             assert longest_gap(rig, begin) < SOON
         finally:
             button.kill()
-            button.wait()
+            button.communicate()
 
 
 @pytest.mark.parametrize("discovery", ["LOCALHOST", "SUBNET", ""])

@@ -116,7 +116,7 @@ class Layout:
         size = self._count()
         value = self._data[self._end : self._end + size - 1].decode()
         self._end += size
-        return lambda data, numbers: value
+        return _Constant(value)
 
     def _number(self, name: str) -> Build:
         code = _code(name)
@@ -142,7 +142,20 @@ class Layout:
 
     @staticmethod
     def _several(parts: Sequence[Build]) -> Build:
+        constants = [part.value for part in parts if isinstance(part, _Constant)]
+        if len(constants) == len(parts):  # the names of joints
+            return lambda data, numbers: constants.copy()
         return lambda data, numbers: [part(data, numbers) for part in parts]
+
+
+class _Constant:
+    """A text: the same in every message of a layout."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def __call__(self, data: bytes, numbers: tuple[Any, ...]) -> str:
+        return self.value
 
 
 def _code(name: str) -> str:

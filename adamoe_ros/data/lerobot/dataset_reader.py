@@ -24,7 +24,7 @@ from adamoe_ros.data.lerobot.dataset_rows import (
     row_batches,
     scalars,
 )
-from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, INTERVENTIONS, STAMPS, STATE
 from adamoe_ros.data.lerobot.episode_entries import AGAIN, EpisodeEntry, EpisodeLists
 from adamoe_ros.data.lerobot.row_frames import RowFrames
 
@@ -288,6 +288,21 @@ class Dataset:
                 raise ContractError(problem(f"{where}: row {row}", expected, got, AGAIN))
             found.append(sentence)
         return found
+
+    def interventions(self, entry: EpisodeEntry) -> NDArray[np.bool_]:
+        """(N,) rows in which a human led the arms; none where the dataset does not say.
+
+        Raises:
+            ContractError: the column has something else than one number or truth value a row.
+        """
+        key = next((key for key in INTERVENTIONS if key in self.features), None)
+        if key is None:
+            return np.zeros(entry.length, bool)
+        values = self.column(entry, key)
+        if values.size != entry.length or values.dtype.kind not in "biuf":
+            where, got = f"{entry.data}: episode {entry.index}: {key}", values.shape
+            raise ContractError(problem(where, f"{entry.length} truth values", got, AGAIN))
+        return np.asarray(values.reshape(-1) > 0.5)
 
     # --- pictures -------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ Version = Literal["v3.0", "v2.1"]
 VERSIONS: tuple[Version, ...] = ("v3.0", "v2.1")
 CHUNK = 1000  # files of one folder
 STATE, ACTION, STAMPS = "observation.state", "action", "stamps_ns"
+INTERVENTION = "intervention"  # bool: a human led the arms; the name that LeRobot has for it
+INTERVENTIONS = (INTERVENTION, "complementary_info.is_intervention")  # by whom it was written
 IMAGES = "observation.images."
 INFO, STATS = "meta/info.json", "meta/stats.json"
 OURS = "meta/adamoe.json"  # what the format has no place for
@@ -90,6 +92,7 @@ class DatasetSchema:
         found: dict[str, dict[str, Any]] = {STATE: dict(vector), ACTION: dict(vector)}
         found |= {camera.key: self._camera_feature(camera) for camera in self.cameras}
         found[STAMPS] = {"dtype": "int64", "shape": [len(stamps)], "names": stamps}
+        found[INTERVENTION] = {"dtype": "bool", "shape": [1], "names": None}
         for name, dtype in DEFAULT_COLUMNS.items():
             found[name] = {"dtype": dtype, "shape": [1], "names": None}
         return found

@@ -22,6 +22,7 @@ from adamoe_ros.contract.files import new_folder
 from adamoe_ros.data.lerobot import dataset_schema
 from adamoe_ros.data.lerobot.dataset_schema import (
     ACTION,
+    INTERVENTION,
     STAMPS,
     STATE,
     DatasetSchema,
@@ -125,7 +126,7 @@ class _Assembly:
         places = np.arange(first, first + table.num_rows)
         columns: dict[str, Any] = {
             name: table.column(name).cast(schema.field(name).type)
-            for name in (STATE, ACTION, STAMPS)
+            for name in (STATE, ACTION, STAMPS, INTERVENTION)
         }
         if self.schema.lossless:
             for camera in self.schema.cameras:
@@ -181,7 +182,7 @@ def data_schema(schema: DatasetSchema, version: Version) -> pa.DatasetSchema:
     if schema.lossless:
         picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         fields += [(camera.key, picture) for camera in schema.cameras]
-    fields.append((STAMPS, pa.list_(pa.int64(), stamps)))
+    fields += [(STAMPS, pa.list_(pa.int64(), stamps)), (INTERVENTION, pa.bool_())]
     kinds = {"float32": pa.float32(), "int64": pa.int64()}
     fields += [(name, kinds[dtype]) for name, dtype in dataset_schema.DEFAULT_COLUMNS.items()]
     sequence = "List" if version == "v3.0" else "Sequence"

@@ -19,7 +19,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.files import replace_text
-from adamoe_ros.data.lerobot.dataset_schema import ACTION, STAMPS, STATE, DatasetSchema
+from adamoe_ros.data.lerobot.dataset_schema import (
+    ACTION,
+    INTERVENTION,
+    STAMPS,
+    STATE,
+    DatasetSchema,
+)
 from adamoe_ros.data.lerobot.video_writer import VideoWriter, every_sampled, sampled_pixels
 from adamoe_ros.data.running_statistics import RunningStatistics
 from adamoe_ros.streams.frames import Frame
@@ -40,6 +46,7 @@ class FrameRow:
         stamps_ns: (2 + C,) as ``DatasetSchema.stamp_names``.
         task: the sentence.
         frames: pictures by slot.
+        intervention: whether a human led the arms.
     """
 
     state: Vector
@@ -47,6 +54,7 @@ class FrameRow:
     stamps_ns: NDArray[np.int64]
     task: str
     frames: Mapping[str, Frame]
+    intervention: bool = False
 
 
 class EpisodeWriter:
@@ -70,7 +78,8 @@ class EpisodeWriter:
         self.length = 0
         self.tasks: list[str] = []
         width = len(schema.names)
-        self._statistics = {STATE: RunningStatistics(width), ACTION: RunningStatistics(width)}
+        widths = {STATE: width, ACTION: width, INTERVENTION: 1}
+        self._statistics = {key: RunningStatistics(count) for key, count in widths.items()}
         self._rows: list[tuple[FrameRow, list[bytes]]] = []
         self._writer = pq.ParquetWriter(folder / NUMBERS, staged_schema(schema))
         self._videos: dict[str, VideoWriter] = {}
@@ -117,10 +126,13 @@ class EpisodeWriter:
         stored = np.dtype(self._schema.precision)  # statistics are of what readers will find
         self._statistics[STATE].add(state.astype(stored))
         self._statistics[ACTION].add(action.astype(stored))
+        led = np.array([row.intervention for row in rows], bool)
+        self._statistics[INTERVENTION].add(led[:, None].astype(np.float64))
         columns = [
             _lists(state, pa.float64()),
             _lists(action, pa.float64()),
             _lists(np.stack([row.stamps_ns for row in rows]), pa.int64()),
+            pa.array(led),
             pa.array([row.task for row in rows]),
         ]
         for index in range(len(self._schema.cameras) if self._schema.lossless else 0):
@@ -170,6 +182,7 @@ def staged_schema(schema: DatasetSchema) -> pa.DatasetSchema:
         (STATE, pa.list_(pa.float64(), width)),
         (ACTION, pa.list_(pa.float64(), width)),
         (STAMPS, pa.list_(pa.int64(), stamps)),
+        (INTERVENTION, pa.bool_()),
         ("task", pa.string()),
     ]
     if schema.lossless:

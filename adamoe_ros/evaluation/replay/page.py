@@ -93,6 +93,9 @@ def _tiles(records: Sequence[BagRecord], document: Mapping[str, Any]) -> Iterato
     for label, entry in document["policies"].items():
         open_loop = entry["open_loop"]
         yield number(open_loop["joints_mean_abs"]), f"rad, mean error of {label}"
+        human = entry.get("open_loop_interventions")
+        if human is not None:
+            yield number(human["joints_mean_abs"]), f"rad, mean error of {label} where a human led"
         accuracy = open_loop["gripper_accuracy"]
         yield "–" if accuracy is None else percent(accuracy), f"grippers right, {label}"
 
@@ -104,7 +107,9 @@ def _by_policy(records: Sequence[BagRecord]) -> list[list[PolicyRecord]]:
 def _errors(records: Sequence[BagRecord], names: tuple[str, ...]) -> dict[str, Any]:
     policies = _by_policy(records)
     labels = [parts[0].name for parts in policies]
-    summaries = [joined_errors(parts).as_dict(names) for parts in policies]
+    summaries = [
+        joined_errors([part.errors for part in parts]).as_dict(names) for parts in policies
+    ]
     charts = []
     for key, title, unit in _ERROR_CHARTS:
         lines = []

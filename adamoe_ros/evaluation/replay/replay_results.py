@@ -41,18 +41,23 @@ def results(
     }
 
 
-def joined_errors(records: Sequence[PolicyRecord]) -> OpenLoopErrors:
+def joined_errors(errors: Sequence[OpenLoopErrors]) -> OpenLoopErrors:
     """Errors over several bags."""
-    first = records[0].errors
-    total = OpenLoopErrors(*first.count.shape, first.grippers)
-    for record in records:
-        total.merge(record.errors)
+    total = OpenLoopErrors(*errors[0].count.shape, errors[0].grippers)
+    for each in errors:
+        total.merge(each)
     return total
+
+
+def _interventions(errors: OpenLoopErrors, names: tuple[str, ...]) -> dict[str, Any]:
+    """Errors against a human who led the arms; nothing where nobody did."""
+    return {"open_loop_interventions": errors.as_dict(names)} if errors.chunks else {}
 
 
 def _overall(records: Sequence[PolicyRecord], names: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "open_loop": joined_errors(records).as_dict(names),
+        "open_loop": joined_errors([item.errors for item in records]).as_dict(names),
+        **_interventions(joined_errors([item.corrected for item in records]), names),
         "latency": latency(records),
         "rows_beyond_limits": _summed([item.limits.as_dict(names)["totals"] for item in records]),
         "rows": sum(item.limits.rows for item in records),
@@ -93,6 +98,7 @@ def _bag(record: BagRecord, names: tuple[str, ...]) -> dict[str, Any]:
             item.name: {
                 "inferences": len(item.times),
                 "open_loop": item.errors.as_dict(names),
+                **_interventions(item.corrected, names),
                 "would_have_clipped": item.limits.as_dict(names),
                 "execution": item.execution.as_dict(),
                 "latency": latency([item]),

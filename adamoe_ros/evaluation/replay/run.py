@@ -75,6 +75,7 @@ class PolicyRecord:
 
     Attributes:
         errors: against the recording.
+        corrected: of these, against what a human led the arms to.
         limits: rows beyond the robot's limits.
         execution: by control.
         times: s since the first observation, of each inference.
@@ -85,6 +86,7 @@ class PolicyRecord:
 
     name: str
     errors: OpenLoopErrors
+    corrected: OpenLoopErrors
     limits: ChunkLimits
     execution: Execution
     times: list[float] = field(default_factory=list)
@@ -187,6 +189,7 @@ class BagReplay:
         self.record.truth = self._choose_truth()
         self._truth = self.stream.timeline("command" if self.record.truth == "command" else "state")
         self._pose = self.stream.timeline("state")
+        self._leader = self.stream.timeline("leader")
         self._pending: deque[Chunk] = deque()
         # read, not yet inferred on: observation, plan of each policy that infers
         self._due: deque[tuple[BagObservation, dict[int, InferencePlan]]] = deque()
@@ -211,9 +214,11 @@ class BagReplay:
         actor, listener = self._actors[number], self._listeners.commanded
         keep = None if listener is None else (lambda now, command: listener(number, now, command))
         width = len(self._profile.joint_ids)
+        grippers = grippers_of(self._profile)
         return PolicyRecord(
             self._names[number],
-            OpenLoopErrors(actor.horizon, width, grippers_of(self._profile)),
+            OpenLoopErrors(actor.horizon, width, grippers),
+            OpenLoopErrors(actor.horizon, width, grippers),
             ChunkLimits(self._profile),
             Execution(self._profile, actor.strategy, self._settings.latency_s, keep),
         )
@@ -259,6 +264,8 @@ class BagReplay:
             self._observe(event.value, loading)
         elif event.kind == "instruction":
             self.record.instruction = self.record.instruction or event.value
+        elif event.kind == "leader":
+            self._leader.add(event.stamp_ns, event.value)
         else:
             self._joints(event)
 
@@ -308,6 +315,7 @@ class BagReplay:
         if step_s < 0:
             self._truth.clear()
             self._pose.clear()
+            self._leader.clear()
             for session in self._sessions:
                 session.restart()
         self.record.start_ns += stamp_ns - self.record.end_ns
@@ -363,6 +371,7 @@ class BagReplay:
         keep = self._pending[0].stamp_ns if self._pending else now_ns
         if keep is not None:
             self._truth.forget(keep - _SLACK_NS)
+            self._leader.forget(keep - _SLACK_NS)
 
     def _compare(self, chunk: Chunk, actor: Actor) -> None:
         truth = np.full((actor.horizon, len(self._profile.joint_ids)), np.nan)
@@ -375,6 +384,11 @@ class BagReplay:
         predicted = chunk.inference
         record = self.record.policies[chunk.policy]
         record.errors.add(predicted.positions, truth, predicted.normalized - wanted)
+        times = [chunk.stamp_ns + round(row * actor.dt_s * 1e9) for row in range(actor.horizon)]
+        led = np.array([self._is_led(when) for when in times])
+        if (led & np.isfinite(truth).any(axis=1)).any():
+            human = np.where(led[:, None], truth, np.nan)
+            record.corrected.add(predicted.positions, human, predicted.normalized - wanted)
         seconds = (chunk.stamp_ns - self.record.start_ns) / 1e9
         record.shown.add(seconds, actor.dt_s, predicted.positions, truth)
 
@@ -388,6 +402,11 @@ class BagReplay:
             return None
         state = self._truth.interpolated(stamp_ns + round((row + 1) * dt_s * 1e9))
         return None if state is None else self._to_command.apply(state)
+
+    def _is_led(self, time_ns: int) -> bool:
+        """Whether a human led the arms at a time."""
+        leads = self._leader.held(time_ns)
+        return leads is not None and bool(leads[0])
 
     def _finish(self, wall_s: float) -> None:
         record, stream = self.record, self.stream

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adamoe_ros.contract.errors import ContractError, Problems, problem
+from adamoe_ros.contract.errors import ContractError, Problems
+from adamoe_ros.contract.extras import parts_needed
 from adamoe_ros.policy.checkpoint_formats.ocdbt_index import Place, ocdbt_places
 from adamoe_ros.policy.checkpoint_formats.sources import (
     DTYPES,
@@ -55,10 +56,8 @@ def open_orbax(folder: Path) -> dict[str, SourceTensor]:
         ContractError: tensorstore is not installed, or the folder is damaged.
     """
     try:
-        store = _Store(folder)
-    except ImportError as error:
-        do = "pip install tensorstore (requirements/convert.txt)"
-        raise ContractError(problem("tensorstore", "it installed", "none", do)) from error
+        with parts_needed("convert"):
+            store = _Store(folder)
     except ValueError as error:
         raise damaged(str(folder), "an Orbax folder", first_line(error)) from error
     found: dict[tuple[str, ...], SourceTensor] = {}

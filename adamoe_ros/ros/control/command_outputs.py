@@ -71,7 +71,7 @@ def message_type(topic: CommandTopic) -> Any:
     """
     name = command_type(topic)
     try:
-        return _message_class(name)
+        return message_class(name)
     except (ImportError, AttributeError) as error:
         package = name.split("/")[0]
         vendor = {"interbotix_xs_msgs": "the Interbotix workspace"}.get(package, "its workspace")
@@ -87,7 +87,7 @@ def message_type(topic: CommandTopic) -> Any:
 
 def make_message(type_name: str, **fields: Any) -> Any:
     """A ROS message; numpy arrays become arrays that rclpy takes without a look at each value."""
-    return _message_class(type_name)(
+    return message_class(type_name)(
         **{
             name: array.array(value.dtype.char, value.tobytes())
             if isinstance(value, np.ndarray)
@@ -98,7 +98,8 @@ def make_message(type_name: str, **fields: Any) -> Any:
 
 
 @lru_cache
-def _message_class(type_name: str) -> Any:
+def message_class(type_name: str) -> Any:
+    """The class of ``package/msg/Name`` (ImportError, AttributeError: not installed)."""
     package, folder, name = type_name.split("/")
     return getattr(import_module(f"{package}.{folder}"), name)
 

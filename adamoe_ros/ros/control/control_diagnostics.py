@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adamoe_ros.control.settings import Cause
-from adamoe_ros.control.status import Mode
+from adamoe_ros.control.status import Mode, Source
 from adamoe_ros.ros.diagnostics import Diagnostic, Level
 
 _MODES = {
@@ -33,6 +33,10 @@ ADVICE = {
     Cause.REJECTED_CHUNKS: "chunks were refused: the log of control_node has the reason",
     Cause.TRACKING_ERROR: "the arms do not follow their commands: collision, brake, driver off?",
     Cause.CLOCK_JUMP: "time went back (bag loop, simulator reset): waits for a new chunk",
+    Cause.LEADER_STALE: "the leader arms are silent: look at their driver, or let the dead-man go",
+    Cause.LEADER_FAR: "move the leader to where the arms are, or set start_ramp",
+    Cause.TAKEOVER_RELEASED: "call the service resume, press the dead-man again, or send a goal",
+    Cause.DEADMAN_LOST: "the dead-man fell silent: look at its node, then resume or press it anew",
     Cause.EMERGENCY_STOP: "make the cell safe, then call the reset service",
 }
 
@@ -67,7 +71,8 @@ def diagnostics(status: Any, timing: Timing) -> Sequence[Diagnostic]:
 
 
 def _motion(status: Any) -> Diagnostic:
-    text = _MODES[status.mode] + (" (shadow: nothing moves)" if status.shadow else "")
+    text = "a human leads" if status.source == Source.HUMAN else _MODES[status.mode]
+    text += " (shadow: nothing moves)" if status.shadow else ""
     if status.hold_cause:
         hint = status.hold_detail or advice(status.hold_cause)
         text += f": {status.hold_cause}" + (f"; {hint}" if hint else "")
@@ -83,6 +88,8 @@ def _inputs(status: Any) -> Diagnostic:
         "joint state age (s)": status.state_age,
         "chunk age (s)": status.chunk_age,
         "policy age (s)": status.policy_age,
+        "leader age (s)": status.leader_age,
+        "dead-man age (s)": status.deadman_age,
         "command age (s)": status.command_age,
     }
     if status.mode == Mode.INACTIVE:

@@ -12,15 +12,17 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.contract.profile import RobotProfile
+from adamoe_ros.contract.profile import Deadman, RobotProfile
 from adamoe_ros.control.admission import FUTURE_S
 from adamoe_ros.msg import ActionChunk, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
+from adamoe_ros.ros.control.command_outputs import message_class, message_type
 from adamoe_ros.ros.control.control_conflicts import ControlConflicts
 from adamoe_ros.ros.topic_reader import Takers
 from adamoe_ros.streams.clocks import INTOLERABLE_S, Delays, clock_difference
 from adamoe_ros.streams.joint_states import JointSample, JointStateReader
 from adamoe_ros.streams.messages import stamp_ns
+from adamoe_ros.streams.teleop import LeaderReader, deadman_held, deadman_type
 
 # joint states that may wait: several publishers, each with a part of the joints, share a topic
 _DEPTH = 20
@@ -47,6 +49,12 @@ class Listener(Protocol):
     def on_emergency_stop(self, message: Bool) -> None:
         """True latches."""
 
+    def on_leader(self, sample: JointSample, arrival_ns: int) -> None:
+        """Where a human leads all led joints to, command units."""
+
+    def on_deadman(self, held: bool, arrival_ns: int) -> None:
+        """The dead-man switch spoke."""
+
 
 class ControlInputs:
     """Subscriptions of control_node.
@@ -58,6 +66,7 @@ class ControlInputs:
         conflicts: is told whose joint states they are.
 
     Attributes:
+        leaders: of a human; None: the profile names none.
         delays: state topic -> stamps against arrivals.
         takers: of joint states, for a node that waits inside a callback.
     """
@@ -91,6 +100,39 @@ class ControlInputs:
             (ActionChunk, names.ACTION_CHUNK, listener.on_chunk, qos.CHUNK),
         ]
         self._subscriptions += [make(*arguments) for arguments in others]
+        self.leaders = LeaderReader(profile) if profile.teleop else None
+        if self.leaders is not None and profile.teleop is not None:
+            self._hear_human(self.leaders, profile.teleop.deadman)
+
+    def _hear_human(self, leaders: LeaderReader, deadman: Deadman) -> None:
+        make = self._node.create_subscription
+        for topic in leaders.topics:
+            quality = qos.sensor(topic.source.reliable)
+            taker = self._leader_callback(leaders, topic.target.topic)
+            self._subscriptions.append(
+                make(message_type(topic), topic.target.topic, taker, quality)
+            )
+
+        def switched(message: Any) -> None:
+            now = self._node.get_clock().now().nanoseconds
+            self._listener.on_deadman(deadman_held(deadman, message), now)
+
+        quality = qos.sensor(deadman.reliable, depth=1)  # what it says now, not what it said
+        kind = message_class(deadman_type(deadman))
+        self._subscriptions.append(make(kind, deadman.topic, switched, quality))
+
+    def _leader_callback(self, leaders: LeaderReader, topic: str) -> Callable[[Any], None]:
+        def received(message: Any) -> None:
+            arrival = self._node.get_clock().now().nanoseconds
+            try:
+                sample = leaders.push(topic, message, arrival)
+            except ContractError as error:
+                self._listener.on_bad_state(error)
+                return
+            if sample is not None:
+                self._listener.on_leader(sample, arrival)
+
+        return received
 
     def _state_callback(self, topic: str) -> Callable[[JointState, Any], None]:
         def received(message: JointState, info: Any) -> None:

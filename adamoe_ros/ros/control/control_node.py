@@ -26,7 +26,7 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.settings import Cause
-from adamoe_ros.control.status import Mode
+from adamoe_ros.control.status import Mode, Source, TickResult
 from adamoe_ros.control.workspace import load_workspace
 from adamoe_ros.msg import ActionChunk, ControlStatus, MotionCommand, PolicyStatus
 from adamoe_ros.ros import names, qos
@@ -75,6 +75,7 @@ class ControlNode(ManagedNode[ControlParameters]):
         self._diagnostics = DiagnosticsPublisher(self, self._collect_diagnostics)
         self.create_service(Trigger, names.EMERGENCY_STOP, self._serve_stop)
         self.create_service(Trigger, names.RESET, self._serve_reset)
+        self.create_service(Trigger, names.RESUME, self._serve_resume)
         self.create_timer(1.0 / self.params.status_rate, self._report, clock=_STEADY)
         for refused in self._ask_for_real_time():
             self.get_logger().warning(refused)
@@ -192,11 +193,12 @@ class ControlNode(ManagedNode[ControlParameters]):
     def _tick(self) -> None:
         self._monitor.tick(time.monotonic() if not self._sim_time else self._now() / 1e9)
         result = self._need_core().tick(self._now())
+        self._monitor.note(result.source)
         wanted = result.publish or result.changed  # the first command of a hold always goes out
         if wanted and self._outputs and result.command is not None and result.velocity is not None:
             self._outputs.send(result.command, result.velocity)
         if result.changed:
-            self._announce(result.mode, result.hold_cause)
+            self._announce(result)
             self._publish_status()
             self._diagnostics.refresh()
 
@@ -245,6 +247,20 @@ class ControlNode(ManagedNode[ControlParameters]):
         """True latches."""
         self._need_core().on_estop(bool(message.data))
 
+    def on_leader(self, sample: JointSample, arrival_ns: int) -> None:
+        """To the core."""
+        impossible = self._need_core().on_leader(
+            sample.stamp_ns, sample.positions, sample.valid_until_ns, arrival_ns
+        )
+        if impossible:
+            do = "correct its driver, or its unit in teleop of the profile"
+            line = problem("leader", "positions near the arms' limits", impossible, do)
+            self.on_bad_state(ContractError(line))
+
+    def on_deadman(self, held: bool, arrival_ns: int) -> None:
+        """To the core."""
+        self._need_core().on_deadman(held, arrival_ns)
+
     # --- services -------------------------------------------------------------------------------
 
     def _serve_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -260,6 +276,14 @@ class ControlNode(ManagedNode[ControlParameters]):
         reason = "not configured" if self._core is None else self._core.reset(self._now())
         response.success = not reason
         response.message = reason or "released; the arms hold until the next goal"
+        return response
+
+    def _serve_resume(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        reason = "not configured" if self._core is None else self._core.resume()
+        response.success = not reason
+        response.message = reason or "the policy has the arms back with its next plan"
         return response
 
     # --- other nodes, other clocks ---------------------------------------------------------------
@@ -285,10 +309,15 @@ class ControlNode(ManagedNode[ControlParameters]):
 
     # --- reports --------------------------------------------------------------------------------
 
-    def _announce(self, mode: Mode, cause: str) -> None:
+    def _announce(self, result: TickResult) -> None:
+        mode, cause, inputs = result.mode, result.hold_cause, self._inputs
         hint = advice(cause)
-        if cause == Cause.STATE_STALE and self._inputs is not None:
-            hint = "; ".join(self._inputs.reader.problems(self._now())) or hint
+        if cause == Cause.STATE_STALE and inputs is not None:
+            hint = "; ".join(inputs.reader.problems(self._now())) or hint
+        elif cause == Cause.LEADER_STALE and inputs is not None and inputs.leaders is not None:
+            hint = f"{hint} (silent: {inputs.leaders.silent(self._now())})"
+        elif result.source is Source.HUMAN:
+            hint = "a human leads"
         line = f"{mode.name}" + (f": {cause}" if cause else "") + (f"; {hint}" if hint else "")
         if mode == Mode.ESTOP:
             self.get_logger().error(line)

@@ -34,5 +34,5 @@ class ControlParameters(ControlSettings, ManagedParameters):
     lock_memory: bool = param(False, "Keep the process in memory (mlockall).")
     tick_log: str = param(
         "",
-        "File (.npy) that gets the steady times of all ticks, s, when the node stops; empty: none.",
+        "File (.npy) that gets steady time, s, and source of all ticks when the node stops; empty: none.",
     )

@@ -20,12 +20,13 @@ class TickMonitor:
     Args:
         period_s: intended spacing, s.
         window: ticks that rate and jitter cover.
-        log: file (.npy) for the times of all ticks, written by ``save``; None: they are not kept.
+        log: file (.npy) for time and source of all ticks, written by ``save``; None: not kept.
     """
 
     def __init__(self, period_s: float, window: int = 1000, log: Path | None = None) -> None:
         self._log = log
         self._times: list[float] = []
+        self._sources: list[int] = []
         self.period_s = period_s
         self.ticks = 0
         self.missed = 0
@@ -48,11 +49,17 @@ class TickMonitor:
         self._last = now_s
         self.ticks += 1
 
+    def note(self, source: int) -> None:
+        """Whose motion the tick commanded, as in ``msg/ControlStatus``."""
+        if self._log is not None:
+            self._sources.append(source)
+
     def save(self) -> None:
-        """Write the log, where there is one."""
+        """Write the log, where there is one: rows of ``time`` and ``source``."""
         if self._log is not None and self._times:
             self._log.parent.mkdir(parents=True, exist_ok=True)
-            np.save(self._log, np.array(self._times))
+            rows = list(zip(self._times, self._sources, strict=False))  # a tick may be under way
+            np.save(self._log, np.array(rows, [("time", np.float64), ("source", np.uint8)]))
 
     def pause(self) -> None:
         """The next tick follows a wanted pause: its spacing does not count."""

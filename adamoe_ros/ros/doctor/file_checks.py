@@ -12,7 +12,7 @@ from adamoe_ros.contract.manifest import CHECKPOINT_FILES, CheckpointManifest, l
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.contract.topics import command_topics
+from adamoe_ros.contract.topics import command_topics, leader_topics
 from adamoe_ros.policy.compatibility import mismatches
 from adamoe_ros.ros.doctor.report import Report
 from adamoe_ros.streams.commands import command_type
@@ -26,7 +26,7 @@ def check_profile(report: Report, robot: str) -> RobotProfile | None:
     """Load the profile; every problem is one failed check."""
     try:
         profile = load_profile(profile_path(robot, robots_dir()))
-        for topic in command_topics(profile):
+        for topic in (*command_topics(profile), *leader_topics(profile)):
             command_type(topic)
         for slot, camera in profile.present_cameras.items():
             encoding_name(camera.encoding, f"cameras.{slot}.encoding")
@@ -44,6 +44,11 @@ def check_profile(report: Report, robot: str) -> RobotProfile | None:
         ]
         text = f"velocity limits as resolved (rad/s, m/s): {', '.join(rows)}"
         report.add("profile", f"{side} arm", "ok", text)
+    if profile.teleop is not None:
+        text = (
+            f"leaders of {', '.join(profile.teleop.arms)}, dead-man {profile.teleop.deadman.topic}"
+        )
+        report.add("profile", "teleop", "ok", text)
     return profile
 
 

@@ -28,6 +28,7 @@ from adamoe_ros.ros.doctor.joint_checks import check_joints
 from adamoe_ros.ros.doctor.node_checks import NodeStatuses
 from adamoe_ros.ros.doctor.report import Check, Report
 from adamoe_ros.ros.doctor.stream_checks import Arrivals, check_arrivals
+from adamoe_ros.ros.doctor.teleop_checks import TeleopListener
 from adamoe_ros.ros.runner import starting_ros
 from adamoe_ros.ros.transports import PictureNode
 from adamoe_ros.streams.commands import command_type
@@ -119,6 +120,7 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
             slot: (_camera_stream(node, pictures.node, camera), camera)
             for slot, camera in profile.present_cameras.items()
         }
+        human = TeleopListener(node, profile)
         clock_ticks, nodes = _listen_to_clock(node), NodeStatuses(node, profile.use_sim_time)
         streams = [stream for stream, _ in (*states, *cameras.values())]
         commands = [
@@ -127,6 +129,7 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
         _discover(node, executor, streams, commands)
         for stream in streams:
             stream.parts = {}  # rates and gaps from here on
+        human.restart()
         _spin(executor, seconds)
         for stream, topic in states:
             report.extend(_check_publishers(node, stream, topic.source.reliable))
@@ -143,6 +146,7 @@ def check_live(report: Report, profile: RobotProfile, namespace: str, seconds: f
             report.extend(_check_image(slot, stream, camera))
         for target in command_topics(profile):
             report.extend(_check_command(node, target))
+        report.extend(human.checks())
         report.extend(nodes.checks())
         report.extend(_check_clock(profile, clock_ticks))
         return Heard(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.extras import missing_part
 from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import StateTopic
@@ -32,8 +33,8 @@ def open_checkpoint(report: Report, folder: Path) -> Checkpoint | None:
     try:
         from adamoe_ros.policy.checkpoint import read_checkpoint
     except ImportError as error:
-        do = "install it (make setup) where policy_node is to run"
-        report.add("checkpoint", "files", "unchecked", f"torch does not import ({error}); {do}")
+        text = missing_part(error, ["policy"]) or str(error)
+        report.add("checkpoint", "files", "unchecked", f"{text} where policy_node is to run")
         return None
     try:
         checkpoint = read_checkpoint(folder)

@@ -17,7 +17,7 @@ class Check:
     """One finding.
 
     Attributes:
-        area: machine, profile, checkpoint, robot.
+        area: environment, machine, profile, checkpoint, robot.
         name: what was looked at, e.g. a topic.
         outcome: "unchecked" says why in ``text``; it never counts as passed.
         text: what was found; where it is not ok, also what to change.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import os
 import re
 import resource
@@ -14,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.extras import found
 from adamoe_ros.ros import shared_memory, transports
 from adamoe_ros.ros.doctor.report import Report
 
@@ -38,10 +38,12 @@ def check_machine(report: Report) -> None:
 
 
 def _ros(report: Report) -> None:
-    if not _found("rclpy"):
-        report.add(_AREA, "ROS 2", "warn", "rclpy does not import; source ROS or run 'make setup'")
+    if not found("rclpy"):
+        report.add(
+            _AREA, "ROS 2", "warn", "none here; for nodes source /opt/ros/<distro>/setup.bash"
+        )
         return
-    if not _found("adamoe_ros.msg"):
+    if not found("adamoe_ros.msg"):
         do = "build with colcon and source install/setup.bash"
         report.add(_AREA, "ROS 2", "warn", f"rclpy is here, this package's messages are not; {do}")
         return
@@ -58,13 +60,6 @@ def _distribution() -> str:
         return f"wheels, rclpy {importlib.metadata.version('ros-rclpy')}"
     except importlib.metadata.PackageNotFoundError:
         return "unknown distribution (ROS_DISTRO is not set)"
-
-
-def _found(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # a finder may refuse instead of passing
-        return False
 
 
 def _rmw(report: Report) -> str:
@@ -102,6 +97,12 @@ def _transports(report: Report) -> None:
 
 def _dds(report: Report) -> None:
     """What camera drivers that are started here use."""
+    if transports.prepared():  # by the console, for itself
+        text = (
+            "this shell is a node's (UDP alone); run 'adamoe doctor' where the drivers are started"
+        )
+        report.add(_AREA, "DDS", "unchecked", text)
+        return
     path = next(
         (os.environ[name] for name in transports.PROFILE_VARIABLES if name in os.environ), ""
     )
@@ -170,6 +171,6 @@ def _scheduling(report: Report) -> None:
     text = (
         "real-time priority may be asked for (realtime_priority)"
         if allowed
-        else "no real-time priority for this user; optional: 'rtprio 80' in /etc/security/limits.d"
+        else "no real-time priority for this user; optional: config/system (doc/robot_computer.md)"
     )
     report.add(_AREA, "scheduling", "ok" if allowed else "warn", text, {"CPUs": os.cpu_count()})

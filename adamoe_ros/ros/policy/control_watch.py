@@ -70,6 +70,7 @@ class ControlWatch:
         self._taken |= ours and status.mode != Mode.INACTIVE
         self.followed |= ours and status.chunk_id > 0
         stopped = self._taken and (not ours or status.hold_cause not in (*DOUBTS, ""))
+        stopped = stopped and not (status.takeover or status.hold_cause == Cause.TAKEOVER)
         conflict = status.hold_cause == Cause.CONFLICT
         ticked = before is None or status.ticks != before.ticks  # the cause is of the last tick
         self._stopped = self._stopped + ticked if stopped or conflict else 0

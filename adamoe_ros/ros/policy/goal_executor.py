@@ -14,6 +14,7 @@ from adamoe_ros.action import ExecuteInstruction
 from adamoe_ros.contract.errors import problem
 from adamoe_ros.control.admission import LONGEST_INSTRUCTION
 from adamoe_ros.control.scheduling import InstructionChange
+from adamoe_ros.control.settings import Cause
 from adamoe_ros.msg import ControlStatus, MotionCommand, TaskStatus
 from adamoe_ros.ros.policy.control_watch import ControlWatch
 from adamoe_ros.ros.policy.hearing import advice
@@ -217,7 +218,9 @@ class GoalExecutor:
         with self._lock:
             if run.ended:
                 return
-            ending = self._ending(run) or self._wait(run)
+            ending = self._ending(run)
+            if ending is None and not self._taken_over(run):
+                ending = self._wait(run)
             if ending is not None:
                 self._end(run, *ending)
 
@@ -229,13 +232,13 @@ class GoalExecutor:
             return Result.EMERGENCY_STOP, "emergency stop"
         if self._host.conflict:
             return Result.CONFLICT, self._host.conflict
-        refusal = "" if run.paused_ns else self._control.refusal(time.monotonic())
+        refusal = "" if run.paused_ns or run.taken_ns else self._control.refusal(time.monotonic())
         if refusal:
             return Result.CONTROL_REFUSED, refusal
         if self._control_gone(run):
             line = problem("control_node", "its status", "none any more", "start it again")
             return Result.CONTROL_REFUSED, line
-        if run.max_duration > 0 and self.elapsed(run) >= run.max_duration:
+        if run.max_duration > 0 and not run.taken_ns and self.elapsed(run) >= run.max_duration:
             return self._time_over(run)
         return None
 
@@ -257,6 +260,28 @@ class GoalExecutor:
         run.controlled = run.controlled or heard_of
         heard = max(self._heard_control, run.started)
         return run.controlled and time.monotonic() - heard > CONTROL_SILENT
+
+    def _taken_over(self, run: GoalRun) -> bool:
+        """Let the goal wait while a human has the arms, and plan anew once they are back."""
+        status, now = self._control.status, self._host.now_ns()
+        if status is not None and status.takeover:
+            if not run.taken_ns:
+                run.taken_ns = now
+                if self._host.worker is not None:
+                    self._host.worker.assign(None)
+                self._host.log_goal("a human has the arms: the goal waits")
+            return True
+        # too short to be heard of: control waits for another generation all the same
+        missed = status is not None and status.hold_cause == Cause.TAKEOVER
+        if run.taken_ns or (missed and status.generation == run.generation):
+            run.started_ns += now - (run.taken_ns or now)
+            run.taken_ns = 0
+            self._host.log_goal("the arms are back with the policy")
+            if run.paused_ns:
+                run.paused_ns = now  # what was late before has its patience anew
+            else:
+                self._move(run, "takeover_over")
+        return False
 
     def _wait(self, run: GoalRun) -> tuple[int, str] | None:
         """Hold while something is away, go on when it is back, end the goal when that takes long."""
@@ -329,7 +354,7 @@ class GoalExecutor:
             run, worker = self._run, self._host.worker
             if run is None or worker is None:
                 return True
-            if run.paused_ns:
+            if run.paused_ns or run.taken_ns:
                 return True  # it goes on with the new sentence
             if how == "cut":
                 self._move(run, "instruction_changed")
@@ -345,15 +370,17 @@ class GoalExecutor:
             self._control.sent(chunk_id)
 
     def elapsed(self, run: GoalRun) -> float:
-        """s of ROS time since the goal began."""
-        return (self._host.now_ns() - run.started_ns) / 1e9
+        """s of ROS time since the goal began, without what a human had the arms for."""
+        return ((run.taken_ns or self._host.now_ns()) - run.started_ns) / 1e9
 
     def phase(self) -> str:
         """As in PolicyStatus."""
-        inputs = self._host.inputs
+        inputs, run = self._host.inputs, self._run
+        if run is not None and run.taken_ns:
+            return "taken_over"
         if inputs is None or inputs.missing():
             return "waiting_inputs"
-        if self._run is None:
+        if run is None:
             return "idle"
         control = self._control.status
         holding = control is not None and control.mode == ControlStatus.HOLD

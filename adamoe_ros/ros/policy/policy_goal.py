@@ -42,6 +42,8 @@ class GoalRun:
         chunks: published for it.
         controlled: whether a control_node has been there in its time.
         paused_ns: since when the arms hold for late inputs or a lost link, ROS time; 0: they do not.
+        taken_ns: since when a human has the arms, ROS time; 0: nobody has. It does not count as the
+            goal's time.
     """
 
     instruction: str
@@ -53,6 +55,7 @@ class GoalRun:
     chunks: int = 0
     controlled: bool = False
     paused_ns: int = 0
+    taken_ns: int = 0
     code: int = -1
     message: str = ""
     _ended: threading.Event = field(default_factory=threading.Event)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adamoe_ros.contract.errors import Problems
+from adamoe_ros.contract.extras import parts_needed
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
@@ -28,9 +29,9 @@ def make_actor(params: PolicyParameters) -> BaseActor:
         problems.add("parameter checkpoint", "a value, or one of policy", got, do)
     problems.raise_if_any()
     profile = problems.collect(lambda: load_profile(profile_path(params.robot, robots_dir())))
-    made = (
-        _remote(params, profile, problems) if params.policy else _local(params, profile, problems)
-    )
+    make = _remote if params.policy else _local
+    with parts_needed("serve" if params.policy else "policy"):
+        made = make(params, profile, problems)
     problems.raise_if_any()
     assert made is not None
     return made

@@ -116,11 +116,11 @@ def record(parameters: dict[str, Any], instruction: str, duration: float, namesp
     from rclpy.executors import SingleThreadedExecutor
 
     from adamoe_ros.ros.recorder.recorder_node import RecorderNode
-    from adamoe_ros.ros.runner import starting_ros
+    from adamoe_ros.ros.runner import ros_arguments, starting_ros
 
     handlers = rclpy.signals.SignalHandlerOptions.NO  # its own would end ROS before the episode
     with starting_ros():
-        rclpy.init(args=_arguments(parameters, namespace), signal_handler_options=handlers)
+        rclpy.init(args=ros_arguments(parameters, namespace), signal_handler_options=handlers)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     node = None
@@ -157,14 +157,6 @@ def _spin(executor: Any, ending: threading.Event) -> None:
     """Until it is told to end: nothing of ROS may go away under a spinning thread."""
     while not ending.is_set():
         executor.spin_once(timeout_sec=0.1)
-
-
-def _arguments(parameters: dict[str, Any], namespace: str) -> list[str]:
-    words = ["--ros-args"]
-    for name, value in parameters.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        words += ["-p", f"{name}:={text}"]
-    return [*words, *(["-r", f"__ns:=/{namespace.strip('/')}"] if namespace else [])]
 
 
 def _timed(node: Any, session: RecordSession, duration: float) -> int:

@@ -24,6 +24,8 @@ from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.data.episode_info import EpisodeInfo, folder_hash, hash_of
 from adamoe_ros.data.episode_recorder import EpisodeRecorder, free_bytes, next_folder, summary
+from adamoe_ros.ros.diagnostics import Diagnostic, Level
+from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.live_parameters import LiveParameters
 from adamoe_ros.ros.recorder.parameter_query import ParameterQuery
 from adamoe_ros.ros.recorder.record_action import RecordAction
@@ -60,6 +62,7 @@ class RecorderNode(Node):
         self._queries = [ParameterQuery(self, name) for name in params.parameter_nodes]
         self.create_service(ControlRecording, "control_recording", self._on_control)
         self._action = RecordAction(self, self)
+        self._diagnostics = DiagnosticsPublisher(self, self._diagnose, self._profile.name)
         self.create_timer(_POLL, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._poll()
         self.get_logger().info(f"records to {self._root.absolute()}")
@@ -140,6 +143,27 @@ class RecorderNode(Node):
             if episode is not None and episode.finished:
                 self._log_end(episode)
         self._action.poll()
+
+    def _diagnose(self) -> list[Diagnostic]:
+        with self._lock:
+            episode, last = self._episode, self._last
+            values: dict[str, object] = {"free (bytes)": free_bytes(self._root)}
+            text = "ready"
+            if last is not None and last.folder.exists():
+                values["last"] = last.folder.name
+                text = f"ready; the last one: {last.folder.name}"
+            if episode is None:
+                return [Diagnostic("recording", Level.OK, text, values)]
+            values |= {
+                "episode": episode.folder.name,
+                "elapsed (s)": episode.elapsed,
+                "messages": sum(episode.counts.values()),
+                "bytes": episode.written,
+                "dropped": episode.dropped,
+            }
+        level = Level.WARN if episode.dropped else Level.OK
+        text = "the disk is too slow: messages are lost" if episode.dropped else "records"
+        return [Diagnostic("recording", level, text, values)]
 
     def _log_end(self, episode: EpisodeRecorder) -> None:
         """Log an episode that has ended, on request or not."""

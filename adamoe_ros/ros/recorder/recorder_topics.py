@@ -17,7 +17,7 @@ from rclpy.serialization import deserialize_message
 from std_msgs.msg import String
 
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.contract.topics import command_topics, state_topics
+from adamoe_ros.contract.topics import command_topics, leader_topics, state_topics
 from adamoe_ros.msg import PolicyStatus, TaskStatus
 from adamoe_ros.ros import names
 from adamoe_ros.ros.transports import PICTURES, PictureNode
@@ -43,7 +43,9 @@ def wanted_topics(node: Node, profile: RobotProfile, extra: tuple[str, ...]) -> 
     own += [topic.source.topic for topic in state_topics(profile)]
     own += [topic.target.topic for topic in command_topics(profile)]
     wanted = {node.resolve_topic_name(topic): True for topic in (*own, *extra)}
-    for topic in (*OURS, *GLOBAL):
+    human = [topic.target.topic for topic in leader_topics(profile)]
+    human += [profile.teleop.deadman.topic] if profile.teleop else []
+    for topic in (*OURS, *GLOBAL, *human):
         wanted.setdefault(node.resolve_topic_name(topic), False)
     return wanted
 
@@ -77,7 +79,7 @@ class InstructionTopics:
     def decode(self, topic: str, data: bytes) -> str:
         """Sentence in a serialised message; empty: none, or the policy's from the goal before."""
         message: Any = deserialize_message(data, self._types[topic])
-        if getattr(message, "phase", "executing") != "executing":
+        if getattr(message, "phase", "executing") not in ("executing", "taken_over"):
             return ""
         return str(getattr(message, "instruction", getattr(message, "data", ""))).strip()
 

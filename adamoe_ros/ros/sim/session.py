@@ -19,7 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.data.recording import Change, Episode
-from adamoe_ros.ros.runner import starting_ros
+from adamoe_ros.ros.runner import ros_arguments, starting_ros
 from adamoe_ros.ros.sim.director import Director
 from adamoe_ros.ros.sim.node_processes import NodeProcesses
 
@@ -131,20 +131,6 @@ def start_nodes(nodes: NodeProcesses, sim: Values, policy: Values, control: Valu
     for name, values in rows.items():
         module = f"adamoe_ros.ros.{name}.{name}_node"
         nodes.start(f"{name}_node", module, ros_arguments(values))
-
-
-def ros_arguments(values: Values) -> list[str]:
-    """``--ros-args`` with parameters."""
-    arguments = ["--ros-args"]
-    for name, value in values.items():
-        if isinstance(value, bool):
-            text = "true" if value else "false"
-        elif isinstance(value, (int, float)):
-            text = repr(value)
-        else:
-            text = "'" + str(value).replace("'", "''") + "'"  # YAML, so that 1e3 stays a text
-        arguments += ["-p", f"{name}:={text}"]
-    return arguments
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -11,7 +11,7 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 
-from adamoe_ros.contract.topics import StateTopic
+from adamoe_ros.contract.topics import LeaderTopic, StateTopic
 
 
 def image_message(stamp: Time, frame_id: str, picture: NDArray[np.uint8]) -> Image:
@@ -35,11 +35,11 @@ def image_message(stamp: Time, frame_id: str, picture: NDArray[np.uint8]) -> Ima
 
 def joint_message(
     stamp: Time,
-    topic: StateTopic,
+    topic: StateTopic | LeaderTopic,
     positions: NDArray[np.float64],
     velocities: NDArray[np.float64],
 ) -> JointState:
-    """The joints of one state topic.
+    """The joints of one topic of joint states.
 
     Args:
         positions: (J,) of the whole robot, driver's units.

@@ -25,6 +25,7 @@ from adamoe_ros.msg import TaskStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.live_parameters import LiveParameters
 from adamoe_ros.ros.policy.policy_messages import to_time
+from adamoe_ros.ros.sim.sim_human import SimHuman
 from adamoe_ros.ros.sim.sim_loop import Events, Rates, SimLoop
 from adamoe_ros.ros.sim.sim_messages import image_message, joint_message, take_command
 from adamoe_ros.ros.sim.sim_parameters import SimParameters
@@ -113,6 +114,8 @@ class SimNode(Node):
                 lambda message, topic=topic: self._on_command(message, topic),
                 qos.COMMAND,
             )
+        human = self._profile.teleop is not None
+        self._human = SimHuman(self, self._profile, self._world.plan) if human else None
         self._task_status = self.create_publisher(TaskStatus, names.TASK_STATUS, qos.TASK_STATUS)
         self._clock_topic = (
             self.create_publisher(Clock, "/clock", qos.CLOCK) if params.publish_clock else None
@@ -181,6 +184,8 @@ class SimNode(Node):
         stamp = to_time(now_ns)
         for topic, publisher in self._states:
             publisher.publish(joint_message(stamp, topic, positions, velocities))
+        if self._human is not None:
+            self._human.speak(now_ns, self._live.values.human)
 
     def _on_frames(self, now_ns: int, pictures: dict[str, np.ndarray]) -> None:
         stamp = to_time(now_ns)

@@ -32,6 +32,12 @@ class SimParameters(Parameters):
     status_rate: float = param(
         10.0, "Rate of task_status in simulation time.", unit="Hz", bounds=(1.0, 50.0)
     )
+    human: bool = param(
+        False,
+        "The scripted expert takes over with the profile's leader arms: true presses its dead-man, "
+        "false lets it go.",
+        dynamic=True,
+    )
     trace: str = param(
         "",
         "Folder for the simulator's states of each episode (.npz, for videos); empty: none.",

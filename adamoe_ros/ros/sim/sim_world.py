@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from adamoe_ros.data.sim_trace import TraceInfo
 from adamoe_ros.sim.bimanual import CONTROL_RATE, TIMESTEP, BimanualSim
+from adamoe_ros.sim.demonstrations import rejoined
 from adamoe_ros.sim.render import CameraRenderer
 from adamoe_ros.sim.robot import HOME
 
@@ -93,6 +94,10 @@ class SimWorld:
             ContractError: the sentence is none of the task's; nothing changes.
         """
         self._sim.ask(instruction)
+
+    def plan(self) -> Vector:
+        """(T, 14) the expert's targets from the present targets and scene on, one a control period."""
+        return rejoined(self._sim.plan(), self.targets)
 
     def measured(self) -> tuple[Vector, Vector]:
         """(14,) positions and (14,) velocities."""

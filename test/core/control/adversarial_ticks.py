@@ -24,7 +24,7 @@ import yaml
 from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.control.core import ControlCore
-from adamoe_ros.control.settings import ControlSettings
+from adamoe_ros.control.settings import Cause, ControlSettings
 from adamoe_ros.control.status import Mode
 from adamoe_ros.control.strategies import STRATEGIES
 
@@ -46,11 +46,15 @@ arms:
     state: {topic: right/joint_states}
     command: {topic: right/commands}
 cameras: {cam_high: {topic: cam_high}}
+teleop:
+  arms: {left: {topic: leader}}
+  deadman: {topic: deadman}
 """
 HOME = [0.0, 0.5, 0.0, 0.5]
 SECOND = 1_000_000_000
 PERIOD = SECOND // 50
 ABSURD = (1e300, -1e300, 1e-300, 5e-324, float("nan"), float("inf"), -float("inf"), 0.0, -1.0)
+WHAT = ("chunk", "strange_chunk", "motion", "stop", "input", "clock", "conflict", "settings")
 EPISODE = 2000  # ticks of one core: strategies and settings change then
 
 
@@ -124,6 +128,7 @@ class Adversary:
         self.observer = Observer(PROFILE)
         self.events: Counter[str] = Counter()
         self.modes: Counter[str] = Counter()
+        self.sources: Counter[str] = Counter()
         self.ticks = 0
         self.restart()
 
@@ -141,6 +146,10 @@ class Adversary:
         self.measured = np.array(HOME)
         self.generation, self.chunk_id = 1, 0
         self.state = self.policy = True
+        self.switch, self.leader = (
+            [False],
+            np.array(HOME),
+        )  # said once a tick, and the last for ever
         self.core.activate(self.now, self.measured)
         self.core.on_run(1)
         self.observer.forget()
@@ -167,7 +176,11 @@ class Adversary:
                 else 0.0
             )
             self.core.on_state(self.now, self.measured)
+        self.core.on_deadman(self.switch[0], self.now)
+        self.switch = self.switch[1:] or self.switch
+        self._lead(self.leader + self.noise.normal(0.0, 0.01, len(HOME)))
         result = self.core.tick(self.now)
+        self.sources[result.source.name] += 1
         self.ticks += 1
         self.modes[result.mode.name] += 1
         if result.command is not None:
@@ -177,8 +190,8 @@ class Adversary:
         """Something, at random."""
         pick = self.random
         event = pick.choices(
-            ("chunk", "strange_chunk", "motion", "stop", "input", "clock", "conflict", "settings"),
-            (10, 4, 2, 1, 2, 0.5, 0.5, 1),
+            (*WHAT, "human"),
+            (10, 4, 2, 1, 2, 0.5, 0.5, 1, 2),
         )[0]
         self.events[event] += 1
         getattr(self, f"_{event}")()
@@ -228,8 +241,11 @@ class Adversary:
 
     def _motion(self) -> None:
         if self.random.random() < 0.3:
+            status = self.core.status(self.now)
             self.core.on_hold("cancelled")
-            self.observer.stopped()
+            parked = status.hold_cause in (Cause.TAKEOVER_RELEASED, Cause.DEADMAN_LOST)
+            if parked or not status.takeover:  # a human goes on
+                self.observer.stopped()
         else:
             self.generation = self.random.choice([1, 2, 2**32 - 1])
             self.core.on_run(self.generation)
@@ -275,8 +291,32 @@ class Adversary:
 
     def _settings(self) -> None:
         self.core.change(
-            max_speed_scale=self.random.uniform(0.02, 1.0), start_ramp=self.random.random() < 0.5
+            max_speed_scale=self.random.uniform(0.02, 1.0),
+            start_ramp=self.random.random() < 0.5,
+            takeover_release=self.random.choice(["hold", "policy"]),
         )
+
+    def _human(self) -> None:
+        pick, core = self.random, self.core
+        what = pick.choice(
+            ["press", "press", "let_go", "chatter", "jump", "near", "absurd", "resume"]
+        )
+        if what in ("press", "let_go"):
+            self.switch = [False, what == "press"]
+        elif what == "chatter":
+            self.switch = [pick.random() < 0.5 for _ in range(20)]
+        elif what == "jump":
+            self.leader = self.noise.uniform(-3.0, 3.0, len(HOME))
+        elif what == "near":
+            self.leader = core.gate.position.copy()
+        elif what == "absurd":
+            self._lead(np.full(len(HOME), pick.choice(ABSURD)))
+        else:
+            core.resume()
+
+    def _lead(self, positions: np.ndarray) -> None:
+        age = self.random.randrange(0, SECOND // 3)
+        self.core.on_leader(self.now - age, positions, self.now - age + SECOND // 5, self.now)
 
 
 def main(count: int, seed: int, folder: Path) -> dict[str, Any]:
@@ -291,6 +331,7 @@ def main(count: int, seed: int, folder: Path) -> dict[str, Any]:
         "moving joint commands": adversary.observer.moved,
         "largest share of a limit": {k: round(v, 9) for k, v in adversary.observer.largest.items()},
         "modes": dict(adversary.modes),
+        "sources": dict(adversary.sources),
         "events": dict(adversary.events),
         "seconds": round(time.monotonic() - begin, 1),
     }

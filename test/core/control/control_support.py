@@ -69,6 +69,10 @@ def robot(**changes: Any) -> RobotProfile:
             "command_rate": RATE,
             "arms": {"left": arm("left"), "right": arm("right")},
             "cameras": {"cam_high": {"topic": "cam_high"}},
+            "teleop": {
+                "arms": {side: {"topic": f"leader_{side}"} for side in ("left", "right")},
+                "deadman": {"topic": "deadman"},
+            },
         }
         | changes
     )

@@ -14,6 +14,7 @@ def test_no_command_is_beyond_a_limit(tmp_path: Path) -> None:
     assert found["ticks"] == 20_000
     assert found["moving joint commands"] > 5_000  # the limits are not kept by standing still
     assert {"HOLD", "RUNNING", "ESTOP"} <= set(found["modes"])
+    assert found["sources"]["HUMAN"] > 500 and found["sources"]["POLICY"] > 500
     assert found["largest share of a limit"]["push"] > 0.99  # and they are used
 
 

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from adamoe_ros.control.core import ControlCore
 from adamoe_ros.control.settings import Cause, ControlSettings
-from adamoe_ros.control.status import Mode
+from adamoe_ros.control.status import Mode, Source
 from adamoe_ros.control.strategies import STRATEGIES
 
 TICKS = 40
@@ -50,7 +50,12 @@ EVENTS = (
         "slow",
     ),
     *("back", "back_far", "forward", "stand_still", "slew", "deactivate", "activate", "ramp"),
+    *("press",) * 4,
+    *("let_go", "chatter", "deadman_off", "deadman_on", "leader_off", "leader_on", "leader_near"),
+    *("leader_near", "leader_anywhere", "leader_nan", "leader_huge", "leader_burst", "resume"),
+    *("release_to_policy", "release_to_hold"),
 )
+PARKED = (Cause.TAKEOVER_RELEASED, Cause.DEADMAN_LOST)
 
 
 class Scene:
@@ -69,6 +74,9 @@ class Scene:
         self.frozen: np.ndarray | None = None  # command that may not change: somebody stopped
         self.stamp = START
         self.rows_seen: tuple[int, int] = (0, -1)
+        # the human: what the dead-man says and when it said so last, where the leader is
+        self.held, self.pressed, self.deadman_on, self.deadman_ns = False, False, True, 0
+        self.leader, self.leader_on, self.leader_ns = HOME_COMMAND.copy(), True, 0
         self.core.activate(self.now, HOME)
         self.core.on_run(1)
 
@@ -147,8 +155,10 @@ class Scene:
         elif event in ("policy_off", "policy_on"):
             self.policy = event == "policy_on"
         elif event == "hold":
+            status = core.status(self.now)
             core.on_hold("cancelled")
-            self.stopped()
+            if not status.takeover or status.hold_cause in PARKED:  # a human is not stopped by it
+                self.stopped()
         elif event in ("run", "run_next"):
             self.generation += event == "run_next"
             core.on_run(self.generation)
@@ -181,8 +191,51 @@ class Scene:
             core.change(max_speed_scale=float(self.rng.uniform(0.02, 1.0)))
         elif event == "ramp":
             core.change(start_ramp=bool(self.rng.integers(2)))
-        else:
+        elif event.startswith("release_to"):
+            core.change(takeover_release=event.removeprefix("release_to_"))
+        elif event in ("back", "back_far", "forward", "stand_still", "slew"):
             self.jump_clock(event)
+        else:
+            self.lead(event)
+
+    def lead(self, event: str) -> None:
+        """What a human does."""
+        core, rng = self.core, self.rng
+        if event in ("press", "let_go", "chatter"):
+            switches = {"press": [False, True], "let_go": [False]}
+            for held in switches.get(event, rng.integers(2, size=5).astype(bool).tolist()):
+                self.switch(held)
+        elif event in ("deadman_off", "deadman_on"):
+            self.deadman_on = event == "deadman_on"
+        elif event in ("leader_off", "leader_on"):
+            self.leader_on = event == "leader_on"
+        elif event == "leader_near":
+            self.leader = core.gate.position + rng.uniform(-0.2, 0.2, J) * LIMITS.start.clip(
+                max=0.5
+            )
+        elif event == "leader_anywhere":
+            self.leader = rng.uniform(LIMITS.low - 0.5, LIMITS.high + 0.5)
+        elif event in ("leader_nan", "leader_huge"):
+            bad = self.leader.copy()
+            bad[rng.integers(J)] = rng.choice([np.nan, np.inf, 1e9, -1e300])
+            assert core.on_leader(self.now, bad, self.now + SECOND, self.now)
+        elif event == "leader_burst":  # messages that waited, all at once
+            for _ in range(4):
+                self.move_leader()
+        else:
+            core.resume()
+
+    def switch(self, held: bool) -> None:
+        """The dead-man says something; a press counts after a release."""
+        self.pressed |= held and not self.held
+        self.held, self.deadman_ns = held, self.now
+        self.core.on_deadman(held, self.now)
+
+    def move_leader(self) -> None:
+        """The leader moves on, faster than the arms can at times."""
+        self.leader = self.leader + self.rng.normal(0, 1.5, J) * LIMITS.velocity * 0.02
+        self.leader_ns = self.now
+        assert not self.core.on_leader(self.now, self.leader, self.now + SECOND // 5, self.now)
 
     def jump_clock(self, event: str) -> None:
         self.now += {
@@ -194,6 +247,7 @@ class Scene:
         }[event]
 
     def stopped(self) -> None:
+        self.pressed = False
         self.judge.stopped()
         if self.last is not None:
             self.frozen = self.last.command
@@ -216,19 +270,33 @@ class Scene:
             pose[[2, 5]] = (1.0 - pose[[2, 5]]) * 0.08
             self.measured += 0.7 * (pose - self.measured)
             self.core.on_state(self.now, self.measured)
+        if self.deadman_on:
+            self.switch(self.held)
+        if self.leader_on:
+            self.move_leader()
         result = self.core.tick(self.now)
         self.last = result if result.command is not None else None
         if self.last is None:
             assert result.mode is Mode.INACTIVE and not result.publish
             return
         self.judge.see(result.command)
+        if result.source is Source.HUMAN:
+            self.check_human()
         if self.frozen is not None:
             assert (result.command == self.frozen).all(), "moved after a stop"
         if self.core.estop.latched:
             assert result.mode is Mode.ESTOP and result.hold_cause == Cause.EMERGENCY_STOP
             assert not result.velocity.any()
         assert (result.mode is Mode.RUNNING) == (result.hold_cause == "")
+        assert (result.mode is Mode.RUNNING) == (result.source is not Source.NONE)
         self.check_row(result)
+
+    def check_human(self) -> None:
+        """The arms follow a human only while a fresh switch is held that was pressed since a stop."""
+        self.frozen = None
+        assert self.held and self.pressed and not self.core.estop.latched
+        assert self.now - self.deadman_ns <= SECOND // 5
+        assert self.now - self.leader_ns <= SECOND // 5
 
     def check_row(self, result: Any) -> None:
         """Within one chunk the row never goes back; a replaced chunk never returns."""
@@ -302,6 +370,19 @@ def test_columns_in_any_order_give_the_same_motion(seed: int, order: list[int]) 
             scene.tick()
         moved.append(scene.core.gate.position.copy())
     np.testing.assert_array_equal(*moved)
+
+
+def test_a_human_does_reach_motion() -> None:
+    """As below, with a leader."""
+    moved = []
+    for seed in range(20):
+        scene = Scene(seed, "async")
+        for index in range(TICKS):
+            scene.happen({2: "press", 3: "leader_near"}.get(index, "leader_on"))
+            scene.tick()
+        assert scene.last.source is Source.HUMAN or scene.last.hold_cause == Cause.LEADER_FAR
+        moved.append(np.abs(scene.core.gate.position - HOME_COMMAND).max())
+    assert np.median(moved) > 0.05
 
 
 def test_the_scripts_do_reach_motion() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bag_support import START, motion, pose, simulated_robot, write_mcap
+from led_bag import GIVEN, TAKEN, write_led_bag
 
 from adamoe_ros.contract.chunk import Inference
 from adamoe_ros.contract.joint_map import build_joint_map
@@ -342,3 +343,29 @@ def test_what_does_not_fit_is_said(
     assert main([*base, *words]) == 2
     assert line in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_policy_and_human_are_compared_on_the_same_moments(tmp_path: Path) -> None:
+    """A policy that is wrong by 0.1 rad only where a human led is 0.1 rad off the human there."""
+
+    class Mistaken(Clairvoyant):
+        def infer(self, observation: Observation, plan: InferencePlan) -> Inference:
+            made = super().infer(observation, plan)
+            times = (observation.stamp_ns - START) / 1e9 + DT * np.arange(ROWS)
+            made.positions[(times >= TAKEN) & (times < GIVEN), 2] += 0.1
+            return made
+
+    record = replayed(
+        write_led_bag(tmp_path / "bag", PROFILE, 4.0), [Mistaken(np.zeros(14))], stride_s=0.25
+    )
+    found = results([record], PROFILE.joint_ids, {}, {})["policies"]["policy 0"]
+    human, every = found["open_loop_interventions"], found["open_loop"]
+    assert human["by_joint"]["left/elbow"]["mean_abs"] == pytest.approx(0.1)
+    assert human["by_joint"]["left/waist"]["max_abs"] == pytest.approx(0.0, abs=1e-9)
+    assert 0 < human["compared_values"] < every["compared_values"] / 3
+    assert every["by_joint"]["left/elbow"]["mean_abs"] < 0.05
+    nobody = replayed(
+        write_mcap(tmp_path / "nobody", motion(PROFILE, 1.5)), [Clairvoyant(np.zeros(14))]
+    )
+    document = results([nobody], PROFILE.joint_ids, {}, {})
+    assert "open_loop_interventions" not in document["policies"]["policy 0"]

@@ -96,11 +96,11 @@ def network(config: ModelConfig, seed: int = 0) -> AdaMoEPolicy:
 def make_checkpoint(folder: Path, config: ModelConfig | None = None, **changes: Any) -> Path:
     """Write one; ``changes`` are the manifest's."""
     config = config or tiny_config()
-    tensors = network(config).state_dict()
-    stats = statistics()
+    tensors, meaning = network(config).state_dict(), manifest(**changes)
+    stats = statistics(len(meaning.joints) or len(ROLES))
     files = {"tokenizer.json": tokenizer_bytes()}
     return write_checkpoint(
-        folder, config, manifest(**changes), stats, specs_of(tensors), tensors.items(), files
+        folder, config, meaning, stats, specs_of(tensors), tensors.items(), files
     )
 
 

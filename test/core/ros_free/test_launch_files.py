@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,7 @@ def test_file_has_a_purpose_and_sets_the_environment(path: Path) -> None:
 
 def test_executables_are_nodes_of_this_package() -> None:
     named = {literal(call.args[0]) for path in [*FILES, SHARED] for call in calls(path, "node")}
-    assert named == {"policy_node", "control_node", "sim_node"}
+    assert named == {"policy_node", "control_node", "sim_node", "console_node", "recorder_node"}
     for name in named:
         assert len(list((ROOT / "adamoe_ros" / "ros").glob(f"*/{name}.py"))) == 1
 
@@ -89,3 +91,24 @@ def test_bridge_carries_the_cameras_of_the_gazebo_profiles() -> None:
         profile = load_profile(path)
         assert {f"/{camera.topic}" for camera in profile.present_cameras.values()} <= bridged
     assert "/clock" in bridged
+
+
+def test_launch_files_need_the_distributions_python_alone() -> None:
+    """They run in that of ``ros2 launch``, whose pydantic is version 1 or none."""
+    imported = [
+        node.module
+        for node in ast.walk(ast.parse(SHARED.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("adamoe_ros")
+    ]
+    code = f"""
+import sys
+for name in ("pydantic", "numpy", "torch"):
+    sys.modules[name] = None
+import {", ".join(map(str, imported))}
+from adamoe_ros.contract.profile_io import profile_path, read_profile
+from adamoe_ros.contract.resources import robots_dir
+names = ("isaac_franka_dual", "aloha_agilex")
+print([read_profile(profile_path(name, robots_dir())).get("use_sim_time") for name in names])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[True, None]\n", done.stderr

@@ -47,9 +47,13 @@ def test_the_window_forgets() -> None:
     assert monitor.missed == 99
 
 
-def test_the_log_keeps_every_time(tmp_path: Path) -> None:
+def test_the_log_keeps_time_and_source_of_every_tick(tmp_path: Path) -> None:
     monitor = TickMonitor(0.01, window=2, log=tmp_path / "sub" / "ticks.npy")
-    for now in (0.0, 0.01, 0.02, 0.03):
+    for now, source in ((0.0, 0), (0.01, 1), (0.02, 2), (0.03, 1)):
         monitor.tick(now)
+        monitor.note(source)
+    monitor.tick(0.04)  # under way
     monitor.save()
-    assert np.load(tmp_path / "sub" / "ticks.npy").tolist() == [0.0, 0.01, 0.02, 0.03]
+    log = np.load(tmp_path / "sub" / "ticks.npy")
+    assert log["time"].tolist() == [0.0, 0.01, 0.02, 0.03]
+    assert log["source"].tolist() == [0, 1, 2, 1]

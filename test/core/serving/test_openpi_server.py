@@ -8,15 +8,18 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from policy_support import make_checkpoint
+from rich.console import Console
 from serving_support import PROMPT, aloha, ask, open_client, serving
 from websockets.exceptions import ConnectionClosed
 
+from adamoe_ros.cli.serve import _view
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.policy.infer_file import InferSettings, infer_file
@@ -200,6 +203,20 @@ def test_pages(served: Served) -> None:
     assert 'adamoe_requests_total{outcome="ok",protocol="openpi"}' in told
     assert "adamoe_batch_size_bucket" in told
     assert "adamoe_queue" in told
+
+
+def test_the_terminal_shows_a_line_for_each_client(served: Served) -> None:
+    with open_client(served[1]) as client, open_client(served[1], "/vla-eval"):
+        client.recv(20)
+        ask(client, aloha())
+        console = Console(width=70, record=True, file=StringIO())
+        console.print(_view(served[0]))
+    lines = console.export_text().splitlines()
+    assert lines[0].startswith("2 clients, 0 waiting")
+    (openpi,) = (line.split() for line in lines if " openpi " in line)
+    assert openpi[1].startswith("127.0.0.1:") and openpi[3] == "1" and len(openpi) == 6
+    (other,) = (line.split() for line in lines if " vla-eval " in line)
+    assert other[3:] == ["0"]  # no latency yet
 
 
 @pytest.mark.parametrize(

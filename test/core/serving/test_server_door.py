@@ -14,9 +14,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import msgpack
+import numpy as np
 import psutil
 import pytest
 import trustme
+from frame_fuzz import PATHS, frames, observation, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from policy_support import make_checkpoint
@@ -30,6 +33,7 @@ from adamoe_ros.serving.door import make_door
 from adamoe_ros.serving.service import PolicyService
 
 TOKEN = "a-token-of-more-than-16"
+INTERFACES = ("aloha", "vla_eval_robotwin", "xpolicylab")
 Served = tuple[PolicyService, int]
 
 
@@ -40,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Served]:
-    with serving(folder, max_frame=4, max_clients=8) as made:
+    with serving(folder, max_frame=4, max_clients=8, interface=INTERFACES) as made:
         yield made
 
 
@@ -192,50 +196,46 @@ def test_a_client_that_asks_too_often_is_sent_away(folder: Path) -> None:
     assert "rate: expected at most 2 Hz" in answers[-1]
 
 
-values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**40), 2**40)
-    | st.floats()
-    | st.binary(max_size=40)
-    | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(max_size=8) | st.binary(max_size=12), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-arrays = st.fixed_dictionaries(
-    {
-        b"__ndarray__": st.just(True),
-        b"data": st.binary(max_size=64) | values,
-        b"dtype": st.sampled_from(["<f4", "|u1", "|O", "<U8", ">f8", "<c8", "|V4", "", 3]),
-        b"shape": st.lists(st.integers(-3, 2**40), max_size=6) | values,
-    }
-)
-extras = st.dictionaries(
-    st.sampled_from(
-        ["images", "state", "prompt", "noise", "rows", "weights", "prefix_rows", "age"]
-    ),
-    values | arrays,
-)
-observations = st.dictionaries(
-    st.sampled_from(["state", "images", "prompt", "adamoe"]), values | arrays | extras, max_size=4
-)
-
-
-@pytest.mark.parametrize("path", ["/openpi", "/vla-eval", "/xpolicylab"])
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(frame=st.binary(max_size=200) | observations.map(wire.pack) | values.map(wire.pack))
+@pytest.mark.parametrize("path", PATHS)
+@settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
 def test_a_fuzzed_frame_costs_its_sender_alone(
-    served: Served, insider: Any, path: str, frame: bytes
+    served: Served, insider: Any, path: str, data: st.DataObject
 ) -> None:
+    frame = data.draw(frames(path))
     with open_client(served[1], path) as client:
         if path == "/openpi":
             client.recv(20)
-        client.send(frame)
-        answer = client.recv(20)
-    assert ("expected" if isinstance(answer, str) else b"expected") in answer
+        assert outcome(client, path, frame)[1] == ""
+
+
+@pytest.mark.parametrize("what", [{"a": 1}, [0], np.zeros(2), b"infer", None, 3])
+@pytest.mark.parametrize("path", ["/vla-eval", "/xpolicylab"])
+def test_a_message_without_a_kind_is_one_line(served: Served, path: str, what: Any) -> None:
+    whole = observation(path)
+    with open_client(served[1], path) as client:
+        for key in list(whole)[:3]:  # its kind, its number or payload
+            assert outcome(client, path, wire.pack({**whole, key: what}))[1] == ""
+            client.recv(20)  # hello's answer
+            # and nothing of another message is echoed
+            client.send(b"\xc1")
+            answer = msgpack.unpackb(client.recv(20))
+            assert not answer.get("seq") and "message_id" not in answer
+
+
+def test_a_fault_of_the_servers_own_is_named_and_logged(
+    served: Served, insider: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_client(served[1]) as client:
+        client.recv(20)
+        with monkeypatch.context() as broken:
+            broken.setattr(served[0], "_read", None)
+            line = ask(client, aloha())
+        assert line.startswith("server: expected an answer, got TypeError") and "\n" not in line
+        with pytest.raises(ConnectionClosed):
+            client.recv(20)
+    assert "Traceback" in caplog.text
+    assert "actions" in ask(insider, aloha())
 
 
 def test_the_insider_is_still_answered(insider: Any) -> None:

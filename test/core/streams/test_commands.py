@@ -14,6 +14,7 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.contract.resources import robots_dir
+from adamoe_ros.contract.topics import command_topics
 from adamoe_ros.data.to_bag import MessageMaker
 from adamoe_ros.streams.command_codecs import CODECS, JointCommand, command_codec
 from adamoe_ros.streams.commands import CommandDecoder, CommandEncoder
@@ -62,7 +63,7 @@ def test_another_width_is_our_bug() -> None:
 def test_every_shipped_robot_reads_back_what_it_is_sent(path: Any) -> None:
     profile = load_profile(path)
     values = np.arange(float(len(profile.joint_ids))) / 8  # exact as float32, too
-    encoder, decoder = CommandEncoder(profile), CommandDecoder(profile)
+    encoder, decoder = CommandEncoder(profile), CommandDecoder(command_topics(profile))
     for topic, message in zip(encoder.topics, encoded(profile, values), strict=True):
         motion = decoder.push(topic.target.topic, message, NOW)
         assert motion is not None and motion.columns == topic.columns
@@ -94,7 +95,7 @@ def test_a_codec_decodes_what_it_encodes(name: str, joints: int) -> None:
 
 
 def test_joints_that_are_not_the_profiles_are_left_out_and_named() -> None:
-    decoder = CommandDecoder(robot())
+    decoder = CommandDecoder(command_topics(robot()))
     message = joint_state(["lift", "g", "b", "a", "head"], [np.nan, 6, 5, 4, 0.1], NOW)
     motion = decoder.push("right/commands", message, NOW)
     assert motion is not None and sorted(motion.columns) == [3, 4, 5]
@@ -104,7 +105,7 @@ def test_joints_that_are_not_the_profiles_are_left_out_and_named() -> None:
 
 
 def test_a_joint_that_a_message_leaves_out_keeps_its_command() -> None:
-    decoder = CommandDecoder(robot())
+    decoder = CommandDecoder(command_topics(robot()))
     for topic, message in zip(CommandEncoder(robot()).topics, encoded(robot()), strict=True):
         decoder.push(topic.target.topic, message, NOW)
     decoder.push("right/commands", joint_state(["b"], [9.0], NOW), NOW)
@@ -122,7 +123,7 @@ def test_a_joint_that_a_message_leaves_out_keeps_its_command() -> None:
     ],
 )
 def test_bad_commands_are_one_line(names: list[str], values: list[float], words: str) -> None:
-    decoder = CommandDecoder(robot())
+    decoder = CommandDecoder(command_topics(robot()))
     with pytest.raises(ContractError, match=words) as caught:
         decoder.push("right/commands", joint_state(names, values, NOW), NOW)
     assert len(caught.value.problems) == 1 and "right/commands" in str(caught.value)
@@ -144,7 +145,7 @@ def trajectory(points: list[tuple[float, list[float]]], stamp_ns: int = 0) -> An
 
 
 def test_a_trajectory_of_several_points_is_commanded_as_time_goes_on() -> None:
-    decoder = CommandDecoder(robot())
+    decoder = CommandDecoder(command_topics(robot()))
     points = [(0.5, [1.0, 10.0]), (1.0, [2.0, 20.0]), (2.0, [4.0, 10.0])]
     motion = decoder.push("left/trajectory", trajectory(points), NOW)
     assert motion is not None and motion.columns == (1, 0) and motion.stamp_ns == NOW
@@ -155,7 +156,7 @@ def test_a_trajectory_of_several_points_is_commanded_as_time_goes_on() -> None:
 
 def test_a_trajectory_starts_at_its_stamp() -> None:
     message = trajectory([(0.0, [0.0, 0.0]), (1.0, [1.0, 2.0])], NOW + SECOND // 2)
-    motion = CommandDecoder(robot()).push("left/trajectory", message, NOW)
+    motion = CommandDecoder(command_topics(robot())).push("left/trajectory", message, NOW)
     assert motion is not None
     np.testing.assert_allclose(motion.at(NOW), [0, 0])
     np.testing.assert_allclose(motion.at(NOW + SECOND), [0.5, 1])
@@ -172,23 +173,25 @@ def test_a_trajectory_starts_at_its_stamp() -> None:
 )
 def test_trajectories_that_say_nothing_are_refused(points: Any, words: str) -> None:
     with pytest.raises(ContractError, match=words):
-        CommandDecoder(robot()).push("left/trajectory", trajectory(points), NOW)
+        CommandDecoder(command_topics(robot())).push("left/trajectory", trajectory(points), NOW)
 
 
 def test_a_message_of_another_type_is_one_line() -> None:
     for topic in ("left/trajectory", "left/hand/commands", "right/commands"):
         with pytest.raises(ContractError, match="check the publisher and the profile's type"):
-            CommandDecoder(robot()).push(topic, SimpleNamespace(cmd=[1.0]), NOW)
+            CommandDecoder(command_topics(robot())).push(topic, SimpleNamespace(cmd=[1.0]), NOW)
 
 
 def test_commands_stamped_by_another_clock_are_refused_or_taken_by_arrival() -> None:
     late = joint_state(["a", "b", "g"], [1.0, 2.0, 0.01], NOW - 10_800 * SECOND)
     late.header.stamp.sec = 42
     with pytest.raises(ContractError, match=r"58\.0 s behind their arrival.*stamp: arrival"):
-        CommandDecoder(robot()).push("right/commands", late, NOW)
+        CommandDecoder(command_topics(robot())).push("right/commands", late, NOW)
     document = robot().model_dump(exclude_unset=True)
     document["arms"]["right"]["command"]["stamp"] = "arrival"
-    motion = CommandDecoder(RobotProfile.model_validate(document)).push("right/commands", late, NOW)
+    motion = CommandDecoder(command_topics(RobotProfile.model_validate(document))).push(
+        "right/commands", late, NOW
+    )
     assert motion is not None and motion.stamp_ns == NOW
 
 

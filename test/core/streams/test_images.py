@@ -307,7 +307,7 @@ def test_a_missing_opencv_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError
 
     monkeypatch.setattr("adamoe_ros.streams.encodings.opencv", missing)
-    with pytest.raises(ContractError, match="install python3-opencv"):
+    with pytest.raises(ContractError, match="no cv2 module; pip install"):
         decode_image(image("bayer_rggb8", NEAR["bayer_rggb8"], width=W), "cam")
 
 

@@ -10,9 +10,11 @@ import sys
 import venv
 from pathlib import Path
 
+import bootstrap
 import machine
 import pytest
 import ros_wheels
+from ros_source import RosSource
 from steps import Steps, digest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -145,3 +147,24 @@ def found_python(script: Path = ROOT / "tools" / "find_python.sh", **variables: 
     environment = {**os.environ, **variables}
     done = subprocess.run([script], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def test_a_robots_environment_is_for_a_sourced_ros() -> None:
+    foreign = ("AMENT_PREFIX_PATH", "ROS_DISTRO")
+    environment = {key: value for key, value in os.environ.items() if key not in foreign}
+    done = subprocess.run(
+        [ROOT / "tools" / "robot_setup.sh"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    line = "setup: ROS: expected a sourced ROS 2, got none; source /opt/ros/<distro>/setup.bash\n"
+    assert done.stderr == line
+
+
+def test_a_torch_of_ones_own_is_not_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "STATE", tmp_path)
+    source = RosSource("jazzy", wheels=False)
+    pinned = bootstrap.Bootstrap(source, robot=True)._pins().read_text().splitlines()
+    assert "numpy==1.26.4" in pinned and any(line.startswith("torch==") for line in pinned)
+    monkeypatch.setenv("TORCH", "torch==2.9.1")
+    free = bootstrap.Bootstrap(source, robot=True)._pins().read_text().splitlines()
+    assert {line.split("==")[0] for line in set(pinned) - set(free)} == {"torch", "triton"}

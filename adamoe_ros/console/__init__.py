@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's page, without ROS: what it shows, who may use it, how it is served.
+
+``words.py`` says causes and results to people; ``robot_view.py`` keeps what is known of one robot and makes
+the snapshot that the page draws; ``picture_feed.py`` turns frames into JPEG while somebody looks;
+``page_server.py`` serves ``page/`` and its three sockets in a thread of its own. The page decides nothing
+about motion: it hands what people ask for to the ``Robot`` that ``ros/console`` puts in.
+"""
