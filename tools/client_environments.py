@@ -53,7 +53,7 @@ def main() -> None:
 
 def _fetch(steps: Steps, folder: Path) -> None:
     """The examples alone, at the commit that was tried."""
-    git = ["git", "-C", folder]
+    git = ["git", "-C", str(folder)]
     do = "openpi's examples could not be fetched; set OPENPI_REPOSITORY to a copy of the repository"
     for words in (
         ["init", "-q"],

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="checkpoint folder")
-    add("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    add("--host", default="", help="address to listen on (default: this computer alone)")
     add("--port", type=int, default=8000, help="0: a free one (default 8000)")
     add("--token-file", type=Path, metavar="FILE", help="token that clients have to send")
     add("--certificate", type=Path, metavar="PEM", help="TLS certificate (chain)")
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     if not 0 <= options.port <= 65535:
         raise ContractError(problem("--port", "0 ... 65535", options.port, "correct it"))
     door = make_door(
-        options.host,
+        options.host or "127.0.0.1",
         options.port,
         options.token_file,
         options.certificate,
@@ -75,8 +75,13 @@ def run(options: argparse.Namespace) -> int:
         from rich.logging import RichHandler
 
         console = Console()  # the view's: lines of the log stand above it
-        plain = {"show_path": False, "show_level": False, "omit_repeated_times": False}
-        handler = RichHandler(console=console, log_time_format="%X", **plain)
+        handler = RichHandler(
+            console=console,
+            log_time_format="%X",
+            show_path=False,
+            show_level=False,
+            omit_repeated_times=False,
+        )
         logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     else:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
