@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".robot-check"
 RESULT = ROOT / "benchmarks" / "results" / "robot_computer.json"
 SOURCES = ("ros2/launch", "ros2/launch_ros", "ros2/rcl_interfaces", "ros2/ros2cli", "ros/rosdistro")
+# the tree shares the network with this machine's other nodes
+QUIET = {"ROS_DOMAIN_ID": "93", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 # what ROS's installation page has a person install, and what its packages depend on
 DEBIAN = (
     "ca-certificates cmake colcon g++ git iproute2 libpython3-dev make procps python3-argcomplete "
@@ -240,9 +242,7 @@ command -v adamoe; kill -INT %1 %2; wait; echo "== end"; adamoe doctor --robot a
     steps = [word if word.endswith("&") else f"{word} || exit 9" for word in words[:-1]]
     script = "set -m\n" + "\n".join(steps) + f"\n{words[-1]} >~/launch.txt 2>&1 &\n{watch}"
     begin = time.monotonic()
-    output = tree.run(
-        script, "robot", 3600, {**index, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    )
+    output = tree.run(script, "robot", 3600, {**index, **QUIET})
     live = output.split("== doctor", 1)[1].split("== programs", 1)[0].strip()
     programs = output.split("== programs", 1)[1].split("== end", 1)[0].strip().splitlines()
     if "0 fail" not in live:
@@ -266,9 +266,9 @@ def follow_unit(tree: Tree, seconds: float) -> dict[str, object]:
     unit.read(ROOT / "config" / "system" / "adamoe.service")
     command = unit["Service"]["ExecStart"]
     variables = {
-        "ROS_DISTRO": "kilted", "WORKSPACE": "/home/robot/ros2_ws", "ROS_DOMAIN_ID": "0",
+        "ROS_DISTRO": "kilted", "WORKSPACE": "/home/robot/ros2_ws", 
         "ROBOT": "aloha_sim", "CHECKPOINT": "/home/robot/ros2_ws/src/adamoe_ros/checkpoints/demo",
-        "ARGUMENTS": "shadow:=true use_sim_time:=false", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ARGUMENTS": "shadow:=true use_sim_time:=false", **QUIET,
     }  # fmt: skip
     script = f"""set -m
 {command} >~/unit.txt 2>&1 &
