@@ -266,7 +266,7 @@ def follow_unit(tree: Tree, seconds: float) -> dict[str, object]:
     unit.read(ROOT / "config" / "system" / "adamoe.service")
     command = unit["Service"]["ExecStart"]
     variables = {
-        "ROS_DISTRO": "kilted", "WORKSPACE": "/home/robot/ros2_ws", 
+        "ROS_DISTRO": "kilted", "WORKSPACE": "/home/robot/ros2_ws",
         "ROBOT": "aloha_sim", "CHECKPOINT": "/home/robot/ros2_ws/src/adamoe_ros/checkpoints/demo",
         "ARGUMENTS": "shadow:=true use_sim_time:=false", **QUIET,
     }  # fmt: skip
