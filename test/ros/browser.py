@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_ANSWER = 120.0  # s for an answer, on a machine that may be busy
 _FLAGS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --remote-debugging-pipe"
 
 
@@ -80,7 +82,7 @@ class Browser:
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
             )
 
-    def wait_for(self, selector: str, words: str, timeout: float = 60.0) -> None:
+    def wait_for(self, selector: str, words: str, timeout: float = 120.0) -> None:
         """Until an element's text contains the words."""
         end = time.monotonic() + timeout
         while words not in (text := self.text(selector)):
@@ -101,6 +103,8 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._hear], [], [], _ANSWER)
+            assert ready, f"the browser said nothing for {_ANSWER:g} s"
             data = os.read(self._hear, 65536)
             assert data, "the browser has ended"
             self._buffer += data
