@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,11 @@ def ask(client: ClientConnection, observation: Mapping[str, Any]) -> Any:
     client.send(wire.pack(observation))
     answer = client.recv(20)
     return answer if isinstance(answer, str) else wire.unpack(answer)
+
+
+def wait_until(true: Callable[[], object], patience_s: float = 20.0) -> None:
+    """Until it holds: a server counts an answer after it has sent it."""
+    end = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from policy_support import make_checkpoint, observation
-from serving_support import PROMPT, serving
+from serving_support import PROMPT, serving, wait_until
 
 from adamoe_ros import load_policy
 from adamoe_ros.contract.errors import ContractError, PolicyUnavailable
@@ -190,16 +190,6 @@ def test_a_server_that_goes_and_comes_back_is_used_again(folder: Path, tmp_path:
         with pytest.raises(PolicyUnavailable):
             policy.infer(seen.images, seen.state, PROMPT)
     policy.close()
-
-
-def wait_until(true: object, patience_s: float = 20.0) -> None:
-    import time
-
-    assert callable(true)
-    until = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_the_doctor_says_who_answers_and_how_fast(address: str) -> None:

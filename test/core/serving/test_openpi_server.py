@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from policy_support import make_checkpoint
 from rich.console import Console
-from serving_support import PROMPT, aloha, ask, open_client, serving
+from serving_support import PROMPT, aloha, ask, open_client, serving, wait_until
 from websockets.exceptions import ConnectionClosed
 
 from adamoe_ros.cli.serve import _view
@@ -209,9 +209,15 @@ def test_the_terminal_shows_a_line_for_each_client(served: Served) -> None:
     with open_client(served[1]) as client, open_client(served[1], "/vla-eval"):
         client.recv(20)
         ask(client, aloha())
-        console = Console(width=70, record=True, file=StringIO())
-        console.print(_view(served[0]))
-    lines = console.export_text().splitlines()
+        lines: list[str] = []
+
+        def shows_the_answer() -> bool:
+            console = Console(width=70, record=True, file=StringIO())
+            console.print(_view(served[0]))
+            lines[:] = console.export_text().splitlines()
+            return any(line.split()[3:4] == ["1"] for line in lines if " openpi " in line)
+
+        wait_until(shows_the_answer)
     assert lines[0].startswith("2 clients, 0 waiting")
     (openpi,) = (line.split() for line in lines if " openpi " in line)
     assert openpi[1].startswith("127.0.0.1:") and openpi[3] == "1" and len(openpi) == 6
