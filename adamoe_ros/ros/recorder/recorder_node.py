@@ -193,8 +193,8 @@ class RecorderNode(Node):
             self.topics.subscribe_new()
             params = self.params
             silent = self.topics.silent()
-            topics = {**self.topics.types}
-            if not topics:
+            types = self.topics.types
+            if not types:
                 raise ContractError(
                     problem("recorder_node", "publishers", "none of the robot's topics", "start it")
                 )
@@ -202,7 +202,8 @@ class RecorderNode(Node):
             episode = EpisodeRecorder(
                 next_folder(self._root),
                 self._info(instruction.strip(), heard),
-                topics,
+                # the others are there once they say something: leaders and buttons may be silent
+                {topic: kind for topic, kind in types.items() if self.topics.wanted[topic]},
                 round(params.min_free * 2**30),
                 round(params.queue * 2**20),
                 params.compress,
