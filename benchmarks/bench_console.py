@@ -107,21 +107,28 @@ def stops(trials: int) -> dict[str, Any]:
         void = 0  # the machine starved before the press: the arms did not move
         while len(times) < trials and void < trials:
             try:
-                times.append(one_stop(rig, browser))
+                set_in_motion(rig)
             except AssertionError as error:
                 void += 1
                 print(f"void: {str(error)[:120]}", flush=True)
+                continue
+            times.append(one_stop(rig, browser))
     period = 1e3 / rig.profile.command_rate
     return {"trials": len(times), "void": void, **quantiles(times), "period_ms": period}
 
 
-def one_stop(rig: Rig, browser: Browser) -> float:
+def set_in_motion(rig: Rig) -> None:
     probe = rig.probe
     rig.settle()
     rig.move(4.0, amplitude=0.3)
     streams = list(probe.commands.values())
     probe.wait(lambda: all(len(samples) > 30 for samples in streams), "the arms to move", 10.0)
-    assert probe.status.mode == ControlStatus.RUNNING, "the arms to move when it is pressed"
+    assert probe.status.mode == ControlStatus.RUNNING, "the arms do not move any more"
+
+
+def one_stop(rig: Rig, browser: Browser) -> float:
+    """ms; the arms move."""
+    probe, streams = rig.probe, list(rig.probe.commands.values())
     pressed = time.monotonic()
     browser.press("Escape", 27)
     probe.wait_mode(ControlStatus.ESTOP)
