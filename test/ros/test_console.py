@@ -38,14 +38,15 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("console")
     profile = folder / "rig.yaml"
     profile.write_text(PROFILE)
-    with Rig(folder, str(profile), loopback={"cameras": True}) as made:
+    with Rig(folder, str(profile), {"cameras": True}, namespace="left") as made:
         start_console(made)
         made.holding()
         yield made
 
 
 def start_console(rig: Rig) -> Process:
-    parameters = {"robot": rig.folder / "rig.yaml", "port": 0}
+    robots = ["left", "right"]  # the right one never starts
+    parameters = {"robot": rig.folder / "rig.yaml", "robots": robots, "port": 0}
     module = "adamoe_ros.ros.console.console_node"
     return rig.start("console", node_command(module, "ConsoleNode", parameters))
 
@@ -60,7 +61,7 @@ def url(rig: Rig) -> str:
 @contextmanager
 def line(rig: Rig, path: str, **hello: Any) -> Iterator[ClientConnection]:
     with connect(url(rig).replace("http", "ws") + path) as opened:
-        opened.send(json.dumps({"robot": "/", "name": "test", **hello}))
+        opened.send(json.dumps({"robot": "/left", "name": "test", **hello}))
         yield opened
 
 
@@ -100,11 +101,19 @@ def test_the_page_shows_the_robot_and_its_cameras(rig: Rig) -> None:
         assert order(page, "speed", scale=1.0)["ok"]
 
 
+def test_a_robot_that_is_not_there_is_said_so(rig: Rig) -> None:
+    with line(rig, "live", robot="/right") as page, line(rig, "stop") as stop:
+        assert shows(page, "unknown")["namespace"] == "right"
+        stop.send(json.dumps({"stop": True, "robot": "/right"}))
+        assert "no control_node is there" in json.loads(stop.recv(60))["words"]
+    assert rig.probe.status.mode == ControlStatus.HOLD
+
+
 def test_stop_reset_refused_reset(rig: Rig) -> None:
     rig.move(8.0)
     with line(rig, "live") as page, line(rig, "stop") as stop:
         shows(page, "running")
-        stop.send(json.dumps({"stop": True, "robot": "/"}))
+        stop.send(json.dumps({"stop": True, "robot": "/left"}))
         rig.probe.wait_mode(ControlStatus.ESTOP)
         for samples in rig.probe.commands.values():
             rig.probe.wait_quiet(samples)
@@ -117,10 +126,10 @@ def test_stop_reset_refused_reset(rig: Rig) -> None:
             "reset refused: the stop is still pressed",
         )
         rig.probe.emergency_stop(True)  # a button at the robot goes in, too
-        until(page, lambda m: "/probe" in m.get("state", {}).get("buttons", ()))
+        until(page, lambda m: "/left/probe" in m.get("state", {}).get("buttons", ()))
         answer = order(page, "let_out")
         assert not answer["ok"]
-        assert "/probe" in answer["words"]
+        assert "/left/probe" in answer["words"]
         rig.probe.emergency_stop(False)
         until(page, lambda m: m.get("state", {}).get("buttons") == ["this page"])
         assert order(page, "let_out")["ok"]
