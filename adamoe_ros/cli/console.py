@@ -27,16 +27,8 @@ def run(options: argparse.Namespace) -> int:
     """
     from adamoe_ros.ros.runner import require_overlay, ros_arguments, run_node
 
-    given = ConsoleParameters.from_values(declared_values(options, ConsoleParameters)).as_dict()
+    given = ConsoleParameters.from_values(declared_values(options, ConsoleParameters))
     require_overlay()
     from adamoe_ros.ros.console.console_node import ConsoleNode
 
-    words = ros_arguments(
-        {
-            name: value
-            for name, value in given.items()
-            if value != ConsoleParameters.declaration(name).default
-        },
-        options.namespace,
-    )
-    return run_node(ConsoleNode, words)
+    return run_node(ConsoleNode, ros_arguments(given.changes(), options.namespace))

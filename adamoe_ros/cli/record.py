@@ -42,12 +42,8 @@ def run(options: argparse.Namespace) -> int:
     require_overlay()
     from adamoe_ros.ros.recorder.record_session import record
 
-    given = RecorderParameters.from_values(declared_values(options, RecorderParameters)).as_dict()
-    parameters: dict[str, object] = {
-        name: value
-        for name, value in given.items()
-        if value != RecorderParameters.declaration(name).default
-    }
+    given = RecorderParameters.from_values(declared_values(options, RecorderParameters))
+    parameters = given.changes()
     if options.use_sim_time or profile.use_sim_time:
         parameters["use_sim_time"] = True
     return record(parameters, options.instruction, options.duration, options.namespace)

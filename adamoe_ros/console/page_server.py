@@ -207,7 +207,7 @@ class PageServer:
         return origin is None or urlsplit(origin).netloc == host
 
     async def _enter(self, socket: WebSocket) -> dict[str, Any] | None:
-        """The first message, with the role; None: not let in, and told so."""
+        """The first message, with the role; None: not let in, the reason is sent."""
         if not self._same_site(socket.headers):
             await socket.close(4403)
             return None

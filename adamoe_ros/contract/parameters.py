@@ -183,6 +183,11 @@ class Parameters:
         """Name -> value."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    def changes(self) -> dict[str, Any]:
+        """Name -> value of those that are not the default."""
+        items = self.as_dict().items()
+        return {name: value for name, value in items if value != self.declaration(name).default}
+
     def conflicts(self) -> list[str]:
         """Lines about values that do not fit each other; a subclass may add some."""
         return []

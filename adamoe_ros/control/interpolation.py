@@ -9,8 +9,12 @@ ends with none of either; it adds no step in acceleration, and the sum is C1.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from numpy.typing import NDArray
+
+from adamoe_ros.control.limits import JointLimits
 
 Vector = NDArray[np.float64]
 Rows = NDArray[np.float64]
@@ -139,3 +143,47 @@ def passage_duration(
     by_velocity = 3.95 * speed / (PASSAGE_SHARE * acceleration)
     needed = float(np.max(np.maximum(by_speed, np.maximum(by_position, by_velocity))))
     return min(max(shortest_s, needed), max(shortest_s, LONGEST_PASSAGE_S))
+
+
+class Reference(ABC):
+    """A motion to follow, joined by a passage to where the arms were when it was taken up.
+
+    Args:
+        limits: of the robot's joints.
+    """
+
+    def __init__(self, limits: JointLimits) -> None:
+        self._limits = limits
+        self._passage: Passage | None = None
+
+    @abstractmethod
+    def rebase(self, now_ns: int, position: Vector, velocity: Vector) -> None:
+        """Let the reference pass smoothly from a given position and velocity (J,) to the motion."""
+
+    @abstractmethod
+    def _motion(self, now_ns: int) -> tuple[Vector, Vector]:
+        """Position and velocity (J,) each, without the passage."""
+
+    def _join(self, now_ns: int, position: Vector, velocity: Vector, shortest_s: float) -> None:
+        """Begin the passage from a position and velocity to the motion."""
+        self._passage = None
+        own_position, own_velocity = self._motion(now_ns)
+        gap, rate = position - own_position, velocity - own_velocity
+        if not (gap.any() or rate.any()):
+            return
+        limits = self._limits
+        duration = passage_duration(gap, rate, limits.velocity, limits.acceleration, shortest_s)
+        self._passage = Passage(now_ns, duration, gap, rate)
+
+    def sample(self, now_ns: int) -> tuple[Vector, Vector]:
+        """Reference position and velocity (J,) each; needs something to follow."""
+        position, velocity = self._motion(now_ns)
+        remaining = self._passage.sample(now_ns) if self._passage else None
+        if remaining is None:
+            self._passage = None
+            return position, velocity
+        return position + remaining[0], velocity + remaining[1]
+
+    def goal(self, now_ns: int) -> Vector:
+        """(J,) where the motion is now, without the passage to it; needs something to follow."""
+        return self._motion(now_ns)[0]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import leader_topics
 from adamoe_ros.control.gate import stopping_distance
-from adamoe_ros.control.interpolation import SHORTEST_PASSAGE_S, Passage, passage_duration
+from adamoe_ros.control.interpolation import SHORTEST_PASSAGE_S, Reference
 from adamoe_ros.control.limits import JointLimits
 from adamoe_ros.control.settings import Cause
 
@@ -34,8 +34,8 @@ class Hands(Enum):
     PARKED = "parked"  # the human has let go, the policy has them not yet back
 
 
-class Takeover:
-    """Dead-man, leader and the reference motion; as ``Timeline`` for the core.
+class Takeover(Reference):
+    """Dead-man, leader and the reference motion that they ask for.
 
     Args:
         profile: the robot; without ``teleop`` nobody ever takes over.
@@ -49,7 +49,8 @@ class Takeover:
     """
 
     def __init__(self, profile: RobotProfile, limits: JointLimits, period_s: float) -> None:
-        self._limits, self._period_s = limits, period_s
+        super().__init__(limits)
+        self._period_s = period_s
         columns = [column for topic in leader_topics(profile) for column in topic.columns]
         self.led = np.isin(np.arange(limits.joints), columns)
         self._timeout_ns = round(profile.teleop.deadman.timeout * 1e9) if profile.teleop else 0
@@ -70,7 +71,7 @@ class Takeover:
         self._to = self._from.copy()  # ... and _step_ns later
         self._arrived_ns, self._step_ns = 0, 1
         self._jumped = False
-        self._passage: Passage | None = None
+        self._passage = None
 
     def drop(self) -> None:
         """Somebody stopped the arms: the human has them no more, and has to press anew."""
@@ -162,27 +163,9 @@ class Takeover:
         stop = stopping_distance(np.abs(velocity), limits.acceleration, self._period_s)
         rest = np.clip(position + np.copysign(stop, velocity), limits.low, limits.high)
         self._from, self._to = (np.where(self.led, at, rest) for at in (self._from, self._to))
-        own_position, own_velocity = self._goal(now_ns)
-        gap, rate = position - own_position, velocity - own_velocity
-        duration = passage_duration(
-            gap, rate, limits.velocity, limits.acceleration, SHORTEST_PASSAGE_S
-        )
-        self._passage = Passage(now_ns, duration, gap, rate)
+        self._join(now_ns, position, velocity, SHORTEST_PASSAGE_S)
 
-    def sample(self, now_ns: int) -> tuple[Vector, Vector]:
-        """Reference position and velocity (J,) each."""
-        position, velocity = self._goal(now_ns)
-        remaining = self._passage.sample(now_ns) if self._passage else None
-        if remaining is None:
-            self._passage = None
-            return position, velocity
-        return position + remaining[0], velocity + remaining[1]
-
-    def goal(self, now_ns: int) -> Vector:
-        """(J,) where the human leads to now, without the passage to it."""
-        return self._goal(now_ns)[0]
-
-    def _goal(self, now_ns: int) -> tuple[Vector, Vector]:
+    def _motion(self, now_ns: int) -> tuple[Vector, Vector]:
         """Evenly from one leader message to the next, one message late: no step, no guess."""
         share = min(max((now_ns - self._arrived_ns) / self._step_ns, 0.0), 1.0)
         way = self._to - self._from

@@ -19,8 +19,7 @@ from adamoe_ros.contract.chunk import ActionChunk
 from adamoe_ros.control.interpolation import (
     SHORTEST_PASSAGE_S,
     ChunkCurve,
-    Passage,
-    passage_duration,
+    Reference,
 )
 from adamoe_ros.control.limits import JointLimits
 from adamoe_ros.control.smoothing import smoothed
@@ -45,7 +44,7 @@ class Seam:
     window_s: float
 
 
-class Timeline:
+class Timeline(Reference):
     """The reference motion.
 
     Args:
@@ -59,13 +58,12 @@ class Timeline:
     """
 
     def __init__(self, limits: JointLimits, strategy: Strategy, smoothing_s: float = 0.0) -> None:
+        super().__init__(limits)
         self.repeated_rows = 0
         self.skipped_rows = 0
-        self._limits = limits
         self._strategy = strategy
         self._smoothing_s = smoothing_s
         self._tracks: list[Track] = []
-        self._passage: Passage | None = None
         self._shortest_s = SHORTEST_PASSAGE_S
         self._waited = 0
 
@@ -149,17 +147,8 @@ class Timeline:
     def rebase(self, now_ns: int, position: Vector, velocity: Vector) -> None:
         """Let the reference pass smoothly from a given position and velocity to the chunks."""
         self._passage = None
-        newest = self.newest
-        if newest is None:
-            return
-        own_position, own_velocity = self.sample(now_ns)
-        gap, rate = position - own_position, velocity - own_velocity
-        if not (gap.any() or rate.any()):
-            return
-        duration = passage_duration(
-            gap, rate, self._limits.velocity, self._limits.acceleration, self._shortest_s
-        )
-        self._passage = Passage(now_ns, duration, gap, rate)
+        if self._tracks:
+            self._join(now_ns, position, velocity, self._shortest_s)
 
     def exhausted(self, now_ns: int) -> bool:
         """Whether every row has been played."""
@@ -198,20 +187,7 @@ class Timeline:
         self.repeated_rows += max(0, waited - self._waited)
         self._waited = max(self._waited, waited)
 
-    def sample(self, now_ns: int) -> tuple[Vector, Vector]:
-        """Reference position and velocity (J,) each; needs at least one chunk."""
-        position, velocity = self._mixed(now_ns)
-        remaining = self._passage.sample(now_ns) if self._passage else None
-        if remaining is None:
-            self._passage = None
-            return position, velocity
-        return position + remaining[0], velocity + remaining[1]
-
-    def goal(self, now_ns: int) -> Vector:
-        """(J,) what the chunks ask for now, without the passage to it; needs at least one chunk."""
-        return self._mixed(now_ns)[0]
-
-    def _mixed(self, now_ns: int) -> tuple[Vector, Vector]:
+    def _motion(self, now_ns: int) -> tuple[Vector, Vector]:
         weights = self._strategy.weights(self._tracks, now_ns)
         total = sum(weight.value for weight in weights)
         if len(self._tracks) == 1 or total < _NOTHING:
