@@ -84,10 +84,10 @@ def runs(
     """Every missing run that begins in time, as it ends; one that was stopped goes on."""
     from compare_arms import run_before
 
-    from adamoe_ros.contract.workers import Work, Workers
+    from adamoe_ros.contract.workers import UnitWork, Workers
 
     gpus = float(options.ray != "" and job.config.device.startswith("cuda"))
-    work = Work(
+    work = UnitWork(
         run_before,
         [(deadline, job, *pair) for pair in missing],
         [f"{arm.name} seed {seed}" for arm, seed in missing],

@@ -4,5 +4,5 @@
 ``words.py`` says causes and results to people; ``robot_view.py`` keeps what is known of one robot and makes
 the snapshot that the page draws; ``picture_feed.py`` turns frames into JPEG while somebody looks;
 ``page_server.py`` serves ``page/`` and its three sockets in a thread of its own. The page decides nothing
-about motion: it hands what people ask for to the ``Robot`` that ``ros/console`` puts in.
+about motion: it hands what people ask for to the ``LedRobot`` that ``ros/console`` puts in.
 """

@@ -17,7 +17,7 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.extras import parts_needed
 
 if TYPE_CHECKING:
-    from adamoe_ros.console.page_server import Robot
+    from adamoe_ros.console.page_server import LedRobot
 
 _PERIOD_S = 0.125
 _HOST = "127.0.0.1"  # it asks nobody for a token: from elsewhere by 'ssh -L'
@@ -34,7 +34,7 @@ class FoxgloveFeed:
         ContractError: the SDK is not installed, or the port is taken.
     """
 
-    def __init__(self, robots: Mapping[str, Robot], port: int) -> None:
+    def __init__(self, robots: Mapping[str, LedRobot], port: int) -> None:
         with parts_needed("console"):
             import foxglove
         self._context = context = foxglove.Context()  # channels close with it
@@ -74,7 +74,7 @@ class FoxgloveFeed:
 class _RobotFeed:
     """The topics of one robot."""
 
-    def __init__(self, name: str, robot: Robot, context: Any) -> None:
+    def __init__(self, name: str, robot: LedRobot, context: Any) -> None:
         from foxglove import Channel
         from foxglove.channels import CompressedImageChannel, LogChannel
 

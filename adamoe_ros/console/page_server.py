@@ -49,7 +49,7 @@ _LONGEST = 4096  # bytes of a message from a page
 _log = logging.getLogger(__name__)
 
 
-class Robot(Protocol):
+class LedRobot(Protocol):
     """What the page leads; ``ros/console`` has it."""
 
     view: RobotView
@@ -91,7 +91,7 @@ class PageServer:
     """
 
     def __init__(
-        self, robots: Mapping[str, Robot], door: Door, view_token: str = "", rate: float = 8.0
+        self, robots: Mapping[str, LedRobot], door: Door, view_token: str = "", rate: float = 8.0
     ) -> None:
         self.robots, self.door = dict(robots), door
         self._view_token, self._period = view_token, 1.0 / rate

@@ -29,7 +29,7 @@ _CLIP_PAUSE_S = 10.0  # s between two events about the same limit of the same jo
 
 
 @dataclass(frozen=True)
-class Event:
+class PageEvent:
     """One line of the log.
 
     Attributes:
@@ -71,7 +71,7 @@ class RobotView:
         self.model_pictures = False
         self._lock = threading.RLock()
         self._numbers = 0
-        self._events: deque[Event] = deque(maxlen=EVENTS)
+        self._events: deque[PageEvent] = deque(maxlen=EVENTS)
         self._history: deque[str] = deque(maxlen=SENTENCES)
         self._heard: dict[str, float] = {}
         self._lost: set[str] = set()
@@ -172,7 +172,7 @@ class RobotView:
         """A line for the log."""
         with self._lock:
             self._numbers += 1
-            self._events.append(Event(self._numbers, time.time(), level, text))
+            self._events.append(PageEvent(self._numbers, time.time(), level, text))
 
     def goal_sent(self, sentence: str, limit: float, who: str) -> None:
         """A goal of this page was accepted."""

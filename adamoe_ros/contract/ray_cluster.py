@@ -22,14 +22,14 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.extras import how_to_install
 
 if TYPE_CHECKING:
-    from adamoe_ros.contract.workers import Work
+    from adamoe_ros.contract.workers import UnitWork
 
 # one GL implementation on all nodes: others draw other pictures
 _KEPT = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "LD_LIBRARY_PATH", "OMP_WAIT_POLICY")
 
 
 class RayCluster:
-    """A connection to a cluster for one ``Work``.
+    """A connection to a cluster for one ``UnitWork``.
 
     Args:
         address: as ``ray.init`` takes it: ``host:6379`` or ``auto`` of the cluster that this machine
@@ -40,7 +40,7 @@ class RayCluster:
         ContractError: Ray is not installed, or there is no such cluster.
     """
 
-    def __init__(self, work: Work, address: str, gpus: float) -> None:
+    def __init__(self, work: UnitWork, address: str, gpus: float) -> None:
         ray = self._ray = _connected(address)
         errors = ray.exceptions
         self.lost: tuple[type[BaseException], ...] = (

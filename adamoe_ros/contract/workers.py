@@ -24,7 +24,7 @@ ATTEMPTS = 3  # of a unit whose process dies
 
 
 @dataclass(frozen=True)
-class Work:
+class UnitWork:
     """What is done to units.
 
     Attributes:
@@ -49,7 +49,7 @@ class Work:
         return self.names[number] if self.names else f"unit {number + 1} of {len(self.units)}"
 
 
-class Place(Protocol):
+class UnitRunner(Protocol):
     """Where units run.
 
     Attributes:
@@ -79,7 +79,7 @@ class Workers:
     ray: str = ""
     gpus: float = 0.0
 
-    def run(self, work: Work) -> Iterator[tuple[int, Future[Any]]]:
+    def run(self, work: UnitWork) -> Iterator[tuple[int, Future[Any]]]:
         """(number of a unit, its finished future) as units end; what is left is dropped on an error.
 
         Without Ray, one unit or one process: in this process, without ``begin``.
@@ -100,7 +100,7 @@ class Workers:
             yield from _spread(work, _Processes(work), self.most)
 
 
-def _here(work: Work) -> Iterator[tuple[int, Future[Any]]]:
+def _here(work: UnitWork) -> Iterator[tuple[int, Future[Any]]]:
     for number, arguments in enumerate(work.units):
         future: Future[Any] = Future()
         try:
@@ -110,7 +110,7 @@ def _here(work: Work) -> Iterator[tuple[int, Future[Any]]]:
         yield number, future
 
 
-def _spread(work: Work, place: Place, most: int) -> Iterator[tuple[int, Future[Any]]]:
+def _spread(work: UnitWork, place: UnitRunner, most: int) -> Iterator[tuple[int, Future[Any]]]:
     waiting, died = deque(range(len(work.units))), Counter[int]()
     running: dict[Future[Any], int] = {}
     try:
@@ -149,7 +149,7 @@ class _Processes:
 
     lost: tuple[type[BaseException], ...] = (BrokenProcessPool,)
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: UnitWork) -> None:
         self._work = work
         self._slots: list[tuple[ProcessPoolExecutor, Future[Any]]] = []
 

@@ -20,7 +20,7 @@ from adamoe_ros import __version__
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
-from adamoe_ros.contract.workers import Work, Workers
+from adamoe_ros.contract.workers import UnitWork, Workers
 from adamoe_ros.data.bag_conversion import (
     ConvertSettings,
     convert_bag,
@@ -160,7 +160,7 @@ def convert_bags(job: ConversionJob, progress: Progress) -> Outcome:
 def _results(
     job: ConversionJob, bags: Sequence[Path]
 ) -> Iterator[tuple[Path, dict[str, Any] | None, list[str]]]:
-    work = Work(
+    work = UnitWork(
         _one,
         [(job, bag) for bag in bags],
         [bag.name for bag in bags],

@@ -22,7 +22,7 @@ from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.files import PackedFolder, replace_text
-from adamoe_ros.contract.workers import Work, Workers
+from adamoe_ros.contract.workers import UnitWork, Workers
 from adamoe_ros.data.sim_trace import Trace, read_trace, write_trace
 from adamoe_ros.evaluation.cases import CONTROLS, Case
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
@@ -249,7 +249,7 @@ def _results(
         return
     share = 1 if workers.ray else max(1, len(os.sched_getaffinity(0)) // processes)
     settings = dataclasses.replace(job.settings, threads=job.settings.threads or share)
-    work = Work(
+    work = UnitWork(
         _run,
         [(block.cases,) for block in todo],
         [f"block {b.number} ({b.cases[0].control} {b.cases[0].task})" for b in todo],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adamoe_ros.contract.errors import ContractError, problem
-from adamoe_ros.contract.workers import Work, Workers
+from adamoe_ros.contract.workers import UnitWork, Workers
 from adamoe_ros.training.generate_demonstrations import Generator
 from adamoe_ros.training.run_state import write_file
 from adamoe_ros.training.shards import write_shard
@@ -56,7 +56,7 @@ def generate_missing(
 
 
 def _run(jobs: list[tuple[GenerateConfig, tuple[int, int], Path, int, int]]) -> Iterator[int]:
-    work = Work(_make_shard, jobs, begin=_one_thread)
+    work = UnitWork(_make_shard, jobs, begin=_one_thread)
     for _, done in Workers(len(os.sched_getaffinity(0))).run(work):
         yield done.result()
 

@@ -23,7 +23,7 @@ from adamoe_ros.contract.files import replace_text
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
-from adamoe_ros.contract.workers import Work, Workers
+from adamoe_ros.contract.workers import UnitWork, Workers
 from adamoe_ros.data.episode_info import hash_of
 from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, DatasetSchema, Totals, Version
 from adamoe_ros.data.lerobot.dataset_writer import DatasetDetails, assemble
@@ -174,7 +174,7 @@ def generate_dataset(job: SuiteJob, tell: Callable[[str, int], None]) -> SuiteOu
 
 
 def _run(job: SuiteJob, batches: list[tuple[str, list[int]]]) -> Iterator[tuple[str, int]]:
-    work = Work(
+    work = UnitWork(
         _show_batch,
         [(job, *batch) for batch in batches],
         [f"{task}, seeds {seeds[0]} to {seeds[-1]}" for task, seeds in batches],

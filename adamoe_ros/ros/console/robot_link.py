@@ -46,7 +46,7 @@ _NODES = ("control_node", "policy_node", "recorder_node", "sim_node")
 
 
 class RobotLink:
-    """A ``console.page_server.Robot``.
+    """A ``console.page_server.LedRobot``.
 
     Args:
         node: in the robot's namespace; has to be spun.
@@ -158,13 +158,13 @@ class RobotLink:
     # --- from people (threads of the page) -------------------------------------------------------
 
     def stop(self, who: str) -> str:
-        """See ``console.page_server.Robot``."""
+        """See ``console.page_server.LedRobot``."""
         words = self._line.stop()
         self.view.note("error", f"{who} pressed stop")
         return words
 
     def act(self, what: str, values: Mapping[str, Any], who: str) -> str:
-        """See ``console.page_server.Robot``."""
+        """See ``console.page_server.LedRobot``."""
         orders: dict[str, Callable[[Mapping[str, Any], str], str]] = {
             "start": self._start,
             "cancel": self._cancel_goals,

@@ -11,12 +11,12 @@ from dying_units import doubled
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.files import PackedFolder
 from adamoe_ros.contract.ray_cluster import check_node, code_digest
-from adamoe_ros.contract.workers import ATTEMPTS, Work, Workers
+from adamoe_ros.contract.workers import ATTEMPTS, UnitWork, Workers
 
 
 @pytest.mark.parametrize("most", [1, 2])
 def test_results_and_errors_belong_to_their_units(most: int) -> None:
-    work = Work(divmod, [(7, 2), (1, 0), (9, 4)])
+    work = UnitWork(divmod, [(7, 2), (1, 0), (9, 4)])
     ended = dict(Workers(most).run(work))
     assert isinstance(ended.pop(1).exception(), ZeroDivisionError)
     assert {number: done.result() for number, done in ended.items()} == {0: (3, 1), 2: (2, 1)}
@@ -28,7 +28,7 @@ def test_a_unit_whose_process_dies_runs_again(
     """Two deaths cost nothing; one that dies every time is an error of its own, and names itself."""
     deaths = [0, 2, 0, 9, 1, 0]
     units = [(number, count, tmp_path) for number, count in enumerate(deaths)]
-    ended = dict(Workers(2).run(Work(doubled, units, [f"bag {n}" for n in range(6)])))
+    ended = dict(Workers(2).run(UnitWork(doubled, units, [f"bag {n}" for n in range(6)])))
     with pytest.raises(ContractError, match=f"bag 3: .* {ATTEMPTS} that died"):
         ended.pop(3).result()
     assert {number: done.result() for number, done in ended.items()} == {
@@ -42,7 +42,7 @@ def test_a_unit_whose_process_dies_runs_again(
 def test_a_cluster_that_is_not_there_is_one_line() -> None:
     """Also where Ray is not installed."""
     with pytest.raises(ContractError, match=r"^--ray 127\.0\.0\.1:1: expected ") as caught:
-        dict(Workers(2, "127.0.0.1:1").run(Work(divmod, [(7, 2)])))
+        dict(Workers(2, "127.0.0.1:1").run(UnitWork(divmod, [(7, 2)])))
     assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
 
 
