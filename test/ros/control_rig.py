@@ -426,21 +426,26 @@ class Rig:
         probe = self.probe
         probe.alive = True
         probe.set("loopback_node", fault="none")
+        mended_ns = probe.now_ns()
         probe.set("control_node", max_speed_scale=1.0, start_ramp=True)
         probe.emergency_stop(False)
         if probe.status.mode == ControlStatus.ESTOP:
             probe.wait(lambda: probe.trigger("reset").success, "the reset")
         probe.run()
         probe.chunk(self.wave(0.02), dt=0.5)
-        probe.wait(self._at_home, "the way home")
+        probe.wait(lambda: self._at_home(mended_ns), "the way home")
         probe.set("control_node", start_ramp=False)
         probe.hold("settled")
         probe.wait_mode(ControlStatus.HOLD, "settled")
         for recorded in (*probe.commands.values(), probe.diagnostics):
             recorded.clear()
 
-    def _at_home(self) -> bool:
-        measured = np.array(self.probe.status.measured)
+    def _at_home(self, since_ns: int) -> bool:
+        """By joint states from after a moment: a fault may have told of home until then."""
+        status = self.probe.status
+        measured = np.array(status.measured)
+        if stamp_ns(status.header.stamp) - status.state_age * 1e9 <= since_ns:
+            return False
         return measured.size > 0 and float(np.abs(measured - self.home).max()) < 0.01
 
     def wave(self, seconds: float, amplitude: float = 0.15, dt: float = 0.02) -> Array:
