@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from adamoe_ros.cli.serve import _view
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.manifest import CheckpointManifest
+from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.infer_file import InferSettings, infer_file
 from adamoe_ros.serving import wire
 from adamoe_ros.serving.service import PolicyService, fingerprint
@@ -45,8 +46,23 @@ def test_the_metadata_come_first_and_hold_what_a_robot_checks(served: Served, fo
         told = wire.unpack(client.recv(20))["adamoe"]
     assert CheckpointManifest.model_validate_json(told["manifest"]).camera_slots
     assert json.loads(told["norm_stats"])["norm_stats"]["state"]["mean"]
-    assert told["fingerprint"] == fingerprint(folder)
+    assert told["fingerprint"] == fingerprint(read_checkpoint(folder))
     assert set(told["keys"]) >= {"rows", "weights", "noise_seed", "trace", "images"}
+
+
+def test_every_byte_that_makes_the_policy_counts_for_its_fingerprint(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    checkpoint = read_checkpoint(folder)
+    marks = [fingerprint(checkpoint)]
+    weights, tokenizer = folder / "model.safetensors", folder / "tokenizer.json"
+    with weights.open("r+b") as stream:
+        stream.truncate(weights.stat().st_size + (2 << 20))  # beyond what one look reads
+    for path, at in ((weights, -1), (weights, -(1 << 20)), (tokenizer, -2)):
+        marks.append(fingerprint(checkpoint))
+        with path.open("r+b") as stream:
+            stream.seek(at, 2)
+            stream.write(b"\x01")
+    assert len({*marks, fingerprint(checkpoint)}) == 5
 
 
 def test_actions_are_those_of_adamoe_infer(served: Served, folder: Path, tmp_path: Path) -> None:
