@@ -10,8 +10,9 @@ Last, without a network: how far JPEG moves the actions.
 
     source tools/env.sh; python benchmarks/bench_remote.py [--only NAME ...]
 
-Each case is written as it ends, the others of the file stay; one that was stopped goes on where it was. On a
-computer that is busy with other things give ``--answer-timeout``: there a late answer is no lost link.
+Each case is written as it ends, the others of the file stay; one that was stopped goes on where it was: scenes and
+the nodes' logs are in out/bench_remote. On a computer that is busy with other things give ``--answer-timeout``:
+there a late answer is no lost link.
 """
 
 from __future__ import annotations
@@ -264,7 +265,7 @@ def inside(setup: Setup, count: int, domain: int, out: Path, answer_s: float) ->
         rows = _parameters(setup, server, answer_s)
         session = stack.enter_context(
             sim_session(
-                profile, environment, folder / "log", *rows, lambda: [f.turn() for f in faults]
+                profile, environment, out.with_suffix(""), *rows, lambda: [f.turn() for f in faults]
             )
         )
         session.director.wait_for_camera()
