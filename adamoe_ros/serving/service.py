@@ -80,6 +80,9 @@ class PolicyService:
         self.settings, self.metrics = settings, ServerMetrics()
         self._readers = _readers(settings, checkpoint)
         self.actor = PolicyActor(None, checkpoint, settings, settings.max_batch)
+        unfit = self.actor.instruction_problem(settings.prompt) if settings.prompt else None
+        if unfit:
+            raise ContractError(f"--prompt: {unfit}")
         self._read = RequestReader(self.actor)
         self.warm_s = self.actor.warm_up()
         self.rates = measure_batches(self.actor, settings.max_batch)

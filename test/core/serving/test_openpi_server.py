@@ -113,6 +113,7 @@ def test_chunks_without_a_seed_differ_and_repeat_from_the_start(folder: Path) ->
         ({"state": np.zeros(13)}, "state: expected numbers of shape (14,), got (13,)"),
         ({"state": np.full(14, np.nan)}, "state: expected finite numbers"),
         ({"state": None}, "state: expected numbers of shape (14,), got NoneType"),
+        ({"state": np.rad2deg(np.linspace(-1, 1, 14))}, "state: left_0: expected rad, got -57.3"),
         ({"prompt": 3}, "prompt: expected a sentence"),
         ({"prompt": " "}, "prompt: expected a sentence"),
         ({"prompt": "lift " * 300}, "tokens, got 300 tokens"),
@@ -255,6 +256,15 @@ def test_an_interface_that_does_not_fit_is_refused(folder: Path, interface: str,
     with pytest.raises(ContractError) as error, serving(folder, interface=(interface,)):
         pass
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("prompt", ["lift " * 300, " "])
+def test_a_prompt_that_no_request_could_use_is_refused_at_the_start(
+    folder: Path, prompt: str
+) -> None:
+    with pytest.raises(ContractError, match="prompt") as error, serving(folder, prompt=prompt):
+        pass
+    assert len(error.value.problems) == 1
 
 
 def test_an_interface_of_ones_own(folder: Path, tmp_path: Path) -> None:
