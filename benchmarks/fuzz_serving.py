@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import psutil
 import trustme
-from common import RESULTS, ROOT, machine, write
+from common import RESULTS, ROOT, machine, table, with_block, write
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -49,6 +49,7 @@ from frame_fuzz import PATHS, frames, outcome  # noqa: E402
 from serving_support import aloha  # noqa: E402
 
 TOKEN = "0123456789abcdef" * 2
+PAGE = ROOT / "doc" / "serving.md"
 CLIENTS, PACE = 4, 2.0  # others, and chunks per s of each
 INTERFACES = ("aloha", "vla_eval_robotwin", "xpolicylab")
 _BATCH = 500  # fuzzed frames between two looks at the clock
@@ -321,6 +322,27 @@ def expired(folder: Path) -> str:
     return ""
 
 
+def page_block(found: dict[str, Any]) -> str:
+    """The table of doc/serving.md."""
+    rows = []
+    for name, one in found.items():
+        if not isinstance(one, dict) or "others" not in one:
+            continue
+        outcomes = one.get("outcomes", {})
+        if "faults" in one:  # by protocol
+            outcomes = sum((Counter(each) for each in outcomes.values()), Counter())
+            outcomes = {"frames": one["frames"], **outcomes, "faults": len(one["faults"])}
+        if "ended by the server" in one:
+            outcomes = {k: one[k] for k in ("connections", "ended by the server")}
+        said = "; ".join(f"{what}: {count}" for what, count in outcomes.items())
+        times, memory = one["others"], one["server_MiB"]
+        cells = [times["chunks"], times["p50_ms"], times["p99_ms"], memory["peak"], memory["after"]]
+        rows.append([name, said, *cells])
+    head = "attack | what came of it | others' chunks | p50, ms | p99, ms | server's peak, MiB | after, MiB"
+    line = f"An expired certificate: `{found['expired certificate']}`"
+    return table(head, rows) + f"\n\n{line}"
+
+
 def attack_server(frames_wanted: int, first: int, minutes: float, out: Path | None) -> int:
     """Every attack; exit code 1: there were faults, or somebody was let in."""
     about, until = machine(), time.monotonic() + 60 * minutes
@@ -344,6 +366,10 @@ def attack_server(frames_wanted: int, first: int, minutes: float, out: Path | No
             found[name] = beside(target, attack)
             print(name, found[name], flush=True)
     write(out or RESULTS / "fuzz_serving.json", found)
+    print(page_block(found))
+    if out is None:
+        text = with_block(PAGE.read_text(encoding="utf-8"), "benchmarks/fuzz.py", page_block(found))
+        PAGE.write_text(text, encoding="utf-8")
     inside = found["wrong tokens"]["outcomes"].get("let in", 0)
     inside += found["1 GiB announced"]["outcomes"].get("taken", 0)
     faults = found["fuzzed frames"]["faults"]
