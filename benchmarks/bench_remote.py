@@ -216,12 +216,12 @@ class Fault:
             after = [at for at, mode, _ in self.events if at > max(held, self.mended_at)]
             running = [at for at, mode, _ in self.events if mode == 2 and at in after]
             resumed = round(running[0] - self.mended_at, 2) if running else None
-        moved = np.ptp(np.array(self.held), axis=0).max() if self.held else float("nan")
+        moved = float(np.ptp(np.array(self.held), axis=0).max()) if self.held else None
         return {
             "down_s": round(self.mended_at - self.cut_at, 2),
             "held_after_s": None if held is None else round(held - self.cut_at, 2),
             "causes": [c for at, m, c in self.events if at > self.cut_at and m == 1],
-            "commands_moved_while_held": float(f"{moved:.2g}"),
+            "commands_moved_while_held": None if moved is None else float(f"{moved:.2g}"),
             "resumed_after_s": resumed,
             "longest_without_status_s": round(self.silent_s, 2),
         }
