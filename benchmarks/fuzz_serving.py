@@ -247,10 +247,12 @@ def slow(target: Target, seconds: float) -> dict[str, Any]:
     halves = [target.half() for _ in range(100)]
     context = ssl.create_default_context(cafile=target.authority)
     headers = [context.wrap_socket(target.half(), server_hostname="127.0.0.1") for _ in range(100)]
-    inside = [target.connect() for _ in range(20)]
-    for client in inside:
-        client.recv(60)
-        client.socket.sendall(b"\x82\xff" + struct.pack(">Q", 8 << 20) + bytes(4))
+    inside = []
+    for _ in range(20):
+        with contextlib.suppress(InvalidHandshake, TimeoutError):
+            inside.append(client := target.connect())
+            client.recv(60)
+            client.socket.sendall(b"\x82\xff" + struct.pack(">Q", 8 << 20) + bytes(4))
     first = [(one, b"\x16\x03\x01\x02\x00\x01") for one in halves]
     first += [(one, b"GET / HTTP/1.1\r\nHost: " + b"x" * 200) for one in headers]
     first += [(client.socket, bytes(1000)) for client in inside]
@@ -267,7 +269,7 @@ def slow(target: Target, seconds: float) -> dict[str, Any]:
         first = left
     for one, _ in first:
         one.close()
-    return {"connections": 220, "ended by the server": ended}
+    return {"connections": 200 + len(inside), "ended by the server": ended}
 
 
 def announced(target: Target, count: int) -> dict[str, Any]:
@@ -277,10 +279,15 @@ def announced(target: Target, count: int) -> dict[str, Any]:
     array = wire.pack({**whole, "state": whole["state"] | {b"shape": [1 << 27]}})
     picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1 << 15, 1 << 15) + bytes(9)
     for number in range(count):
-        with target.connect() as client:
-            client.recv(60)
+        try:
+            client = target.connect()
+        except (InvalidHandshake, TimeoutError):  # of a server that has no time on this machine
+            found["no handshake in time"] += 1
+            continue
+        with client:
             kind = number % 4
             try:
+                client.recv(60)
                 if kind == 0:
                     client.socket.sendall(b"\x82\xff" + struct.pack(">Q", 1 << 30) + bytes(1004))
                 elif kind == 1:
@@ -306,6 +313,8 @@ def wrong_tokens(target: Target, count: int) -> dict[str, Any]:
         except InvalidStatus as refused:
             line = refused.response.body.decode().strip() if refused.response.body else ""
             found[f"{refused.response.status_code} {line}"] += 1
+        except (InvalidHandshake, TimeoutError):
+            found["no handshake in time"] += 1
     return {"connections": count, "outcomes": dict(found)}
 
 

@@ -123,7 +123,10 @@ def run_example(name: str, url: str, folder: Path, *words: str) -> str:
     """One of openpi's examples, as its readme starts it; what it printed."""
     python, host_port = ROOT / ".venv-clients/openpi/bin/python", url.removeprefix("ws://")
     host, port = host_port.split(":")
-    command = [python, EXAMPLES / name / "main.py", "--host", host, "--port", port, *words]
+    words = ("--host", host, "--port", port, *words)
+    if name == "aloha_sim":  # whose options are one argument of its main
+        words = tuple(re.sub("^--", "--args.", word) for word in words)
+    command = [python, EXAMPLES / name / "main.py", *words]
     own = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     setup = read_setup(Path(sys.prefix))  # how this machine renders
     environment = {**setup.get("variables", {}), **setup.get("lists", {}), **own}

@@ -207,6 +207,41 @@ def test_waiting_requests_share_a_batch_and_give_the_same_rows(served: Served) -
         np.testing.assert_allclose(together[seed], alone[seed], atol=1e-5)
 
 
+def test_a_request_whose_client_has_gone_is_not_inferred(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, port = served
+    infer, begun, go_on = service.actor.infer_batch, threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def held_up(requesters: Any, *rest: Any, **options: Any) -> Any:
+        sizes.append(len(requesters))
+        begun.set()
+        assert go_on.wait(60)
+        return infer(requesters, *rest, **options)
+
+    monkeypatch.setattr(service.actor, "infer_batch", held_up)
+    frame = wire.pack(aloha())
+    with open_client(port) as stays:
+        stays.recv(20)
+        stays.send(frame)
+        assert begun.wait(60)
+        try:
+            for _ in range(3):
+                with open_client(port) as goes:
+                    goes.recv(20)
+                    goes.send(frame)
+                    wait_until(lambda: service.queued > 0)
+            wait_until(lambda: len(service.metrics.clients) == 1)
+        finally:
+            go_on.set()
+        for _ in range(2):
+            assert isinstance(stays.recv(20), bytes)
+            stays.send(frame)
+        stays.recv(20)
+    assert sizes == [1, 1, 1]
+
+
 def test_pages(served: Served) -> None:
     def page(path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{served[1]}{path}", timeout=20) as answer:
