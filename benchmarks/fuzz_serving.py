@@ -354,7 +354,7 @@ def page_block(found: dict[str, Any]) -> str:
 
 def attack_server(frames_wanted: int, first: int, minutes: float, out: Path | None) -> int:
     """Every attack; exit code 1: there were faults, or somebody was let in."""
-    about, until = machine(), time.monotonic() + 60 * minutes
+    about, until, few = machine(), time.monotonic() + 60 * minutes, min(400, frames_wanted)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         line = expired(folder / "expired")
@@ -365,8 +365,8 @@ def attack_server(frames_wanted: int, first: int, minutes: float, out: Path | No
             "beside a busy process": partial(busy, 30.0),
             "fuzzed frames": partial(fuzzed, target, frames_wanted, first, until),
             "slow handshakes and frames": partial(slow, target, 50.0),
-            "1 GiB announced": partial(announced, target, 400),
-            "wrong tokens": partial(wrong_tokens, target, 400),
+            "1 GiB announced": partial(announced, target, few),
+            "wrong tokens": partial(wrong_tokens, target, few),
             "alone again": partial(quiet, 30.0),
         }
         found: dict[str, Any] = {"machine": about, "expired certificate": line}
