@@ -36,6 +36,7 @@ from adamoe_ros.serving.xpolicylab import XPolicyLabProtocol
 _OPEN_S = 10.0  # for the TLS and HTTP parts of a connection
 _FIRST_S = 0.3  # that a client of unknown protocol has for its first frame
 _HEAD = 256  # bytes of a frame that tell its protocol
+_MOST_PARTS = 4096  # of a frame
 _QUEUED_FRAMES = 2  # of a client that does not wait for its answers
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -196,7 +197,7 @@ class PolicyServer:
             if greeting is not None:
                 await connection.send(greeting)
             while True:
-                frame = first if first is not None else await connection.recv()
+                frame = first if first is not None else await _receive(connection)
                 first, arrived = None, time.monotonic()
                 try:
                     limit.take()
@@ -223,6 +224,21 @@ class PolicyServer:
         finally:
             metrics.disconnect(figures)
             _log.info("client %s: gone after %d chunks", name, figures.requests)
+
+
+async def _receive(connection: ServerConnection) -> bytes | str:
+    """A client's next frame.
+
+    Raises:
+        ConnectionClosed: the client has gone, or sends its frame in endless parts: empty ones count for no size.
+    """
+    parts: list[Any] = []
+    async for part in connection.recv_streaming():
+        parts.append(part)
+        if len(parts) > _MOST_PARTS:
+            await connection.close(1009, f"at most {_MOST_PARTS} parts of a frame")
+            raise connection.protocol.close_exc
+    return parts[0] if len(parts) == 1 else type(parts[0])().join(parts)
 
 
 async def _while_open(connection: ServerConnection, answering: Coroutine[Any, Any, T]) -> T:

@@ -163,6 +163,22 @@ def test_a_gibibyte_that_is_announced_is_never_taken(served: Served, insider: An
     assert psutil.Process().memory_info().rss - before < 64 << 20
 
 
+def test_a_frame_in_endless_empty_parts_is_refused(served: Served, insider: Any) -> None:
+    """They count for no size; not every websockets bounds their number."""
+    with open_client(served[1]) as client:
+        client.recv(20)
+        client.socket.sendall(b"\x02\x80\0\0\0\0" + 10_000 * b"\0\x80\0\0\0\0")
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(20)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+    with open_client(served[1]) as client:
+        client.recv(20)
+        frame = wire.pack(aloha())
+        client.send([frame[:100], b"", frame[100:300], frame[300:]])
+        assert isinstance(client.recv(20), bytes)
+    assert "actions" in ask(insider, aloha())
+
+
 def test_a_list_longer_than_its_frame_is_never_made(served: Served, insider: Any) -> None:
     with open_client(served[1]) as client:
         client.recv(20)
