@@ -326,9 +326,9 @@ class Dataset:
     def _from_cells(
         self, entry: EpisodeEntry, key: str, wanted: NDArray[np.int64]
     ) -> Iterator[Picture]:
-        from adamoe_ros.streams.encodings import opencv
+        from adamoe_ros.streams.compressed import decode_data, picture_end
 
-        cv2, span = opencv(), self.rows(entry)
+        span = self.rows(entry)
         chosen, row = set(wanted.tolist()), -1
         for part in row_batches(entry.data, key, span.first, span.count):
             for cell in part:
@@ -336,16 +336,18 @@ class Dataset:
                 if row not in chosen:
                     continue
                 data = self._cell(cell.as_py())
-                picture = None
-                if data and not _is_depth_png(data):
-                    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                if not data:
+                    picture, got = None, "none"
+                elif _is_depth_png(data):
+                    picture, got = None, "a depth map of 16 bits"
+                elif picture_end(data) == 0:
+                    picture, got = None, f"{len(data)} bytes of one that is cut"
+                else:
+                    picture, got = decode_data(data), f"{len(data)} bytes that are none"
                 if picture is None:
                     where = f"{entry.data}: episode {entry.index}: {key}: row {row}"
-                    got = "none" if not data else f"{len(data)} bytes that are none"
-                    if data and _is_depth_png(data):
-                        got = "a depth map of 16 bits"
                     raise ContractError(problem(where, "an RGB picture", got, AGAIN))
-                yield np.ascontiguousarray(picture[:, :, ::-1])
+                yield picture
 
     def _cell(self, cell: Any) -> bytes | None:
         """Bytes of a stored picture: in the table, or in a file that it names."""
