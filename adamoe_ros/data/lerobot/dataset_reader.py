@@ -227,7 +227,7 @@ class Dataset:
         """One column of an episode: (N,) or (N, D); NaN where a number is missing.
 
         Raises:
-            ContractError: no such column, or rows that are not of one width.
+            ContractError: no such column, rows that are not of one width, or of another than info.json's.
         """
         span = self.rows(entry)
         array = read_rows(entry.data, key, span.first, span.count)
@@ -257,6 +257,9 @@ class Dataset:
         if rows.dtype == object:
             got = str(values.type)
             raise ContractError(problem(where, "rows of numbers", got, AGAIN))
+        if key in (STATE, ACTION) and rows.shape[1] != self.width(key):
+            expected = f"{self.width(key)} numbers a row, as meta/info.json says"
+            raise ContractError(problem(where, expected, rows.shape[1], AGAIN))
         if key in dataset_schema.DEFAULT_COLUMNS and rows.shape[1] == 1:
             return np.asarray(rows[:, 0])
         return np.asarray(rows)
@@ -322,6 +325,14 @@ class Dataset:
             yield from self._frames.pictures(entry, key, self.times(entry), wanted)
         else:
             yield from self._from_cells(entry, key, wanted)
+
+    def frame_fit(self, entry: EpisodeEntry, key: str) -> tuple[float, float]:
+        """Period of an episode's video, and by how much a row's frame is off at most, s.
+
+        Raises:
+            ContractError: see ``RowFrames.numbers``.
+        """
+        return self._frames.fit(entry, key, self.times(entry))
 
     def _from_cells(
         self, entry: EpisodeEntry, key: str, wanted: NDArray[np.int64]
