@@ -19,6 +19,8 @@ from typing import Any
 
 from common import RESULTS, ROOT, machine, write
 
+from adamoe_ros.contract.errors import ContractError
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see adamoe_ros.cli.train
 _KEPT = ("share_by_layer", "balance_by_layer", "share_by_phase", "information",
          "weight_against_probability", "inferences")  # fmt: skip
@@ -158,4 +160,7 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except ContractError as error:
+        raise SystemExit(f"compare_mixtures: {error}") from error

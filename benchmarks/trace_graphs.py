@@ -13,6 +13,7 @@ to torch's compiler, own kernels included; without one they are of the device ``
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
@@ -155,6 +156,7 @@ def compiled_layers(config: ModelConfig, form: MixtureForm, dtype: torch.dtype) 
 
 def main() -> int:
     """All policies in all forms; 1: something of the host is in a graph."""
+    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
     rows: list[dict[str, Any]] = []
     for name, config in PRESETS.items():
         for form in ("wide", "grouped") if config().moe.variant != "dense" else ("wide",):
