@@ -246,6 +246,11 @@ def inside(setup: Setup, count: int, domain: int, out: Path) -> None:
 
     profile = load_profile(profile_path("aloha_sim", robots_dir()))
     faults: list[Fault] = []
+
+    def turn() -> None:
+        for fault in faults:
+            fault.turn()
+
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = Server(folder)
@@ -255,9 +260,7 @@ def inside(setup: Setup, count: int, domain: int, out: Path) -> None:
             server.wait()
         rows = _parameters(setup, server)
         session = stack.enter_context(
-            sim_session(
-                profile, environment, folder / "log", *rows, lambda: [f.turn() for f in faults]
-            )
+            sim_session(profile, environment, folder / "log", *rows, turn)
         )
         session.director.wait_for_camera()
         session.director.configure()
@@ -273,7 +276,7 @@ def _parameters(
     setup: Setup, server: Server
 ) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
     """Of simulator, policy and control."""
-    common = {"robot": "aloha_sim", "strategy": "rtc"}
+    common: dict[str, object] = {"robot": "aloha_sim", "strategy": "rtc"}
     policy: dict[str, object] = {**common, "checkpoint": str(CHECKPOINT), "device": "cpu"}
     if setup.remote:
         policy = {
@@ -285,8 +288,7 @@ def _parameters(
             "answer_timeout": ANSWER_S if setup.fault else LATE_S,
             "link_patience": PATIENCE_S,
         }
-    sim = {"task": TASKS[0], "seed": FIRST_SEED}
-    return sim, policy, common
+    return {"task": TASKS[0], "seed": FIRST_SEED}, policy, common
 
 
 def _scene(
@@ -377,7 +379,8 @@ def observations(actor: Any, scenes: int) -> Iterator[Any]:
 
     store = SceneStore()
     for task, seed in map(scene, range(scenes)):
-        sim, session, seen = store.sims(task, 1)[0], actor.session(seed), []
+        sim, session = store.sims(task, 1)[0], actor.session(seed)
+        seen: list[Any] = []
         sim.reset(seed)
         arms = SimulatedArms(sim, store.camera(task))
         settings = LoopSettings(strategy="rtc", delay_s=0.05)

@@ -67,7 +67,7 @@ def main() -> int:
     missing = [pair for pair in todo if job.result(*pair) is None]
     for count, (arm, seed, result) in enumerate(runs(job, missing, options, deadline), 1):
         print(f"{count}/{len(missing)} {arm.name} seed {seed}: {brief(result)}", flush=True)
-    found = [result for pair in todo if (result := job.result(*pair)) is not None]
+    found = [done for pair in todo if (done := job.result(*pair)) is not None]
     document = summary(job, arms, found, about, options)
     write(out, document)
     densities = {arm.name: job.place(arm, job.size.seeds[0]) / "routing.npz" for arm in arms}

@@ -125,7 +125,7 @@ def traced(
 
 def _given(config: ModelConfig, shape: Shape, device: torch.device) -> dict[str, Any]:
     batch, views = shape.batch, shape.views
-    whole = {"dtype": torch.int64, "device": device}
+    whole: dict[str, Any] = {"dtype": torch.int64, "device": device}
     return {
         "pixels": torch.zeros(batch, views, 3, *config.vision.image_size, device=device),
         "slots": torch.zeros(batch, views, **whole),
@@ -142,7 +142,8 @@ def compiled_layers(config: ModelConfig, form: MixtureForm, dtype: torch.dtype) 
     from torch.utils import _triton
 
     counter = CompileCounter()
-    kept, _triton.has_triton = _triton.has_triton, lambda *_: True  # it asks for a device
+    kept = _triton.has_triton
+    setattr(_triton, "has_triton", lambda *_: True)  # noqa: B010  it asks for a device
     try:
         torch._dynamo.reset()
         runner = torch.compile(run_block, dynamic=False, fullgraph=True, backend=counter)
