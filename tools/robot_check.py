@@ -30,6 +30,7 @@ RESULT = ROOT / "benchmarks" / "results" / "robot_computer.json"
 SOURCES = ("ros2/launch", "ros2/launch_ros", "ros2/rcl_interfaces", "ros2/ros2cli", "ros/rosdistro")
 # the tree shares the network with this machine's other nodes
 QUIET = {"ROS_DOMAIN_ID": "93", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+LIVE = "adamoe doctor --robot aloha_sim --live --use-sim-time false"  # on README's page
 # what ROS's installation page has a person install, and what its packages depend on
 DEBIAN = (
     "ca-certificates cmake colcon g++ git iproute2 libpython3-dev make procps python3-argcomplete "
@@ -153,6 +154,7 @@ def pip_folders() -> list[Path]:
 def readme_block() -> list[str]:
     """The commands of README's robot quick start, a line each."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`{LIVE}`" in text
     section = text.split("## Quick start with a robot", 1)[1].split("\n## ", 1)[0]
     block = re.search(r"```\n(.*?)```", section, re.DOTALL)
     assert block is not None, "README's robot quick start has a block of commands"
@@ -238,12 +240,12 @@ def follow_readme(tree: Tree, folder: Path, seconds: float, keep: bool) -> dict[
     tree.run("git config --global --add safe.directory '*'", "robot")
     watch = f"""
 echo "== doctor"; for trial in $(seq {int(seconds / 15)}); do
-  adamoe doctor --robot aloha_sim --live >~/live.txt 2>&1 && break; kill -0 %2 || break; sleep 5; done
+  {LIVE} --seconds 15 >~/live.txt 2>&1 && break; kill -0 %2 || break; sleep 5; done
 cat ~/live.txt; echo "== programs"
 for name in policy_node control_node loopback_node; do
   pid=$(pgrep -f "lib/adamoe_ros/$name" | tail -1); echo "$name $(readlink /proc/$pid/exe) $(tr '\\0' ' ' </proc/$pid/cmdline | cut -c1-60)"
 done
-command -v adamoe; kill -INT %1 %2; wait; echo "== end"; adamoe doctor --robot aloha_sim --live >~/gone.txt && exit 1 || true
+command -v adamoe; kill -INT %1 %2; wait; echo "== end"; {LIVE} >~/gone.txt && exit 1 || true
 """
     words = [re.sub(r"\s+#.*", "", line) for line in lines]
     if keep:
@@ -295,7 +297,7 @@ def follow_unit(tree: Tree, seconds: float) -> dict[str, object]:
 {command} >~/unit.txt 2>&1 &
 source /opt/ros/kilted/setup.bash; source ~/ros2_ws/install/setup.bash
 ros2 run adamoe_ros loopback_node --ros-args -p robot:=aloha_sim -p autostart:=true -p cameras:=true >/dev/null 2>&1 &
-for trial in $(seq {int(seconds / 15)}); do adamoe doctor --robot aloha_sim --live >~/live.txt 2>&1 && break; sleep 5; done
+for trial in $(seq {int(seconds / 15)}); do {LIVE} --seconds 15 >~/live.txt 2>&1 && break; sleep 5; done
 cat ~/live.txt; kill -INT %1 %2; wait %1; echo "unit ended with $?" """
     live = tree.run(script, "robot", 1200, variables)
     if not _in_order(live):
