@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page on a port: its files and three sockets, in a thread with a loop of its own.
+"""The page on a port: its files and four sockets, in a thread with a loop of its own.
 
     /stop      a stop, from whoever may look; also ``POST /stop`` with the robot's name
     /live      snapshots and events out; what operators ask for in
     /pictures  JPEG: camera number, view number, then the file
+    /lead      beats out; dead-man and jog of whoever leads in, each as the answer to a beat
 
 A stop has its own socket and its own thread: it waits for no picture, no snapshot and no other request.
 """
@@ -32,6 +33,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from adamoe_ros.console.page_leader import WORD_S, PageLeader
 from adamoe_ros.console.picture_feed import VIEWS, PictureFeed
 from adamoe_ros.console.robot_view import RobotView
 from adamoe_ros.contract.errors import ContractError, problem
@@ -42,9 +44,11 @@ VIEW, OPERATE = "view", "operate"
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 _HELLO_S = 20.0  # that a socket has to say who it is
 _WRONG_TOKEN, _NO_HELLO = 4401, 4408  # codes of a close: the page asks for a token, or tries again
+_NOT_HERE = 4404  # no such robot, or not for this page
 _PATIENCE_S = 130.0  # for what is asked of the robot
 _ACTIVE_S = 120.0  # after an order somebody counts as operating
 _MOST_PEOPLE = 32
+_BEAT_S = 0.05  # between beats to who leads
 _LONGEST = 4096  # bytes of a message from a page
 _log = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ class LedRobot(Protocol):
 
     view: RobotView
     pictures: PictureFeed
+    leader: PageLeader | None  # where the profile lets the page lead
 
     def stop(self, who: str) -> str:
         """Stop now; words for the person. Called in the thread of stops, must not wait."""
@@ -172,6 +177,7 @@ class PageServer:
                 WebSocketRoute("/stop", self._serve_stop),
                 WebSocketRoute("/live", self._serve_live),
                 WebSocketRoute("/pictures", self._serve_pictures),
+                WebSocketRoute("/lead", self._serve_lead),
                 Mount("/page", StaticFiles(directory=PAGE)),
             ]
         )
@@ -316,7 +322,7 @@ class PageServer:
         robot = self.robots.get(str((hello or {}).get("robot", "")))
         if robot is None:
             with contextlib.suppress(RuntimeError):
-                await socket.close(4404)
+                await socket.close(_NOT_HERE)
             return
         tray = _Tray(asyncio.get_running_loop())
         view = hello["view"] if hello and hello.get("view") in VIEWS else VIEWS[0]
@@ -335,6 +341,69 @@ class PageServer:
         finally:
             robot.pictures.look_away(tray)
             sender.cancel()
+
+    # --- leading by hand ------------------------------------------------------------------------
+
+    async def _serve_lead(self, socket: WebSocket) -> None:
+        hello = await self._enter(socket) or {}
+        robot, person = self.robots.get(str(hello.get("robot", ""))), self._person(hello)
+        leader = robot.leader if robot else None
+        if leader is None or robot is None or person is None or hello.get("role") != OPERATE:
+            with contextlib.suppress(RuntimeError):
+                await socket.close(_NOT_HERE)
+            return
+        who = person.known_as
+        try:
+            leader.take(who)
+        except ContractError as error:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                await socket.send_json({"refused": "; ".join(error.problems)})
+                await socket.close()
+            return
+        robot.view.note("person", f"{who} has the leader of the page")
+        beats = _Beats(socket)
+        sender = asyncio.create_task(beats.send_all())
+        try:
+            while True:
+                word = await _receive(socket)
+                if beats.fresh(word.get("beat")):
+                    person.acted = time.monotonic()
+                    leader.say(who, word.get("held") is True, _jog(word.get("jog")))
+        except (WebSocketDisconnect, ValueError, RuntimeError):
+            pass
+        finally:
+            leader.leave(who)
+            sender.cancel()
+            robot.view.note("person", f"{who} does not lead from the page any more")
+
+    def _person(self, hello: Mapping[str, Any]) -> Person | None:
+        number = hello.get("number")
+        return self._people.get(number) if isinstance(number, int) else None
+
+
+class _Beats:
+    """Asks the page of who leads for its word, and knows how old an answer is.
+
+    What was under way while a network or a browser stood still is too old when it comes.
+    """
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket, self._number = socket, 0
+        self._sent: dict[int, float] = {}
+
+    async def send_all(self) -> None:
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            while True:
+                self._number += 1
+                self._sent[self._number] = time.monotonic()
+                self._sent.pop(self._number - 2 * round(WORD_S / _BEAT_S), None)
+                await self._socket.send_json({"beat": self._number})
+                await asyncio.sleep(_BEAT_S)
+
+    def fresh(self, number: Any) -> bool:
+        """Whether a beat was sent just now."""
+        sent = self._sent.get(number) if isinstance(number, int) else None
+        return sent is not None and time.monotonic() - sent < WORD_S
 
 
 class _Listener:
@@ -418,6 +487,12 @@ async def _receive(socket: WebSocket) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("expected an object")
     return value
+
+
+def _jog(value: Any) -> dict[str, float]:
+    """Joint -> share of the jog speed; what is none is left out."""
+    items = value.items() if isinstance(value, dict) else ()
+    return {k: float(v) for k, v in items if type(v) in (int, float) and -1 <= v <= 1}
 
 
 def _name(hello: Mapping[str, Any]) -> str:
