@@ -119,7 +119,7 @@ def test_a_wrong_token_is_told_and_closed(
 def test_leading_needs_the_operators_token_and_a_leader_that_is_free(
     locked_page: tuple[Robot, PageServer],
 ) -> None:
-    robot, server = locked_page
+    server = locked_page[1]
     for token in (VIEW, OPERATE):
         with enter(server, "live", token) as live:
             number = until(live, lambda message: "you" in message)["you"]["number"]
