@@ -174,7 +174,8 @@ const drawTakeover = () => {
   setText($("takeover-now"), who || (control.takeover ? `The person has let go: ${control.meaning || "the arms hold"}.`
     : control.source === "policy" ? "The policy has the arms." : "Nobody moves the arms."));
   const age = (value) => (value === undefined ? "never heard" : value > 5 ? "silent" : ms(value));
-  setText($("takeover-ages"), `dead-man ${age(ages.deadman)} · leader ${age(ages.leader)}`);
+  const quiet = page && !leading && !control.takeover;  // nobody is meant to be heard
+  setText($("takeover-ages"), quiet ? "" : `dead-man ${age(ages.deadman)} · leader ${age(ages.leader)}`);
   $("lead").hidden = !page;
   $("leading").hidden = !leading;
   setText($("lead"), leading ? "End leading" : page && page.by ? `${page.by} has the leader` : "Lead by hand from this page");
