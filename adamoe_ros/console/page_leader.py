@@ -103,16 +103,17 @@ class PageLeader:
             self.by, self._pressed, self._armed = who, False, False
             self._turn.notify_all()
 
-    def say(self, who: str, pressed: bool, jog: Mapping[str, float]) -> None:
-        """What the page of whoever leads says now.
+    def say(self, who: str, pressed: bool, jog: Mapping[str, float], age: float = 0.0) -> None:
+        """What the page of whoever leads says.
 
         Args:
             jog: joint -> -1 ... 1 of the jog speed; joints that are not named rest.
+            age: s, at most, since it said so.
         """
         with self._turn:
-            if who != self.by:
+            if who != self.by or age >= WORD_S:
                 return
-            self._heard = self._clock()
+            self._heard = self._clock() - age
             self._armed |= not pressed  # a press counts only after the page has let go
             self._pressed = pressed
             self._jog[:] = 0.0

@@ -33,7 +33,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from adamoe_ros.console.page_leader import WORD_S, PageLeader
+from adamoe_ros.console.page_leader import PageLeader
+from adamoe_ros.console.page_sockets import Beats, Tray, jog_shares, person_name, receive
 from adamoe_ros.console.picture_feed import VIEWS, PictureFeed
 from adamoe_ros.console.robot_view import RobotView
 from adamoe_ros.contract.errors import ContractError, problem
@@ -48,7 +49,6 @@ _NOT_HERE = 4404  # no such robot, or not for this page
 _PATIENCE_S = 130.0  # for what is asked of the robot
 _ACTIVE_S = 120.0  # after an order somebody counts as operating
 _MOST_PEOPLE = 32
-_BEAT_S = 0.05  # between beats to who leads
 _LONGEST = 4096  # bytes of a message from a page
 _log = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ class PageServer:
         await socket.accept()
         why = _NO_HELLO
         with contextlib.suppress(asyncio.TimeoutError, WebSocketDisconnect, ValueError):
-            hello = await asyncio.wait_for(_receive(socket), _HELLO_S)
+            hello = await asyncio.wait_for(receive(socket), _HELLO_S)
             role = self._role(str(hello.get("token", "")))
             if role:
                 return {**hello, "role": role}
@@ -238,7 +238,7 @@ class PageServer:
         number = int(hello["number"]) if isinstance(hello.get("number"), int) else 0
         with contextlib.suppress(WebSocketDisconnect, ValueError, RuntimeError):
             while True:
-                asked = await _receive(socket)
+                asked = await receive(socket)
                 name = str(asked.get("robot", ""))
                 if isinstance(asked.get("number"), int):
                     number = asked["number"]
@@ -246,7 +246,9 @@ class PageServer:
                 if asked.get("stop") and name in self.robots:
                     if person is not None:
                         person.acted = time.monotonic()
-                    words = await self._stop(name, person.known_as if person else _name(hello))
+                    words = await self._stop(
+                        name, person.known_as if person else person_name(hello)
+                    )
                     await socket.send_json({"stopped": name, "words": words})
                 else:  # how the line is
                     await socket.send_json({"alive": asked.get("alive")})
@@ -265,14 +267,14 @@ class PageServer:
             await socket.close(4429)
             return
         self._numbers += 1
-        person = Person(self._numbers, _name(hello), hello["role"])
+        person = Person(self._numbers, person_name(hello), hello["role"])
         listener = _Listener(person, socket, self, str(hello.get("robot", "")))
         self._people[person.number] = person
         self._say(f"{person.known_as} opened the page ({_role_words(person.role)})")
         sender = asyncio.create_task(listener.send_all(self._period))
         try:
             while True:
-                await listener.take(await _receive(socket))
+                await listener.take(await receive(socket))
         except (WebSocketDisconnect, ValueError, RuntimeError):
             pass  # how a page goes is its own affair
         finally:
@@ -324,13 +326,13 @@ class PageServer:
             with contextlib.suppress(RuntimeError):
                 await socket.close(_NOT_HERE)
             return
-        tray = _Tray(asyncio.get_running_loop())
+        tray = Tray(asyncio.get_running_loop())
         view = hello["view"] if hello and hello.get("view") in VIEWS else VIEWS[0]
         robot.pictures.look(tray, view, tray.put)
         sender = asyncio.create_task(tray.send_all(socket))
         try:
             while True:
-                asked = await _receive(socket)
+                asked = await receive(socket)
                 view = asked.get("view")
                 if view in VIEWS:
                     robot.pictures.look(tray, view, tray.put)
@@ -361,14 +363,15 @@ class PageServer:
                 await socket.close()
             return
         robot.view.note("person", f"{who} has the leader of the page")
-        beats = _Beats(socket)
+        beats = Beats(socket)
         sender = asyncio.create_task(beats.send_all())
         try:
             while True:
-                word = await _receive(socket)
-                if beats.fresh(word.get("beat")):
+                word = await receive(socket)
+                age = beats.age(word.get("beat"))
+                leader.say(who, word.get("held") is True, jog_shares(word.get("jog")), age)
+                if word.get("held") is True:
                     person.acted = time.monotonic()
-                    leader.say(who, word.get("held") is True, _jog(word.get("jog")))
         except (WebSocketDisconnect, ValueError, RuntimeError):
             pass
         finally:
@@ -379,31 +382,6 @@ class PageServer:
     def _person(self, hello: Mapping[str, Any]) -> Person | None:
         number = hello.get("number")
         return self._people.get(number) if isinstance(number, int) else None
-
-
-class _Beats:
-    """Asks the page of who leads for its word, and knows how old an answer is.
-
-    What was under way while a network or a browser stood still is too old when it comes.
-    """
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket, self._number = socket, 0
-        self._sent: dict[int, float] = {}
-
-    async def send_all(self) -> None:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            while True:
-                self._number += 1
-                self._sent[self._number] = time.monotonic()
-                self._sent.pop(self._number - 2 * round(WORD_S / _BEAT_S), None)
-                await self._socket.send_json({"beat": self._number})
-                await asyncio.sleep(_BEAT_S)
-
-    def fresh(self, number: Any) -> bool:
-        """Whether a beat was sent just now."""
-        sent = self._sent.get(number) if isinstance(number, int) else None
-        return sent is not None and time.monotonic() - sent < WORD_S
 
 
 class _Listener:
@@ -447,57 +425,6 @@ class _Listener:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             async with self._lock:
                 await self._socket.send_text(text)
-
-
-class _Tray:
-    """Newest picture of each camera for one page; filled by the feed's thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._there = asyncio.Event()
-        self._pictures: dict[int, bytes] = {}
-
-    def put(self, camera: int, view: str, jpeg: bytes) -> None:
-        frame = bytes([camera, VIEWS.index(view)]) + jpeg
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._lay, camera, frame)
-
-    def _lay(self, camera: int, frame: bytes) -> None:
-        self._pictures[camera] = frame
-        self._there.set()
-
-    async def send_all(self, socket: WebSocket) -> None:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            while True:
-                await self._there.wait()
-                self._there.clear()
-                pictures, self._pictures = self._pictures, {}
-                for frame in pictures.values():
-                    await socket.send_bytes(frame)
-
-
-async def _receive(socket: WebSocket) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ValueError: anything else.
-        WebSocketDisconnect: the page has gone.
-    """
-    value = json.loads(await socket.receive_text())
-    if not isinstance(value, dict):
-        raise ValueError("expected an object")
-    return value
-
-
-def _jog(value: Any) -> dict[str, float]:
-    """Joint -> share of the jog speed; what is none is left out."""
-    items = value.items() if isinstance(value, dict) else ()
-    return {k: float(v) for k, v in items if type(v) in (int, float) and -1 <= v <= 1}
-
-
-def _name(hello: Mapping[str, Any]) -> str:
-    text = "".join(c for c in str(hello.get("name", "")) if c.isprintable()).strip()
-    return text[:40] or "somebody"
 
 
 def _role_words(role: str) -> str:

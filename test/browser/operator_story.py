@@ -176,7 +176,10 @@ class Story:
         """The key is held and a button pressed, until the arm is elsewhere; then both are let go."""
         self.page.click("#lead")
         self.page.wait_for_selector("#deadman")
-        self.wait_text("#takeover-ages", "ms")
+        self.wait_text("#takeover-ages", "dead-man ")
+        self.page.wait_for_function(
+            "() => !document.querySelector('#takeover-ages').innerText.includes('never')"
+        )
         self.page.keyboard.down("h")
         self.wait_text("#takeover-now", "leads the arms from the page")
         self.wait_text("#source", "A PERSON LEADS")

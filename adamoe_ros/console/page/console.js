@@ -12,7 +12,7 @@ const make = (tag, attributes = {}, ...children) => {
   return element;
 };
 const fixed = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-const ms = (seconds) => (seconds === null || seconds === undefined ? "–" : seconds >= 10 ? `${seconds.toFixed(0)} s` : `${(seconds * 1e3).toFixed(seconds < 0.01 ? 1 : 0)} ms`);
+const ms = (seconds) => (seconds === null || seconds === undefined ? "–" : seconds >= 1 ? `${seconds.toFixed(seconds < 10 ? 1 : 0)} s` : `${(seconds * 1e3).toFixed(seconds < 0.01 ? 1 : 0)} ms`);
 const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(share * 100)} %`);
 const clock = (seconds) => seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 const setText = (element, text) => { if (element.textContent !== text) element.textContent = text; };
