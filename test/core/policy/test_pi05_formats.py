@@ -266,9 +266,7 @@ def test_a_folder_of_ours_called_the_other_is_refused(
         assert f"architecture: expected {is_}, which the tensors are, got {called}" in line
 
 
-def test_pi0_has_no_state_in_its_prompt(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pi0_has_no_state_in_its_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = written(tmp_path, "pi0")
     capsys.readouterr()
     known = [*FACTS, "--prompt-state", "joints"]
