@@ -256,6 +256,11 @@ def inside(setup: Setup, count: int, domain: int, out: Path, answer_s: float) ->
 
     profile = load_profile(profile_path("aloha_sim", robots_dir()))
     faults: list[Fault] = []
+
+    def turn() -> None:
+        for fault in faults:
+            fault.turn()
+
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = Server(folder)
@@ -265,9 +270,7 @@ def inside(setup: Setup, count: int, domain: int, out: Path, answer_s: float) ->
             server.wait()
         rows = _parameters(setup, server, answer_s)
         session = stack.enter_context(
-            sim_session(
-                profile, environment, out.with_suffix(""), *rows, lambda: [f.turn() for f in faults]
-            )
+            sim_session(profile, environment, out.with_suffix(""), *rows, turn)
         )
         session.director.wait_for_camera()
         session.director.configure()
@@ -283,7 +286,7 @@ def _parameters(
     setup: Setup, server: Server, answer_s: float
 ) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
     """Of simulator, policy and control."""
-    common = {"robot": "aloha_sim", "strategy": "rtc"}
+    common: dict[str, object] = {"robot": "aloha_sim", "strategy": "rtc"}
     policy: dict[str, object] = {**common, "checkpoint": str(CHECKPOINT), "device": "cpu"}
     if setup.remote:
         policy = {
@@ -295,8 +298,7 @@ def _parameters(
             "answer_timeout": answer_s if setup.fault else max(answer_s, LATE_S),
             "link_patience": PATIENCE_S,
         }
-    sim = {"task": TASKS[0], "seed": FIRST_SEED}
-    return sim, policy, common
+    return {"task": TASKS[0], "seed": FIRST_SEED}, policy, common
 
 
 def _scene(
@@ -387,7 +389,8 @@ def observations(actor: Any, scenes: int) -> Iterator[Any]:
 
     store = SceneStore()
     for task, seed in map(scene, range(scenes)):
-        sim, session, seen = store.sims(task, 1)[0], actor.session(seed), []
+        sim, session = store.sims(task, 1)[0], actor.session(seed)
+        seen: list[Any] = []
         sim.reset(seed)
         arms = SimulatedArms(sim, store.camera(task))
         settings = LoopSettings(strategy="rtc", delay_s=0.05)

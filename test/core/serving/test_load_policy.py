@@ -114,6 +114,12 @@ def test_every_strategy_goes_on_from_the_chunk_before_as_locally(
     np.testing.assert_array_equal(remote.state_range, local.state_range)
 
 
+def test_a_cut_picture_is_not_filled_up() -> None:
+    data = encode_jpeg(np.zeros((48, 64, 3), np.uint8), 95)
+    with pytest.raises(ContractError, match="picture: expected a whole picture"):
+        decode_picture(data[:-40], "picture")
+
+
 def test_pictures_as_jpeg_are_those_that_were_sent(address: str) -> None:
     smooth = np.linspace(0, 255, 48 * 64 * 3).reshape(48, 64, 3).astype(np.uint8)
     back = decode_picture(encode_jpeg(smooth, 95), "picture")
