@@ -171,13 +171,13 @@ def test_evaluate(nodes: Nodes, report: dict[str, Any], tmp_path: Path) -> None:
 
 
 def figures(folder: Path) -> dict[str, Any]:
-    """Run -> what it came to without its clock, and the hash of its weights."""
+    """Run -> what it came to without its clock and the tree's commit, and the hash of its weights."""
     found = {}
     for path in sorted(folder.rglob("result.json")):
         result = json.loads(path.read_text())
         weights = digests(path.parent / "checkpoint")["model.safetensors"]
-        clock = ("trained_s", "wall_s")
-        found[path.parent.name] = weights, {n: v for n, v in result.items() if n not in clock}
+        apart = ("trained_s", "wall_s", "commit")
+        found[path.parent.name] = weights, {n: v for n, v in result.items() if n not in apart}
     return found
 
 
