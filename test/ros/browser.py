@@ -72,9 +72,13 @@ class Browser:
     def press(self, key: str, code: int) -> None:
         """A key, as a keyboard sends it."""
         for kind in ("keyDown", "keyUp"):
-            self._call(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
-            )
+            self.key(kind, key, code)
+
+    def key(self, kind: str, key: str, code: int) -> None:
+        """One half of it, ``keyDown`` or ``keyUp``."""
+        self._call(
+            "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+        )
 
     def wait_for(self, selector: str, words: str, timeout: float = 120.0) -> None:
         """Until an element's text contains the words."""

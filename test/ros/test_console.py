@@ -216,6 +216,21 @@ def test_orders_without_a_policy_are_refused_in_words(rig: Rig) -> None:
             assert answer["words"].startswith(words), answer
 
 
+def leads_by_hand(browser: Browser, rig: Rig) -> None:
+    """The key held: a person leads; let go: the arms hold, and the page still has the leader."""
+    human = ControlStatus.SOURCE_HUMAN
+    browser.value("document.querySelector('#lead').click()")
+    browser.wait_for("#lead", "End leading")
+    rig.probe.wait(lambda: 0 <= rig.probe.status.deadman_age < 0.5, "the page's dead-man")
+    browser.key("keyDown", "KeyH", 72)
+    rig.probe.wait(lambda: rig.probe.status.source == human, "the person to lead")
+    browser.wait_for("#events", "a person leads the arms")
+    browser.key("keyUp", "KeyH", 72)
+    rig.probe.wait(lambda: rig.probe.status.source != human, "the person to let go")
+    browser.value("document.querySelector('#lead').click()")
+    browser.wait_for("#lead", "Lead by hand")
+
+
 def test_a_browser_shows_it_and_its_keys_stop(rig: Rig, tmp_path: Path) -> None:
     """Where Chromium is installed it runs the page; elsewhere the page is fetched."""
     if CHROMIUM is None:
@@ -226,6 +241,7 @@ def test_a_browser_shows_it_and_its_keys_stop(rig: Rig, tmp_path: Path) -> None:
         browser.wait_for("#link", "connected")
         assert browser.value("document.querySelectorAll('.joint').length") == len(rig.home)
         browser.wait_for("#cameras", "Hz")
+        leads_by_hand(browser, rig)
         browser.value("document.querySelector('#sentence').focus()")
         browser.press(" ", 32)  # in a text it is a space
         browser.press("Escape", 27)

@@ -268,7 +268,11 @@ const finding = (level, head, text) => make("div", { class: "finding" }, make("s
 const drawn = { joints: "", cameras: "" };
 const live = new Line("live", (text) => {
   const message = JSON.parse(text);
-  if (message.you) { me = message.you; drawRobots(message.robots); stopLine.send({ number: me.number }); }
+  if (message.you) {
+    for (const resolve of answers.values()) resolve({ ok: false, words: "the connection was lost: look whether it was done" });
+    answers.clear();
+    me = message.you; drawRobots(message.robots); stopLine.send({ number: me.number });
+  }
   if (message.answer !== undefined && answers.has(message.answer)) {
     answers.get(message.answer)(message);
     answers.delete(message.answer);
