@@ -111,8 +111,8 @@ class StepRobot:
             topic = self._pictures.topic(camera.topic or "")
             publisher = self._pictures.node.create_publisher(type(message), topic, qos.COMMAND)
             self._cameras.append((publisher, message))
-        for topic in command_topics(self._profile):
-            name = topic.target.topic
+        for commanded in command_topics(self._profile):
+            name = commanded.target.topic
             take = partial(self._command, name)
             self.node.create_subscription(JointState, name, take, qos.COMMAND)
         self._executor = SingleThreadedExecutor()
@@ -192,7 +192,7 @@ class Operator:
         make(Clock, "/clock", self._tick, qos.CLOCK)
         make(ControlStatus, names.CONTROL_STATUS, self._hear_control, qos.CONTROL_STATUS)
         make(PolicyStatus, names.POLICY_STATUS, self._hear_policy, qos.POLICY_STATUS)
-        self._client = ActionClient(self.node, ExecuteInstruction, names.EXECUTE)
+        self._client: Any = ActionClient(self.node, ExecuteInstruction, names.EXECUTE)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
 
@@ -239,7 +239,7 @@ class Operator:
         goal = ExecuteInstruction.Goal(instruction=policy_rig.SENTENCE, max_duration=GOAL_S)
         sent = self._client.send_goal_async(goal)
         self.until(sent.done, lambda: f"acceptance of goal {number}")
-        self._handle = sent.result()
+        self._handle: Any = sent.result()
         return self._handle.get_result_async()
 
     def _pass(self, seconds: float, result: Any) -> None:
@@ -349,11 +349,12 @@ def start(folder: Path, factor: float, stack: ExitStack) -> dict[str, Process]:
     policy = {**common, "checkpoint": checkpoint}
     policy |= {"device": "cpu", "threads": 1, "seed": 1, "input_timeout": 60.0}
     policy |= {"status_rate": 20.0, "max_observation_age": 5.0, "input_patience": 60.0}
+    control = {**common, "start_ramp": True}  # a random network's next chunk may begin far away
     node = "adamoe_ros.ros"
     robot = [sys.executable, __file__, "--robot", str(profile), "--factor", str(factor)]
     commands = {
         "robot": robot,
-        "control_node": node_command(f"{node}.control.control_node", "ControlNode", common),
+        "control_node": node_command(f"{node}.control.control_node", "ControlNode", control),
         "policy_node": node_command(f"{node}.policy.policy_node", "PolicyNode", policy, threads=4),
     }
     processes = {}

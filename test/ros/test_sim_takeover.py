@@ -6,12 +6,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from control_rig import Probe, Process, node_command
 from human import PROFILE
 
 from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.msg import ControlStatus
 from adamoe_ros.sim.bimanual import BimanualSim
+
+pytestmark = pytest.mark.side_by_side
 
 LONG = 120.0  # s: two nodes and a simulator on a machine with other work
 SEED, MOVED = 5, 0.3  # rad that the expert moves some joint by on its way
@@ -32,9 +35,9 @@ def test_the_scripted_human_leads_the_arms_to_the_object(tmp_path: Path) -> None
     expert.reset(SEED)
     path = expert.plan()
     try:
-        probe.wait(lambda: probe.statuses and probe.status.deadman_age >= 0, "the dead-man", LONG)
         probe.wait_mode(ControlStatus.HOLD, timeout=LONG)
         home = np.array(probe.status.commanded)
+        assert probe.status.deadman_age < 0, "it is silent until it is wanted"
         assert not probe.set("sim_node", human=True)
         human = ControlStatus.SOURCE_HUMAN
         probe.wait(lambda: probe.status.source == human, "the human to lead", LONG)
