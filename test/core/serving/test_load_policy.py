@@ -222,7 +222,9 @@ def test_the_doctor_says_who_answers_and_how_fast(address: str) -> None:
     for name in ("connection", "match", "latency", "clock"):
         assert found[name].outcome == "ok", found[name]
     assert 0 < found["latency"].values["p50 (s)"] < 5
-    bandwidth = found["bandwidth"].values  # what is enough of it depends on what else this machine does
+    bandwidth = found[
+        "bandwidth"
+    ].values  # what is enough of it depends on what else this machine does
     assert bandwidth["bytes/s"] > 0 and bandwidth["bytes of an observation"] == 3 * 3 * 640 * 480
     other = load_profile(profile_path("franka_dual", robots_dir()))
     fits = next(one for one in check_link(address, None, None, other) if one.name == "match")
