@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients chaos endurance gpu-rehearsal wheel-check robot-check scale console-check clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients conformance-linters chaos endurance gpu-rehearsal wheel-check robot-check scale console-check clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -81,6 +81,11 @@ conformance-clients: SETUP_FLAGS := --quiet
 conformance-clients: setup  ## clients of openpi, vla-eval and XPolicyLab against adamoe serve; builds .venv-clients
 	@$(VENV)/python tools/client_environments.py
 	CLIENTS_REPORT=benchmarks/results/conformance_clients.json $(VENV)/$(PYTEST) test/conformance/test_clients.py
+
+conformance-linters: SETUP_FLAGS := --quiet
+conformance-linters: setup  ## what public dataset linters find, validate finds; builds .venv-linters (600 MB)
+	@$(VENV)/python tools/linter_environment.py
+	LINTERS_REPORT=benchmarks/results/linters.json $(VENV)/$(PYTEST) --timeout 1800 test/conformance/test_linters.py
 
 scale: SETUP_FLAGS := --quiet
 scale: setup  ## work on a Ray cluster, training under torchrun, both with kills; builds .venv-ray (270 MB)

@@ -4,7 +4,7 @@
 # DDS that belong to this user and that no process has open.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-rm -rf .venv .venv-browser .venv-ray .venv-matrix .venv-lerobot .venv-clients .venv-gpu .venv-wheel .robot-check dist .gpu_wheels build install log out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+rm -rf .venv .venv-browser .venv-ray .venv-matrix .venv-lerobot .venv-clients .venv-linters .venv-gpu .venv-wheel .robot-check dist .gpu_wheels build install log out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 rm -rf ./*.egg-info
 find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 

@@ -56,7 +56,7 @@ def image_reader(slot: str, camera: Camera, any_size: bool = False) -> ImageRead
             width, height = picture_size(data)
             # damaged, or turned as its Exif data says: only the decoder can tell
             unsure = (width, height) in ((0, 0), (camera.height, camera.width))
-            decode = partial(decode_whole, data, where)
+            decode: Callable[[], Image] = partial(decode_whole, data, where)
         else:
             decode = read_image(message, where, camera.encoding)
             width, height, unsure = int(message.width), int(message.height), False
