@@ -81,7 +81,7 @@ class Expert:
     # --- what is done -----------------------------------------------------------------------------
 
     def _pick(self, grasp: Grasp) -> None:
-        above = grasp.point + [0.0, 0.0, 0.09]
+        above = grasp.point + np.array([0.0, 0.0, 0.09])
         self._move(above, grasp.turn, OPEN, near=0.02)
         self._move(grasp.point, grasp.turn, OPEN, near=0.006)
         self._wait(CLOSED, 8)
@@ -99,7 +99,7 @@ class Expert:
             target[2] += self._place_top() + height - points[:, 2].min()
             self._move(target, turn, CLOSED, near)
         self._wait(OPEN, 8)
-        self._move(self._hand()[0] + [0.0, 0.0, 0.1], turn, OPEN, near=0.03)
+        self._move(self._hand()[0] + np.array([0.0, 0.0, 0.1]), turn, OPEN, near=0.03)
 
     def _drop(self) -> float:
         """m above the goal's top from which the thing is let go; into a basket, at its rim."""
@@ -129,7 +129,8 @@ class Expert:
         self.states.append(self._world.state())
         self.snapshots.append(self._world.snapshot())
         self.actions.append(clean)
-        self.success = self._world.act(np.clip(clean + [*self._drift, 0, 0, 0, 0], -1.0, 1.0))
+        disturbed = clean + np.concatenate([self._drift, np.zeros(4)])
+        self.success = self._world.act(np.clip(disturbed, -1.0, 1.0))
         if self.success:
             raise Ended
 

@@ -38,13 +38,13 @@ class _Simulator:
         self._key: tuple[Any, ...] = ()
         self._world: Any = None
 
-    def suites(self) -> dict[str, list[str]]:
+    def suites(self, names: list[str]) -> dict[str, list[str]]:
         """Suite -> sentences of its tasks."""
         from libero.libero import benchmark
 
         found = {}
-        for name, make in benchmark.get_benchmark_dict().items():
-            tasks = make()
+        for name in names:
+            tasks = benchmark.get_benchmark_dict()[name]()
             found[name] = [str(tasks.get_task(n).language) for n in range(tasks.n_tasks)]
         return found
 
