@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients chaos endurance gpu-rehearsal wheel-check robot-check scale console-check clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients libero chaos endurance gpu-rehearsal wheel-check robot-check scale console-check clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -78,6 +78,10 @@ conformance-clients: SETUP_FLAGS := --quiet
 conformance-clients: setup  ## clients of openpi, vla-eval and XPolicyLab against adamoe serve; builds .venv-clients
 	@$(VENV)/python tools/client_environments.py
 	CLIENTS_REPORT=benchmarks/results/conformance_clients.json $(VENV)/$(PYTEST) test/conformance/test_clients.py
+
+libero: SETUP_FLAGS := --quiet
+libero: setup  ## LIBERO's simulator, a demonstration and the server together; environment in ~/.cache (2 GB)
+	@OMP_NUM_THREADS=1 tools/without_ros.sh $(PYTEST) --timeout 1500 test/libero
 
 scale: SETUP_FLAGS := --quiet
 scale: setup  ## work on a Ray cluster, training under torchrun, both with kills; builds .venv-ray (270 MB)

@@ -25,7 +25,7 @@ from adamoe_ros.contract.files import PackedFolder, replace_text
 from adamoe_ros.contract.workers import UnitWork, Workers
 from adamoe_ros.data.sim_trace import Trace, read_trace, write_trace
 from adamoe_ros.evaluation.cases import CONTROLS, Case
-from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings, LiberoSettings
+from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 from adamoe_ros.evaluation.evaluator import BlockResult, EpisodeRecord, Evaluator
 from adamoe_ros.evaluation.usage.decision_record import RoutingRecord, joined, load
 
@@ -61,7 +61,7 @@ class Job:
     tasks: tuple[str, ...]
     controls: tuple[str, ...]
     seeds: tuple[int, ...]
-    settings: EvaluationSettings | LiberoSettings
+    settings: Any  # EvaluationSettings, or another declaration with ``parallel``
     videos: int = 0
     path: str = "in process"
 
@@ -230,7 +230,6 @@ def run_blocks(
     todo, job = blocks.missing(), blocks.job
     if not todo:
         return
-    assert isinstance(job.settings, EvaluationSettings)
     for block, result in _results(job, todo, workers):
         blocks.keep(block, result)
         report(result.episodes)

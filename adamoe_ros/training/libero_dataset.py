@@ -7,7 +7,7 @@ none is one of LIBERO's initial states, on which policies are tested.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class LiberoJob(SuiteJob):
         python: of the simulator's environment.
     """
 
+    settings: Any = field(default_factory=LiberoDemonstrations)
     python: Path = Path()
 
     def check(self) -> None:

@@ -238,11 +238,17 @@ class Expert:
 
 
 def demonstrate(
-    world: LiberoWorld, seed: int, noise: float = 0.0, most: int = 270, pictures: bool = True
+    world: LiberoWorld,
+    seed: int,
+    noise: float = 0.0,
+    most: int = 270,
+    initial: int | None = None,
+    pictures: bool = True,
 ) -> dict[str, Any]:
     """A scene of a seed, and the expert in it.
 
     Args:
+        initial: number of LIBERO's initial state; None: the scene is drawn from the seed.
         noise: see ``Expert``. most: steps.
         pictures: of a success; a failure has none.
 
@@ -250,7 +256,7 @@ def demonstrate(
         ``success``, ``states`` (N, 8), ``actions`` (N, 7), and ``pictures``, camera -> (N, size,
         size, 3).
     """
-    world.begin(seed)
+    world.begin(seed, initial)
     expert = Expert(world, noise, seed, most)
     expert.run()
     shown = [world.show(moment) for moment in expert.snapshots if pictures and expert.success]

@@ -66,6 +66,10 @@ class _Simulator:
         """See ``LiberoWorld``."""
         return self._world.step(**arguments)
 
+    def same_pictures(self, **arguments: Any) -> Any:
+        """See ``LiberoWorld``."""
+        return self._world.same_pictures(**arguments)
+
     def demonstrate(self, **arguments: Any) -> Any:
         """See ``expert``."""
         from adamoe_ros.sim.libero.expert import demonstrate

@@ -107,6 +107,26 @@ class LiberoWorld:
         self.env.sim.forward()
         return dict(self.look()["pictures"])
 
+    def same_pictures(self, seed: int, initial: int) -> dict[str, bool]:
+        """Whether ``look`` gives what LIBERO's own observation has, of each camera."""
+        begin = self.begin(seed, initial)
+        path, size = self.env.env.bddl_file_name, self._size
+        other = OffScreenRenderEnv(bddl_file_name=path, camera_heights=size, camera_widths=size)
+        try:
+            other.seed(seed)
+            other.reset()
+            seen = other.set_init_state(self._initial[initial])
+            for _ in range(10):
+                seen = other.step(IDLE)[0]
+            return {
+                name: bool(
+                    np.array_equal(seen[f"{camera}_image"][::-1, ::-1], begin["pictures"][name])
+                )
+                for name, camera in CAMERAS.items()
+            }
+        finally:
+            other.close()
+
     def close(self) -> None:
         """Give the GL context back."""
         self.env.close()
