@@ -47,7 +47,10 @@ test-core: setup  ## tests that need no ROS, in an environment that hides it
 test-ros: SETUP_FLAGS := --quiet
 test-ros: setup  ## tests with real nodes in real processes
 	@source tools/env.sh
-	$(PYTEST) test/ros
+	code=0
+	$(PYTEST) -n 2 --dist loadfile -m side_by_side test/ros || code=$$?
+	$(PYTEST) -m "not side_by_side" test/ros || code=$$?
+	exit $$code
 
 test-matrix: SETUP_FLAGS := --quiet
 test-matrix: setup  ## without torch: other Pythons with Kilted, 3.12 with Jazzy

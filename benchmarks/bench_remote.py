@@ -10,13 +10,15 @@ Last, without a network: how far JPEG moves the actions.
 
     source tools/env.sh; python benchmarks/bench_remote.py [--only NAME ...]
 
-Each case is written as it ends, the others of the file stay; one that was stopped goes on where it was.
+Each case is written as it ends, the others of the file stay; one that was stopped goes on where it was. On a
+computer that is busy with other things give ``--answer-timeout``: there a late answer is no lost link.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -40,7 +42,7 @@ LIMIT = 20.0  # s of the robot's clock, as adamoe demo has it
 QUALITY = 90
 DOWN_S = 2.0
 ANSWER_S = 1.0  # answer_timeout where the link is cut: its default
-LATE_S = 5.0  # elsewhere: on a machine that is shared, a late answer is no lost link
+LATE_S = 5.0  # elsewhere
 PATIENCE_S = 120.0  # link_patience: a server that was killed takes its time to start here
 QUALITIES = (95, 90, 75, 50)
 
@@ -77,10 +79,10 @@ SETUPS = (
     Setup("cable_of_the_robot", scenes=3, fault="robot"),
     Setup("cable_of_the_server", scenes=3, fault="desk"),
     Setup("server_killed", scenes=3, fault="kill"),
-    Setup("remote_jpeg", jpeg_quality=QUALITY),
-    Setup("remote_delay_20_jpeg", delay_ms=20.0, jitter_ms=5.0, jpeg_quality=QUALITY),
-    Setup("remote_100", mbit=100, scenes=8),
-    Setup("remote_100_jpeg", mbit=100, jpeg_quality=QUALITY, scenes=8),
+    Setup("remote_jpeg", jpeg_quality=QUALITY, scenes=8),
+    Setup("remote_delay_20_jpeg", delay_ms=20.0, jitter_ms=5.0, jpeg_quality=QUALITY, scenes=8),
+    Setup("remote_100", mbit=100, scenes=4),
+    Setup("remote_100_jpeg", mbit=100, jpeg_quality=QUALITY, scenes=4),
 )
 
 
@@ -149,7 +151,7 @@ class Fault:
 
     Attributes:
         events: (monotonic s, mode, cause) of each change. held: commands of the hold, once the arms have braked
-            (0.5 s of the robot's clock).
+            (0.5 s of the robot's clock). silent_s: longest time without a status of control.
     """
 
     cut: Callable[[], None]
@@ -162,11 +164,16 @@ class Fault:
     moving: float | None = None
     cut_at: float | None = None
     mended_at: float | None = None
+    silent_s: float = 0.0
+    heard: tuple[float, Any] = (math.inf, None)
 
     def turn(self) -> None:
         """Between messages."""
         now, status = time.monotonic(), self.control()
         mode, cause = int(status.mode), str(status.hold_cause)
+        self.silent_s = max(self.silent_s, now - self.heard[0])
+        if status is not self.heard[1]:
+            self.heard = now, status
         if not self.events or self.events[-1][1:] != (mode, cause):
             self.events.append((now, mode, cause))
         if self.cut_at is None:
@@ -214,6 +221,7 @@ class Fault:
             "causes": [c for at, m, c in self.events if at > self.cut_at and m == 1],
             "commands_moved_while_held": float(f"{moved:.2g}"),
             "resumed_after_s": resumed,
+            "longest_without_status_s": round(self.silent_s, 2),
         }
 
 
@@ -235,7 +243,7 @@ def make_fault(setup: Setup, server: Server, control: Callable[[], Any]) -> Faul
 # --- the scenes, on the robot -----------------------------------------------------------------------
 
 
-def inside(setup: Setup, count: int, domain: int, out: Path) -> None:
+def inside(setup: Setup, count: int, domain: int, out: Path, answer_s: float) -> None:
     """Runs in the robot's namespace; a line of JSON for each scene."""
     from adamoe_ros.contract.profile_io import load_profile, profile_path
     from adamoe_ros.contract.resources import robots_dir
@@ -253,7 +261,7 @@ def inside(setup: Setup, count: int, domain: int, out: Path) -> None:
         if setup.remote:
             server.start()
             server.wait()
-        rows = _parameters(setup, server)
+        rows = _parameters(setup, server, answer_s)
         session = stack.enter_context(
             sim_session(
                 profile, environment, folder / "log", *rows, lambda: [f.turn() for f in faults]
@@ -270,7 +278,7 @@ def inside(setup: Setup, count: int, domain: int, out: Path) -> None:
 
 
 def _parameters(
-    setup: Setup, server: Server
+    setup: Setup, server: Server, answer_s: float
 ) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
     """Of simulator, policy and control."""
     common = {"robot": "aloha_sim", "strategy": "rtc"}
@@ -282,7 +290,7 @@ def _parameters(
             "policy_token": str(server.token),
             "policy_authority": str(server.authority),
             "jpeg_quality": setup.jpeg_quality,
-            "answer_timeout": ANSWER_S if setup.fault else LATE_S,
+            "answer_timeout": answer_s if setup.fault else max(answer_s, LATE_S),
             "link_patience": PATIENCE_S,
         }
     sim = {"task": TASKS[0], "seed": FIRST_SEED}
@@ -427,7 +435,7 @@ def summary(setup: Setup, scenes: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def run(setup: Setup, count: int) -> dict[str, Any]:
+def run(setup: Setup, count: int, answer_s: float) -> dict[str, Any]:
     """One way, in fresh namespaces."""
     from adamoe_ros.ros.sim.node_processes import free_domain
 
@@ -437,6 +445,7 @@ def run(setup: Setup, count: int) -> dict[str, Any]:
         words = [sys.executable, __file__, "--inside", setup.name, "--out", str(out)]
         # shared memory is common to both namespaces and this computer: a domain that nobody uses
         words += ["--scenes", str(count), "--domain", str(free_domain())]
+        words += ["--answer-timeout", str(answer_s)]
         command = ["ip", "netns", "exec", ROBOT, *words]
         code = subprocess.run(command, check=False).returncode
     lines = _lines(out)
@@ -445,6 +454,7 @@ def run(setup: Setup, count: int) -> dict[str, Any]:
     out.unlink()
     return {
         **summary(setup, [json.loads(line) for line in lines]),
+        **({"answer_timeout": answer_s} if setup.fault else {}),
         "load_average": [about["load_average_before"], round(os.getloadavg()[0], 2)],
         "date": about["date"],
         "commit": about["commit"],
@@ -460,6 +470,7 @@ def main() -> int:
     """Every way, then JPEG."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--scenes", type=int, default=20)
+    parser.add_argument("--answer-timeout", type=float, default=ANSWER_S, help="s, of the faults")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=RESULTS / "remote.json")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
@@ -467,19 +478,20 @@ def main() -> int:
     options = parser.parse_args()
     if options.inside:
         setup = next(one for one in SETUPS if one.name == options.inside)
-        inside(setup, options.scenes, options.domain, options.out)
+        inside(setup, options.scenes, options.domain, options.out, options.answer_timeout)
         return 0
     if os.geteuid() != 0 or not shutil.which("ip"):
         raise SystemExit("bench_remote: expected root and iproute2 for network namespaces")
-    found: dict[str, Any] = {"machine": machine(), "answer_timeout": [ANSWER_S, LATE_S], "ways": {}}
+    found: dict[str, Any] = {"machine": machine(), "ways": {}}
     if options.out.is_file():
         found |= {k: v for k, v in json.loads(options.out.read_text()).items() if k != "machine"}
     for setup in SETUPS:
         if not options.only or setup.name in options.only:
-            found["ways"][setup.name] = run(setup, setup.scenes or options.scenes)
+            count = min(setup.scenes or options.scenes, options.scenes)
+            found["ways"][setup.name] = run(setup, count, options.answer_timeout)
             write(options.out, found)
     if not options.only or "jpeg" in options.only:
-        found["jpeg"] = jpeg_deviation(options.scenes)
+        found["jpeg"] = jpeg_deviation(min(8, options.scenes))
         write(options.out, found)
     return 0
 

@@ -349,11 +349,12 @@ def start(folder: Path, factor: float, stack: ExitStack) -> dict[str, Process]:
     policy = {**common, "checkpoint": checkpoint}
     policy |= {"device": "cpu", "threads": 1, "seed": 1, "input_timeout": 60.0}
     policy |= {"status_rate": 20.0, "max_observation_age": 5.0, "input_patience": 60.0}
+    control = {**common, "start_ramp": True}  # a random network's next chunk may begin far away
     node = "adamoe_ros.ros"
     robot = [sys.executable, __file__, "--robot", str(profile), "--factor", str(factor)]
     commands = {
         "robot": robot,
-        "control_node": node_command(f"{node}.control.control_node", "ControlNode", common),
+        "control_node": node_command(f"{node}.control.control_node", "ControlNode", control),
         "policy_node": node_command(f"{node}.policy.policy_node", "PolicyNode", policy, threads=4),
     }
     processes = {}

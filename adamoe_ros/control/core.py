@@ -95,6 +95,7 @@ class ControlCore:
     def _restart(self, now_ns: int) -> None:
         self._stop_cause = Cause.NOT_STARTED
         self._mode, self._source, self._cause = Mode.INACTIVE, Source.NONE, ""
+        self._taken_over = False
         self._conflict_detail = ""
         self._takeover.restart()
         self._generation = 0
@@ -147,6 +148,7 @@ class ControlCore:
         self._halt(Cause.NOT_STARTED)
         self._active = False
         self._mode, self._source, self._cause = Mode.INACTIVE, Source.NONE, ""
+        self._taken_over = False
 
     # --- inputs ----------------------------------------------------------------------------------
 
@@ -352,6 +354,7 @@ class ControlCore:
         changed = turned or (mode, source, cause) != (self._mode, self._source, self._cause)
         self._holds += self._mode is Mode.RUNNING and mode is Mode.HOLD
         self._mode, self._source, self._cause = mode, source, cause
+        self._taken_over = self._takeover.hands is not Hands.POLICY
         self._ticks += 1
         self._commanded = True
         self._measure_seams(now_ns, cause)
@@ -508,7 +511,7 @@ class ControlCore:
         return ControlSnapshot(
             mode=int(self._mode),
             source=int(self._source),
-            takeover=takeover.hands is not Hands.POLICY,
+            takeover=self._taken_over,
             hold_cause=self._cause,
             hold_detail=self._hold_detail(now_ns),
             joint_names=self.joint_ids,

@@ -155,6 +155,9 @@ class ObservationReader:
             made = problems.collect(partial(picture, value, camera.key, camera.layout))
             if made is not None:
                 images[slot] = made
+        if not images and not problems.lines:
+            keys = ", ".join(camera.key for camera in self._cameras.values())
+            problems.add("cameras", f"one of {keys}", "none", "send a picture")
         state = problems.collect(lambda: self._state(frame))
         sentence = problems.collect(lambda: self._sentence(frame))
         problems.raise_if_any()

@@ -185,16 +185,14 @@ class PolicyLink:
         return metadata
 
     def _compare(self, metadata: Mapping[str, Any]) -> None:
-        """Another policy than at first would be asked with the wrong units."""
-        if not self.metadata:
-            self.metadata = metadata
-        elif metadata["fingerprint"] != self.metadata["fingerprint"]:
-            both = [
-                f"{one['checkpoint']} ({one['fingerprint'][:8]})"
-                for one in (self.metadata, metadata)
-            ]
-            do = "configure again to use the new one"
-            raise ContractError(problem(self.where, f"{both[0]} as before", both[1], do))
+        """Another policy than at first would be asked with the wrong units, or act otherwise than was checked."""
+        first = self.metadata or metadata
+        for key in ("fingerprint", "flow_steps", "rtc_jacobian"):
+            if metadata.get(key) != first.get(key):
+                old, new = (_policy_name(one, key) for one in (first, metadata))
+                do = "configure again to use it"
+                raise ContractError(problem(self.where, f"{old} as before", new, do))
+        self.metadata = first
 
     def _line(self, error: Exception) -> str:
         if isinstance(error, ContractError):
@@ -209,6 +207,12 @@ class PolicyLink:
         elif isinstance(error, InvalidHandshake):
             do = "use wss:// where the server has a certificate, ws:// where it has none"
         return problem(self.where, "a connection", _what(error), do)
+
+
+def _policy_name(metadata: Mapping[str, Any], key: str) -> str:
+    if key != "fingerprint":
+        return f"{key} {metadata.get(key)}"
+    return f"{metadata.get('checkpoint')} ({str(metadata.get(key))[:8]})"
 
 
 async def _exchange(connection: ClientConnection, data: bytes) -> bytes | str:

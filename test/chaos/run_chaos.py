@@ -16,6 +16,7 @@ other: the report says how many there were. 'make chaos' sets the path to the ri
 from __future__ import annotations
 
 import argparse
+import bisect
 import json
 import os
 import signal
@@ -50,6 +51,38 @@ STATES = ("alive", "frozen", "killed", "restarting")
 START = 120.0
 
 
+class Observed:
+    """Commands that the observer has written so far; each line is read once.
+
+    Args:
+        path: of its file; it may not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._place = path, 0
+        self._before: dict[str, np.ndarray] = {}
+        self._moved: list[float] = []
+
+    def moving(self, since: float) -> list[float]:
+        """Times after ``since`` of commands that differ from the one before on their topic."""
+        self._read_on()
+        return self._moved[bisect.bisect_right(self._moved, since) :]
+
+    def _read_on(self) -> None:
+        with self._path.open("rb") as stream:
+            stream.seek(self._place)
+            text = stream.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._place += len(whole)
+        for line in whole.decode().splitlines():
+            at, topic, *values = line.split()
+            now = np.array(values, float)
+            old = self._before.get(topic)
+            if old is not None and np.abs(now - old).max() > STILL:
+                self._moved.append(float(at))
+            self._before[topic] = now
+
+
 class Chaos:
     """One rig with an observer; each trial returns s, or None where nothing came of it.
 
@@ -63,7 +96,7 @@ class Chaos:
         )  # with the ramp, as robots: a network's next chunk may begin far away
         self.also: dict[str, float] = {}  # what the last trial measured besides, by kind
         self._file = folder / "observed.txt"
-        self._folder = folder
+        self._observed = Observed(self._file)
 
     def __enter__(self) -> Chaos:
         with ExitStack() as stack:
@@ -88,42 +121,22 @@ class Chaos:
 
     # --- what the observer saw ------------------------------------------------------------------
 
-    def _moving(self, since: float) -> list[float]:
-        """Times of commands that differ from the one before on their topic."""
-        before: dict[str, np.ndarray] = {}
-        times = []
-        for line in self._tail():
-            at, place, *values = line.split()
-            now = np.array(values, float)
-            old = before.get(place)
-            if float(at) > since and old is not None and np.abs(now - old).max() > STILL:
-                times.append(float(at))
-            before[place] = now
-        return times
-
-    def _tail(self) -> list[str]:
-        """The last seconds of what was observed, whole lines only."""
-        with self._file.open("rb") as stream:
-            stream.seek(max(0, self._file.stat().st_size - 2**20))
-            lines = stream.read().decode().splitlines(keepends=True)
-        return [line for line in lines[1:] if line.endswith("\n")]
-
     def _last_moving(self, begin: float) -> float:
         """s from ``begin`` to the last command that moved, once the arms rest."""
 
         def rests() -> bool:
             now = time.monotonic()
-            return now - begin > QUIET and not self._moving(now - QUIET)
+            return now - begin > QUIET and not self._observed.moving(now - QUIET)
 
         wait_until(rests, "the arms to rest", START)
-        return max((at - begin for at in self._moving(begin)), default=0.0)
+        return max((at - begin for at in self._observed.moving(begin)), default=0.0)
 
     def _move(self) -> None:
         rig = self.rig
         rig.settle_policy()
         rig.running()
         begin = time.monotonic()
-        wait_until(lambda: len(self._moving(begin)) > 5, "the arms to move", START)
+        wait_until(lambda: len(self._observed.moving(begin)) > 5, "the arms to move", START)
 
     def _policy(self) -> subprocess.Popen[bytes]:
         return self.rig.processes["policy"].child

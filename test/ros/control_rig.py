@@ -472,6 +472,8 @@ class Rig:
 
 def isolate() -> None:
     """A ROS domain of this process's own, on this machine only."""
-    os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
+    domain = os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
+    if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
+        os.environ["ROS_DOMAIN_ID"] = str(10 + (int(domain) - 9 + int(worker)) % 90)
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     transports.prepare()  # an observer that shares memory with a dead process is late itself

@@ -106,7 +106,7 @@ class Goal:
         sent = rig.probe.in_executor(lambda: rig.client.send_goal_async(goal, self._note))
         wait_until(sent.done, lambda: f"the goal's acceptance; {rig.policy_report()}", START)
         self._handle = sent.result()
-        assert self._handle.accepted
+        assert self._handle.accepted, rig.policy_report()
         self._future = self._handle.get_result_async()
 
     def _note(self, message: Any) -> None:

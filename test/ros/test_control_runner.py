@@ -16,6 +16,8 @@ from adamoe_ros.contract.parameters import ManagedParameters, param
 from adamoe_ros.ros.lifecycle import ManagedNode
 from adamoe_ros.ros.runner import _turn
 
+pytestmark = pytest.mark.side_by_side
+
 
 @dataclass(frozen=True)
 class Params(ManagedParameters):

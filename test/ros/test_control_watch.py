@@ -137,3 +137,28 @@ def test_statuses_of_any_numbers_are_judged_in_one_line(statuses: list[ControlSt
         watch.sent(number)
         watch.hear(status, number * 0.3)
         assert "\n" not in watch.refusal(number * 0.3)
+
+
+def looks_until_silent(goal: Goal, period: float) -> float:
+    """s from now until control_node counts as gone, looked at with this period."""
+    begun = goal.now
+    while not goal.watch.silent(goal.now):
+        goal.now += period
+        assert goal.now < begun + 100.0
+    return goal.now - begun
+
+
+def test_silence_of_control_is_what_this_process_was_awake_for(goal: Goal) -> None:
+    """A policy_node that stood still for seconds finds statuses in its queue, not a dead control_node."""
+    assert not goal.watch.silent(goal.now)
+    goal.now += 30.0
+    assert not goal.watch.silent(goal.now)
+    goal.hear(chunk_id=1, accepted_chunks=1)
+    assert looks_until_silent(goal, 0.02) == pytest.approx(2.0, abs=0.1)
+    goal.hear(chunk_id=1, accepted_chunks=1)
+    assert looks_until_silent(goal, 1.0) > 15.0  # ten times as slow as a look may be
+    goal.hear(chunk_id=1, accepted_chunks=1)
+    goal.now += 0.02
+    goal.watch.silent(goal.now)
+    goal.watch.go_on(GENERATION + 1, goal.now)  # to plan anew is no sign of life
+    assert looks_until_silent(goal, 0.02) == pytest.approx(2.0, abs=0.1)

@@ -12,10 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from harness import SHARED_MEMORY, Child
 
 from adamoe_ros.cli.demo import TOUR
 from adamoe_ros.data.recording import read_recording
+
+pytestmark = pytest.mark.side_by_side
 
 DEMO = [sys.executable, "-m", "adamoe_ros.cli.entry", "demo"]
 NODES = (

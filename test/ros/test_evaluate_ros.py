@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from test_demo import left_behind
 
+pytestmark = pytest.mark.side_by_side
+
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["--ros", "--tasks", "lift_bar", "--episodes", "1", "--seed", "1000", "--videos", "1"]
 

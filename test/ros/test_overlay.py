@@ -22,6 +22,8 @@ from adamoe_ros.cli.ros_env import find_overlay
 from adamoe_ros.msg import ControlStatus
 from adamoe_ros.ros import names, qos
 
+pytestmark = pytest.mark.side_by_side
+
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ("control_node", "loopback_node", "policy_node", "recorder_node", "sim_node")
 

@@ -16,6 +16,8 @@ from adamoe_ros.contract.topics import command_topics
 from adamoe_ros.control.limits import joint_limits
 from adamoe_ros.msg import ControlStatus
 
+pytestmark = pytest.mark.side_by_side
+
 
 def needs_interbotix(robot: str) -> bool:
     profile = load_profile(robots_dir() / f"{robot}.yaml")

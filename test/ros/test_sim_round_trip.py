@@ -40,6 +40,8 @@ from adamoe_ros.sim.bimanual import CONTROL_RATE, BimanualSim
 from adamoe_ros.srv import ControlRecording, ResetTask
 from adamoe_ros.streams.messages import stamp_ns
 
+pytestmark = pytest.mark.side_by_side
+
 TASK = "lift_bar"
 SEEDS = (3, 4)
 CAMERA_HZ = 10

@@ -6,12 +6,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from control_rig import Probe, Process, node_command
 from human import PROFILE
 
 from adamoe_ros.contract.profile_io import load_profile
 from adamoe_ros.msg import ControlStatus
 from adamoe_ros.sim.bimanual import BimanualSim
+
+pytestmark = pytest.mark.side_by_side
 
 LONG = 120.0  # s: two nodes and a simulator on a machine with other work
 SEED, MOVED = 5, 0.3  # rad that the expert moves some joint by on its way

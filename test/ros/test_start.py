@@ -19,6 +19,8 @@ from harness import Child
 from lifecycle_msgs.msg import Transition
 from policy_rig import write_profile, write_rig_checkpoint
 
+pytestmark = pytest.mark.side_by_side
+
 NODES = {
     "control": ("adamoe_ros.ros.control.control_node", "ControlNode", 1),
     "policy": ("adamoe_ros.ros.policy.policy_node", "PolicyNode", 4),

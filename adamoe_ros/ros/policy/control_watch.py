@@ -17,6 +17,8 @@ _TWICE = 2
 _TAKEN_S = 1.0  # after which control must have taken a RUN
 _UNHEARD = 5  # chunks that were sent and are not counted in any way
 _DROPPED = 5  # chunks in a row that came too late
+CONTROL_SILENT = 2.0  # s without control_status after which control_node is gone
+_LOOK = 0.1  # s, most that counts between two looks
 _ADVICE = {
     Cause.NOT_STARTED: "it was started again, or a HOLD came from elsewhere: send the goal again",
     Cause.REJECTED_CHUNKS: "control_node refused several chunks in a row: its log has the reason",
@@ -48,12 +50,13 @@ class ControlWatch:
         self._counted: tuple[int, int] | None = None  # what control had counted, what was sent then
         self._counted_at = now
         self._accepted, self._late = -1, 0
+        self._silent_s, self._looked = 0.0, now
 
     def go_on(self, generation: int, now: float) -> None:
         """As ``begin``, within the same goal."""
-        followed = self.followed
+        followed, silent_s = self.followed, self._silent_s
         self.begin(generation, now)
-        self.followed = followed
+        self.followed, self._silent_s = followed, silent_s
 
     def sent(self, chunk_id: int) -> None:
         """A chunk of the generation is about to be published."""
@@ -63,6 +66,7 @@ class ControlWatch:
     def hear(self, status: Any, now: float) -> None:
         """A ControlStatus came."""
         before, self.status = self.status, status
+        self._silent_s = 0.0
         ours = status.generation == self._generation
         self._heard += 1
         self._inactive = self._inactive + 1 if status.mode == Mode.INACTIVE else 0
@@ -75,6 +79,16 @@ class ControlWatch:
         ticked = before is None or status.ticks != before.ticks  # the cause is of the last tick
         self._stopped = self._stopped + ticked if stopped or conflict else 0
         self._count(status, now)
+
+    def silent(self, now: float) -> bool:
+        """Whether control_node has said nothing for ``CONTROL_SILENT``; asked at every look at the goal.
+
+        Where this process stood still, as on a computer that is too busy, it has heard nothing either: of the
+        time between two looks a short one counts.
+        """
+        self._silent_s += min(now - self._looked, _LOOK)
+        self._looked = now
+        return self._silent_s > CONTROL_SILENT
 
     def _count(self, status: Any, now: float) -> None:
         handled = status.accepted_chunks + status.rejected_chunks + status.late_chunks

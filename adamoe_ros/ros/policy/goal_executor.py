@@ -25,8 +25,6 @@ from adamoe_ros.ros.policy.policy_worker import Assignment, PolicyWorker
 
 Result = ExecuteInstruction.Result
 _POLL = 0.01  # s between looks at inputs that are late
-# s of wall time without control_status, within a goal, of a control_node that was there: it is gone
-CONTROL_SILENT = 2.0
 # what control_node says as its hold_cause after a goal has ended
 _CAUSES = {
     Result.SUCCEEDED: "succeeded",
@@ -124,7 +122,6 @@ class GoalExecutor:
         self.ended: tuple[int, str] | None = None
         self.task: TaskStatus | None = None
         self._control = ControlWatch()
-        self._heard_control = 0.0
         self._host = host
         self._run: GoalRun | None = None
         self._lock = threading.RLock()
@@ -146,7 +143,6 @@ class GoalExecutor:
             worker.refused()
         with self._lock:
             self._control.hear(message, time.monotonic())
-            self._heard_control = time.monotonic()
 
     def begin(self, run: GoalRun) -> tuple[int, str] | None:
         """Start to act on a goal; (code, message) when it may not."""
@@ -252,14 +248,10 @@ class GoalExecutor:
         return Result.CONTROL_REFUSED, line
 
     def _control_gone(self, run: GoalRun) -> bool:
-        """Whether there was a control_node that says nothing any more; a policy may also run alone.
-
-        Counts from the goal's begin on: one that was just started again is given that time, too.
-        """
+        """Whether there was a control_node that says nothing any more; a policy may also run alone."""
         heard_of = self._control.status is not None or self._host.control_listens()
         run.controlled = run.controlled or heard_of
-        heard = max(self._heard_control, run.started)
-        return run.controlled and time.monotonic() - heard > CONTROL_SILENT
+        return self._control.silent(time.monotonic()) and run.controlled
 
     def _taken_over(self, run: GoalRun) -> bool:
         """Let the goal wait while a human has the arms, and plan anew once they are back."""

@@ -14,7 +14,8 @@ from enum import Enum
 
 PATIENCE = 3.0  # s that a stream with a publisher may be silent; also between two steps
 RENEWALS = 2  # times that subscriptions are made anew
-
+LOOK_PERIOD = 1.0  # s between two looks
+_LONGEST_LOOK = 1.5 * LOOK_PERIOD  # s, most that counts between two looks
 
 _SENDER = "published by"
 
@@ -46,6 +47,9 @@ class Step(Enum):
 class Hearing:
     """Times of the messages of some streams; its methods may be called by any thread.
 
+    Time is what this process was awake for: where it stood still (paused, or on a computer that is too busy)
+    it took nothing, and its messages wait for it.
+
     Args:
         streams: their names.
         now: steady time, s.
@@ -55,23 +59,24 @@ class Hearing:
     """
 
     def __init__(self, streams: Iterable[str], now: float) -> None:
-        self._heard = dict.fromkeys(streams, now)
+        self._awake, self._looked = 0.0, now
+        self._heard = dict.fromkeys(streams, 0.0)
         self._elsewhere: dict[str, float] = {}  # since when, while it was not heard here
         self._lock = threading.Lock()
-        self._next = now
+        self._next = 0.0
         self._checking = False
         self.renewals = 0
 
-    def note(self, stream: str, now: float) -> None:
+    def note(self, stream: str) -> None:
         """A message has come."""
         with self._lock:
-            self._heard[stream] = now
+            self._heard[stream] = self._awake
             self._elsewhere.pop(stream, None)
 
-    def note_elsewhere(self, stream: str, now: float) -> None:
+    def note_elsewhere(self, stream: str) -> None:
         """A message has come by the other way."""
         with self._lock:
-            self._elsewhere.setdefault(stream, now)
+            self._elsewhere.setdefault(stream, self._awake)
 
     def look(self, published: Collection[str], now: float) -> tuple[Step, list[str]]:
         """What to do, and the streams that have a publisher and are not heard.
@@ -81,16 +86,19 @@ class Hearing:
             now: steady time, s.
         """
         with self._lock:
+            self._awake += min(now - self._looked, _LONGEST_LOOK)
+            self._looked = now
             for stream in self._heard.keys() - set(published):
-                self._heard[stream] = now  # whoever appears later is given the same time
-            deaf = sorted(name for name, at in self._heard.items() if now - at > PATIENCE)
+                self._heard[stream] = self._awake  # whoever appears later is given the same time
+            deaf = sorted(name for name, at in self._heard.items() if self._awake - at > PATIENCE)
             if not deaf:
                 self.renewals, self._checking = 0, False
                 self._elsewhere.clear()
                 return Step.NOTHING, []
-            return self._step(deaf, now), deaf
+            return self._step(deaf), deaf
 
-    def _step(self, deaf: list[str], now: float) -> Step:
+    def _step(self, deaf: list[str]) -> Step:
+        now = self._awake
         if any(now - self._elsewhere.get(name, now) > PATIENCE for name in deaf):
             return Step.END
         if now < self._next or self._checking:

@@ -171,7 +171,7 @@ class PolicyInputs:
         )
 
     def _elsewhere(self, name: str, message: Any) -> None:
-        self._hearing.note_elsewhere(name, time.monotonic())
+        self._hearing.note_elsewhere(name)
 
     def _publishers(self, topic: InputTopic) -> list[Any]:
         return self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic.topic))
@@ -261,7 +261,7 @@ class PolicyInputs:
 
     def _on_message(self, name: str, message: Any) -> None:
         arrival = self._now()
-        self._hearing.note(name, time.monotonic())
+        self._hearing.note(name)
         try:
             sample = self._inputs.accept(name, message, arrival)
         except ContractError as error:

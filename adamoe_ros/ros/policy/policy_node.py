@@ -32,6 +32,7 @@ from adamoe_ros.ros.diagnostics import Diagnostic, others_diagnostic
 from adamoe_ros.ros.diagnostics_publisher import DiagnosticsPublisher
 from adamoe_ros.ros.lifecycle import ManagedNode, clock_subscription
 from adamoe_ros.ros.policy.goal_executor import GoalExecutor, input_lines
+from adamoe_ros.ros.policy.hearing import LOOK_PERIOD
 from adamoe_ros.ros.policy.policy_diagnostics import PolicyReport, diagnostics, status_message
 from adamoe_ros.ros.policy.policy_goal import GoalRun, GoalServer
 from adamoe_ros.ros.policy.policy_inputs import PolicyInputs
@@ -45,7 +46,6 @@ from adamoe_ros.streams.messages import stamp_ns
 
 _LOG_EVERY = 5.0  # s between lines about the same
 _INPUT_POLL = 0.05  # s between looks while activation waits for inputs
-_HEARING_PERIOD = 1.0  # s between looks whether what is published is heard
 
 
 class PolicyNode(ManagedNode[PolicyParameters]):
@@ -91,7 +91,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
         # steady: the heartbeat must go on when a simulator's clock stands still
         for period, timed in (
             (1.0 / self.params.status_rate, self._beat),
-            (_HEARING_PERIOD, self._check_hearing),
+            (LOOK_PERIOD, self._check_hearing),
         ):
             self.create_timer(
                 period,

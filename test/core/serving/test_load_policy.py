@@ -184,6 +184,11 @@ def test_a_server_that_goes_and_comes_back_is_used_again(folder: Path, tmp_path:
     with serving(folder, door, interface=("none",)):
         wait_until(lambda: not policy.actor.fault)
         assert policy.infer(seen.images, seen.state, PROMPT).rows.shape == first.rows.shape
+    with serving(folder, door, interface=("none",), flow_steps=3):
+        wait_until(lambda: "flow_steps" in policy.actor.fault)
+        assert "as before, got flow_steps 3; configure again to use it" in policy.actor.fault
+        with pytest.raises(PolicyUnavailable):
+            policy.infer(seen.images, seen.state, PROMPT)
     other = make_checkpoint(tmp_path / "other", rtc_max_delay=2)
     with serving(other, door, interface=("none",)):
         wait_until(lambda: "as before, got other" in policy.actor.fault)

@@ -255,6 +255,14 @@ def test_an_interface_of_ones_own(folder: Path, tmp_path: Path) -> None:
     ):
         client.recv(20)
         assert ask(client, seen)["actions"].shape[1] == 7
+    path.write_text(path.read_text().replace("[cam_high]", "[cam_high], optional: true"))
+    with (
+        serving(folder, interface=(str(path),), prompt=PROMPT) as (_, port),
+        open_client(port) as client,
+    ):
+        client.recv(20)
+        seen.pop("top")
+        assert "cameras: expected one of top, got none" in ask(client, seen)
     path.write_text("description: mine\nstate: []\ncamera: []\n")
     with pytest.raises(ContractError) as error, serving(folder, interface=(str(path),)):
         pass

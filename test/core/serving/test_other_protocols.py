@@ -106,6 +106,19 @@ def test_vla_evals_rows_are_openpis_chunk(served: Served) -> None:
     np.testing.assert_allclose([np.frombuffer(row) for row in rows], chunk[:2], atol=1e-6)
 
 
+def test_pictures_that_nobody_asked_for_are_never_decoded(served: Served) -> None:
+    """A frame of small files could hold any number of large pictures."""
+    with open_client(served[1], "/vla-eval") as client:
+        wire = VlaEval(client)
+        damaged = {"__image__": True, "format": "png", "data": b"\x89PNG\r\n\x1a\n"}
+        more = [{**damaged, "shape": [4096, 4096, 3]}] * 1000
+        assert wire.ask("observation", robotwin(more=more))["type"] == "action"
+        wire.send("episode_start", {})
+        images = robotwin()["images"] | {"head_camera": damaged}
+        refused = wire.ask("observation", robotwin(images=images))["payload"]["error"]
+    assert "images.head_camera: expected a JPEG or PNG of at most 4096 px a side" in refused
+
+
 def lab(client: ClientConnection, kind: str, payload: dict[str, Any], number: str = "1") -> Any:
     """XPolicyLab's frame and its answer."""
 

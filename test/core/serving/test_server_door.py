@@ -102,7 +102,14 @@ def test_token_and_certificate(folder: Path, tmp_path: Path) -> None:
     door = make_door("127.0.0.1", 0, token_file(tmp_path), cert, key)
     with serving(folder, door) as (_, port):
         address = f"wss://127.0.0.1:{port}"
-        for header in ({}, {"Authorization": "Api-Key wrong"}, {"Authorization": TOKEN}):
+        wrong = (
+            "Api-Key wrong",
+            TOKEN,
+            f"Basic {TOKEN}",
+            f"Api-Key {TOKEN} x",
+            "Api-Key w\u00f6rd",
+        )
+        for header in ({}, *({"Authorization": value} for value in wrong)):
             with (
                 pytest.raises(InvalidStatus) as refused,
                 connect(address, ssl=trusting(authority), additional_headers=header),
