@@ -121,12 +121,19 @@ def _show_batch(job: LiberoJob, task: str, seeds: list[int]) -> int:
         made = _simulator.ask("demonstrate", seed=seed, noise=noise, most=job.settings.most)
         facts = {"task": task, "seed": seed, "noise": noise, "success": made["success"]}
         if made["success"]:
-            _write(job, opened["sentence"], made, facts)
+            write_episode(job, opened["sentence"], made, facts)
         mark_staged(job, facts)
     return len(seeds)
 
 
-def _write(job: LiberoJob, sentence: str, made: dict[str, Any], facts: dict[str, Any]) -> None:
+def write_episode(
+    job: LiberoJob, sentence: str, made: dict[str, Any], facts: dict[str, Any]
+) -> None:
+    """Stage what ``expert.demonstrate`` returned.
+
+    Args:
+        facts: with ``task`` and ``seed``.
+    """
     folder = job.folder(facts["task"], facts["seed"])
     writer = EpisodeWriter(folder, job.schema(), job.settings.crf)
     try:

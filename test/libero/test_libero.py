@@ -20,6 +20,7 @@ from serving_support import running
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.contract.workers import Workers
+from adamoe_ros.data.lerobot.dataset_writer import assemble
 from adamoe_ros.evaluation.blocks import Blocks, Job
 from adamoe_ros.evaluation.evaluation_settings import LiberoSettings
 from adamoe_ros.evaluation.libero_benchmark import Benchmark, run_benchmark
@@ -27,6 +28,8 @@ from adamoe_ros.serving.batching import Answer
 from adamoe_ros.serving.requests import ClientRequest
 from adamoe_ros.serving.service import PolicyService, ServeSettings
 from adamoe_ros.sim.libero.process import SimulatorProcess, libero_python
+from adamoe_ros.training.libero_dataset import CAMERAS, LiberoJob, write_episode
+from adamoe_ros.training.suite_dataset import SuiteOutcome
 
 CONFIG = Path(__file__).parents[2] / "config" / "training" / "libero_object.yaml"
 SETTINGS = LiberoSettings()
@@ -61,12 +64,33 @@ def simulator(python: Path) -> Iterator[SimulatorProcess]:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "set"
-    words = ["--suite", "libero_object", "--tasks", "0", "--episodes", "1", "--seed", "0"]
-    assert main(["dataset", "generate", *words, "--out", str(folder)]) == 0
-    assert main(["dataset", "validate", str(folder)]) == 0
-    return folder
+def demonstration(simulator: SimulatorProcess) -> dict[str, Any]:
+    opened = simulator.ask("open", suite="libero_object", task=0)
+    shown = simulator.ask("demonstrate", seed=SETTINGS.seed, initial=0, pictures=False)
+    return {**shown, "sentence": opened["sentence"]}
+
+
+@pytest.fixture(scope="module")
+def dataset(
+    simulator: SimulatorProcess,
+    demonstration: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Its first rows, with pictures: enough for a checkpoint that says what its numbers mean."""
+    job = LiberoJob(tmp_path_factory.mktemp("data") / "set", ("libero_object-0",), 1)
+    rows = demonstration["actions"][:8]
+    seen = [simulator.ask("begin", seed=SETTINGS.seed, initial=0)]
+    seen += [simulator.ask("step", actions=row[None]) for row in rows[:-1]]
+    made = {
+        "states": [one["state"] for one in seen],
+        "actions": rows,
+        "pictures": {name: [one["pictures"][name] for one in seen] for name in CAMERAS},
+    }
+    facts = {"task": job.tasks[0], "seed": 0, "success": True}
+    write_episode(job, demonstration["sentence"], made, facts)
+    details = job.details(SuiteOutcome())
+    assemble([job.folder(job.tasks[0], 0)], job.target, job.schema(), "v3.0", details)
+    return job.target
 
 
 @pytest.fixture(scope="module")
@@ -89,23 +113,22 @@ def test_pictures_are_those_of_liberos_own_observation(simulator: SimulatorProce
 
 
 def test_a_replayed_demonstration_succeeds_through_the_server(
-    checkpoint: Path, python: Path, simulator: SimulatorProcess, tmp_path: Path
+    checkpoint: Path, python: Path, demonstration: dict[str, Any], tmp_path: Path
 ) -> None:
-    sentence = simulator.ask("open", suite="libero_object", task=0)["sentence"]
-    how: dict[str, Any] = {"seed": SETTINGS.seed, "initial": 0, "pictures": False}
-    shown = simulator.ask("demonstrate", **how)
-    assert shown["success"]
+    assert demonstration["success"]
     service = ReplayService(checkpoint, ServeSettings(device="cpu", interface=("libero",)))
-    service.rows = shown["actions"]
+    service.rows = demonstration["actions"]
     job = Job(checkpoint, "", (TASK,), ("plain",), (0,), SETTINGS, videos=1)
     blocks = Blocks(job, tmp_path)
     service.start()
     try:
         with running(service) as port:
-            where = Benchmark(python, tmp_path, f"ws://127.0.0.1:{port}/openpi", {TASK: sentence})
+            where = Benchmark(
+                python, tmp_path, f"ws://127.0.0.1:{port}/openpi", {TASK: demonstration["sentence"]}
+            )
             run_benchmark(blocks, where, Workers(), lambda episodes: None)
     finally:
         service.stop()
     (episode,) = blocks.episodes()
     assert episode.success
-    assert episode.details["steps"] == len(shown["actions"])
+    assert episode.details["steps"] == len(demonstration["actions"])

@@ -24,6 +24,7 @@ _WIDEST = 0.076  # m between the fingers
 _CLEAR = 0.12  # m above the goal's top while something is carried
 _FINGER = 0.045  # m from a finger's tip to the palm
 _MEMORY = 0.9  # of the disturbance from one step to the next
+_LONGEST, _STALLED = 80, 8  # steps of one move; without progress
 _LOST = 0.03  # m that a thing must have been lifted, else it slipped
 
 
@@ -106,8 +107,12 @@ class Expert:
         return -0.02 if "contain" in self._place else 0.005
 
     def _move(self, target: Vector, turn: float, gripper: float, near: float) -> None:
-        for _ in range(80):
+        recent: list[Vector] = []
+        for _ in range(_LONGEST):
             position, matrix = self._hand()
+            recent = [*recent, position.copy()][-_STALLED:]
+            if len(recent) == _STALLED and np.ptp(recent, axis=0).max() < 0.002:
+                return  # something is in the way
             wanted = _about_z(turn) @ self._upright
             error = _rotation_vector(wanted @ matrix.T)
             away = target - position
@@ -223,17 +228,18 @@ class Expert:
         return np.asarray(level / np.linalg.norm(level))
 
     def _crowd(self, point: Vector, across: Vector, width: float) -> float:
-        """1 for each neighbour that an open finger would come down on."""
+        """1 for each neighbour that an open finger or the palm would come down on."""
         along = np.array([-across[1], across[0]])
         hits = 0
         for name in self._world.env.env.objects_dict:
             if name in (self._thing, self._owner()):
                 continue
             others = self._points(name)
-            near = others[others[:, 2] > point[2] - 0.01][:, :2] - point[:2]
-            sideways = np.abs(near @ across)
-            inside = (sideways > 0.03) & (sideways < 0.06) & (np.abs(near @ along) < 0.02)
-            hits += bool(inside.any())
+            above = others - point
+            sideways, ahead = np.abs(above[:, :2] @ across), np.abs(above[:, :2] @ along)
+            finger = (above[:, 2] > -0.01) & (sideways > 0.03) & (sideways < 0.06) & (ahead < 0.02)
+            palm = (above[:, 2] > 0.07) & (sideways < 0.11) & (ahead < 0.05)
+            hits += bool((finger | palm).any())
         return float(hits)
 
 
