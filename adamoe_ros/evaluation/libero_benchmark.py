@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -72,10 +72,17 @@ class OpenpiClient:
         from websockets.sync.client import connect
 
         headers = {} if token is None else {"Authorization": f"Api-Key {read_token(token)}"}
+        self._open = ExitStack()
         self._where, self._broken = f"policy {url}", (WebSocketException, OSError, TimeoutError)
         try:
-            self._connection = connect(
-                url, compression=None, max_size=None, additional_headers=headers, ping_interval=None
+            self._connection = self._open.enter_context(
+                connect(
+                    url,
+                    compression=None,
+                    max_size=None,
+                    additional_headers=headers,
+                    ping_interval=None,
+                )
             )
             self.metadata = wire.unpack(self._connection.recv(_CHUNK_S))
         except (*self._broken, ValueError) as error:
@@ -101,7 +108,7 @@ class OpenpiClient:
 
     def close(self) -> None:
         """End it."""
-        self._connection.close()
+        self._open.close()
 
 
 @contextmanager

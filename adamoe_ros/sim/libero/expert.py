@@ -216,7 +216,9 @@ class Expert:
             cost += 10 * width + 0.1 * abs(turn) + self._crowd(point, across, width)
             found.append((cost, Grasp(point, float(turn), float(width))))
         found.sort(key=lambda pair: pair[0])
-        return found[(3 * attempt) % len(found)][1]
+        fitting = [grasp for _, grasp in found if grasp.width <= _WIDEST]
+        choice = fitting or [grasp for _, grasp in found]
+        return choice[(2 * attempt) % len(choice)]
 
     def _closing(self) -> Vector:
         """(2,) unit vector from finger to finger at the beginning."""

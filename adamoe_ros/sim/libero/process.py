@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -170,6 +171,7 @@ class SimulatorProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+            with contextlib.suppress(OSError):  # what it never read has nowhere to go
+                if stream is not None:
+                    stream.close()
         self._log.close()
