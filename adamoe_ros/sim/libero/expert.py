@@ -8,6 +8,7 @@ where the execution is disturbed. Points are in m, of the world.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import mujoco
@@ -24,6 +25,7 @@ _WIDEST = 0.076  # m between the fingers
 _CLEAR = 0.12  # m above the goal's top while something is carried
 _FINGER = 0.045  # m from a finger's tip to the palm
 _MEMORY = 0.9  # of the disturbance from one step to the next
+_SHIFTS = (0.0, 0.25, -0.25)  # of a thing's length, away from its middle
 _LONGEST, _STALLED = 80, 8  # steps of one move; without progress
 _LOST = 0.03  # m that a thing must have been lifted, else it slipped
 
@@ -199,13 +201,14 @@ class Expert:
         low, high = points[:, 2].min(), points[:, 2].max()
         fingers = self._closing()
         found = []
-        for turn in np.radians(np.arange(-90, 91, 15)):
+        ways = product(np.radians(np.arange(-90, 91, 15)), _SHIFTS)
+        for turn, shift in ways:
             across = _about_z(turn)[:2, :2] @ fingers
             reach = points[:, :2] @ across
             width, middle = np.ptp(reach), (reach.max() + reach.min()) / 2
             along = np.array([-across[1], across[0]])
             side = points[:, :2] @ along
-            rest = (side.max() + side.min()) / 2
+            rest = (side.max() + side.min()) / 2 + shift * np.ptp(side)
             point = np.array([*(across * middle + along * rest), 0.0])
             if width > _WIDEST:  # a bowl: one finger inside, over its rim
                 point[:2] = across * (reach.max() - 0.006) + along * rest
@@ -213,7 +216,7 @@ class Expert:
             else:
                 cost, height = 0.0, max((low + high) / 2, high - _FINGER, low + 0.012)
             point[2] = height
-            cost += 10 * width + 0.1 * abs(turn) + self._crowd(point, across, width)
+            cost += 10 * width + 0.1 * abs(turn) + abs(shift) + self._crowd(point, across)
             found.append((cost, Grasp(point, float(turn), float(width))))
         found.sort(key=lambda pair: pair[0])
         fitting = [grasp for _, grasp in found if grasp.width <= _WIDEST]
@@ -229,7 +232,7 @@ class Expert:
         level = _about_z(-self._turn())[:2, :2] @ (ends[1] - ends[0])[:2]
         return np.asarray(level / np.linalg.norm(level))
 
-    def _crowd(self, point: Vector, across: Vector, width: float) -> float:
+    def _crowd(self, point: Vector, across: Vector) -> float:
         """1 for each neighbour that an open finger or the palm would come down on."""
         along = np.array([-across[1], across[0]])
         hits = 0
@@ -240,7 +243,7 @@ class Expert:
             above = others - point
             sideways, ahead = np.abs(above[:, :2] @ across), np.abs(above[:, :2] @ along)
             finger = (above[:, 2] > -0.01) & (sideways > 0.03) & (sideways < 0.06) & (ahead < 0.02)
-            palm = (above[:, 2] > 0.07) & (sideways < 0.11) & (ahead < 0.05)
+            palm = (above[:, 2] > _FINGER) & (sideways < 0.11) & (ahead < 0.045)
             hits += bool((finger | palm).any())
         return float(hits)
 
