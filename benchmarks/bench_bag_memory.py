@@ -82,7 +82,7 @@ def convert(bag: Path, folder: Path, samples: Samples) -> None:
     """To a staged episode with video."""
     units, settings = units_for(PROFILE, None, "1_open"), ConvertSettings(fps=30)
     convert_bag(
-        bag, folder, PROFILE, units, settings, tell=lambda frames: samples.take(frames / 30)
+        bag, folder, PROFILE, units, settings, progress=lambda frames: samples.take(frames / 30)
     )
 
 

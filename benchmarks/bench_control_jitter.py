@@ -83,7 +83,11 @@ def measure(name: str, seconds: float, cancels: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         log = Path(folder) / "ticks.npy"
         inferences = stack.enter_context(policy(Path(folder), nice)) if nice is not None else None
-        control = {"rate": rate, "tick_log": log, "realtime_priority": PRIORITY if fifo else 0}
+        control: dict[str, Any] = {
+            "rate": rate,
+            "tick_log": log,
+            "realtime_priority": PRIORITY if fifo else 0,
+        }
         with Rig(Path(folder), lock_memory=fifo, **control) as rig:
             rig.holding()
             time.sleep(seconds)

@@ -83,8 +83,8 @@ def floor(folder: Path, seconds: float) -> dict[str, Any]:
             stream.options = {"crf": str(CRF), "preset": PRESET, "g": str(GOP), "threads": "1"}
             for number in range(each):
                 data = packed[number % len(packed)]
-                picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-                planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+                picture: Any = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+                planes: Any = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
                 frame = av.VideoFrame.from_numpy_buffer(planes, format="yuv420p")
                 frame.pts, frame.time_base = number, Fraction(1, FPS)
                 container.mux(stream.encode(frame))

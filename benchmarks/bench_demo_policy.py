@@ -20,6 +20,7 @@ from common import RESULTS, ROOT, machine, write
 from adamoe_ros.cli.main import main as adamoe
 
 CHECKPOINT = ROOT / "checkpoints" / "demo"
+CONTROLS = ("wrong-sentence", "changed", "blind")
 FIRST_SEED = 1000
 
 
@@ -35,12 +36,13 @@ def check_unseen(record: dict[str, Any], seeds: range) -> None:
 
 def evaluated(checkpoint: Path, options: argparse.Namespace, name: str) -> dict[str, Any]:
     """``results.json`` of one checkpoint, without the list of episodes."""
-    record = json.loads((checkpoint / "training.json").read_text())
+    trained = next(c for c in (checkpoint, options.dense) if c and (c / "training.json").exists())
+    record = json.loads((trained / "training.json").read_text())
     check_unseen(record, range(FIRST_SEED, FIRST_SEED + options.episodes))
     out = options.work / name
     words = ["--episodes", str(options.episodes), "--seed", str(FIRST_SEED), "--out", str(out)]
     words += ["--videos", "0"]
-    for control in ("wrong-sentence", "changed", "blind"):
+    for control in options.controls:
         words += ["--control", control]
     words += ["--latency", str(options.latency)]
     words += ["--tasks", *options.tasks] if options.tasks else []
@@ -57,7 +59,9 @@ def main() -> None:
     """Run and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
-    parser.add_argument("--dense", type=Path, help="a dense checkpoint of the same training")
+    help_text = "a dense checkpoint of the same training, or what the policy was upcycled from"
+    parser.add_argument("--dense", type=Path, help=help_text)
+    parser.add_argument("--controls", nargs="*", choices=CONTROLS, default=CONTROLS)
     parser.add_argument("--tasks", nargs="+", help="default: those the policy was trained on")
     parser.add_argument("--episodes", type=int, default=50, help="per task and control")
     parser.add_argument("--latency", type=float, default=0.15, help="simulated, s")

@@ -122,7 +122,7 @@ def main() -> int:
     import torch
 
     from adamoe_ros.control.rtc_math import soft_mask
-    from adamoe_ros.model.conditioning import FREE
+    from adamoe_ros.model.conditioning import FREE, Jacobian
     from adamoe_ros.policy.actor import condition_on
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -140,7 +140,8 @@ def main() -> int:
     rows = np.random.default_rng(1).normal(size=(horizon, sizes.action_dim))
     weights = soft_mask(horizon, horizon // 10, horizon // 2)
     guidances: dict[str, Any] = {"unguided": FREE}
-    for kind in KINDS[1:]:
+    kind: Jacobian
+    for kind in ("identity", "vjp"):
         guidances[kind] = condition_on(rows, weights, 0, float(steps), kind)
     seconds = measure(infer, guidances, options.rounds, device.startswith("cuda"))
     document = {

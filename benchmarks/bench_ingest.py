@@ -41,7 +41,7 @@ def by_pil(frames: list[np.ndarray]) -> np.ndarray:
     """openpi's client: PIL resize, black border, float in [-1, 1], planes first."""
     out = np.full((len(frames), 3, *SIZE), -1.0, np.float32)
     for place, frame in zip(out, frames, strict=True):
-        height, width = fitted_size(*frame.shape[:2], SIZE)
+        height, width = fitted_size(frame.shape[0], frame.shape[1], SIZE)
         inner = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
         top, left = (SIZE[0] - height) // 2, (SIZE[1] - width) // 2
         values = np.asarray(inner, np.float32).transpose(2, 0, 1) / 255.0 * 2.0 - 1.0

@@ -44,7 +44,7 @@ def write_weights(path: Path, preset_name: str) -> int:
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     block = torch.randn(_BLOCK // 2, generator=torch.Generator().manual_seed(0)).mul_(0.02)
-    data = memoryview(block.bfloat16().view(torch.uint8).numpy())
+    data = block.bfloat16().view(torch.uint8).numpy().data
     with path.open("wb") as stream:
         stream.write(struct.pack("<Q", len(text)) + text)
         for start in range(0, offset, _BLOCK):

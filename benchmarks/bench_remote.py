@@ -10,8 +10,9 @@ Last, without a network: how far JPEG moves the actions.
 
     source tools/env.sh; python benchmarks/bench_remote.py [--only NAME ...]
 
-Each case is written as it ends, the others of the file stay; one that was stopped goes on where it was. On a
-computer that is busy with other things give ``--answer-timeout``: there a late answer is no lost link.
+Each case is written as it ends, the others of the file stay; one that was stopped goes on where it was: scenes and
+the nodes' logs are in out/bench_remote. On a computer that is busy with other things give ``--answer-timeout``:
+there a late answer is no lost link.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from typing import Any
 
 import numpy as np
 from bench_two_machines import ADDRESSES, DESK, ROBOT, Case, link
-from common import RESULTS, ROOT, machine, write
+from common import RESULTS, ROOT, machine, table, with_block, write
 
 CHECKPOINT = ROOT / "checkpoints" / "demo"
+PAGE = ROOT / "doc" / "serving.md"
 TASKS = ("lift_bar", "pick_cube", "push_to_line", "pick_two")
 FIRST_SEED = 1000
 LIMIT = 20.0  # s of the robot's clock, as adamoe demo has it
@@ -214,12 +216,12 @@ class Fault:
             after = [at for at, mode, _ in self.events if at > max(held, self.mended_at)]
             running = [at for at, mode, _ in self.events if mode == 2 and at in after]
             resumed = round(running[0] - self.mended_at, 2) if running else None
-        moved = np.ptp(np.array(self.held), axis=0).max() if self.held else float("nan")
+        moved = float(np.ptp(np.array(self.held), axis=0).max()) if self.held else None
         return {
             "down_s": round(self.mended_at - self.cut_at, 2),
             "held_after_s": None if held is None else round(held - self.cut_at, 2),
             "causes": [c for at, m, c in self.events if at > self.cut_at and m == 1],
-            "commands_moved_while_held": float(f"{moved:.2g}"),
+            "commands_moved_while_held": None if moved is None else float(f"{moved:.2g}"),
             "resumed_after_s": resumed,
             "longest_without_status_s": round(self.silent_s, 2),
         }
@@ -254,6 +256,11 @@ def inside(setup: Setup, count: int, domain: int, out: Path, answer_s: float) ->
 
     profile = load_profile(profile_path("aloha_sim", robots_dir()))
     faults: list[Fault] = []
+
+    def turn() -> None:
+        for fault in faults:
+            fault.turn()
+
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = Server(folder)
@@ -263,9 +270,7 @@ def inside(setup: Setup, count: int, domain: int, out: Path, answer_s: float) ->
             server.wait()
         rows = _parameters(setup, server, answer_s)
         session = stack.enter_context(
-            sim_session(
-                profile, environment, folder / "log", *rows, lambda: [f.turn() for f in faults]
-            )
+            sim_session(profile, environment, out.with_suffix(""), *rows, turn)
         )
         session.director.wait_for_camera()
         session.director.configure()
@@ -281,7 +286,7 @@ def _parameters(
     setup: Setup, server: Server, answer_s: float
 ) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
     """Of simulator, policy and control."""
-    common = {"robot": "aloha_sim", "strategy": "rtc"}
+    common: dict[str, object] = {"robot": "aloha_sim", "strategy": "rtc"}
     policy: dict[str, object] = {**common, "checkpoint": str(CHECKPOINT), "device": "cpu"}
     if setup.remote:
         policy = {
@@ -293,8 +298,7 @@ def _parameters(
             "answer_timeout": answer_s if setup.fault else max(answer_s, LATE_S),
             "link_patience": PATIENCE_S,
         }
-    sim = {"task": TASKS[0], "seed": FIRST_SEED}
-    return sim, policy, common
+    return {"task": TASKS[0], "seed": FIRST_SEED}, policy, common
 
 
 def _scene(
@@ -385,7 +389,8 @@ def observations(actor: Any, scenes: int) -> Iterator[Any]:
 
     store = SceneStore()
     for task, seed in map(scene, range(scenes)):
-        sim, session, seen = store.sims(task, 1)[0], actor.session(seed), []
+        sim, session = store.sims(task, 1)[0], actor.session(seed)
+        seen: list[Any] = []
         sim.reset(seed)
         arms = SimulatedArms(sim, store.camera(task))
         settings = LoopSettings(strategy="rtc", delay_s=0.05)
@@ -461,6 +466,45 @@ def run(setup: Setup, count: int, answer_s: float) -> dict[str, Any]:
     }
 
 
+def page_block(found: dict[str, Any]) -> str:
+    """The tables of doc/serving.md."""
+    ways: dict[str, dict[str, Any]] = found["ways"]
+    rows, cuts = [], []
+    for name, way in ways.items():
+        times, each = way["latency_ms"], [one.get("fault", {}) for one in way["each"]]
+        shown = [times.get(stage) for stage in ("stamp_to_chunk", "total", "network")]
+        cells = [f"{one['p50']:.0f} / {one['p95']:.0f}" if one else "" for one in shown]
+        share = f"{way['successes']} of {way['scenes']}"
+        rows.append([name, share, *cells])
+        if any(each):
+            causes = {cause for one in each for cause in one.get("causes", [])[:1]}
+            figures = [
+                ", ".join(str(one.get(key, "?")) for one in each)
+                for key in ("held_after_s", "resumed_after_s", "commands_moved_while_held")
+            ]
+            cuts.append([name, figures[0], ", ".join(sorted(causes)), *figures[1:], share])
+    head = "scenes | successes | stamp → chunk, ms | inference with network, ms | network, ms"
+    blocks = [table(head + " (p50 / p95 each)", rows)]
+    if cuts:
+        head = "in each scene | arms hold after, s | cause | go on after its end, s | commands moved, rad | successes"
+        blocks.append(table(head, cuts))
+    if "jpeg" in found:
+        jpeg = found["jpeg"]
+        rows = [[f"JPEG {name}", *one.values()] for name, one in jpeg["quality"].items()]
+        rows.append(["other noise", "", *jpeg["other noise instead"].values()])
+        head = f"actions against pictures of {jpeg['kB of the pictures as they are']} kB | kB | mean, rad | p99 | largest"
+        blocks.append(table(head, rows))
+    return "\n\n".join(blocks)
+
+
+def keep(found: dict[str, Any], out: Path) -> None:
+    """Write the figures; those of the repository stand in its documentation as well."""
+    write(out, found)
+    if out == RESULTS / "remote.json":
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(with_block(page, "benchmarks/bench_remote.py", page_block(found)))
+
+
 def _lines(path: Path) -> list[str]:
     """Scenes of a run that is not complete."""
     return path.read_text().splitlines() if path.is_file() else []
@@ -489,10 +533,10 @@ def main() -> int:
         if not options.only or setup.name in options.only:
             count = min(setup.scenes or options.scenes, options.scenes)
             found["ways"][setup.name] = run(setup, count, options.answer_timeout)
-            write(options.out, found)
+            keep(found, options.out)
     if not options.only or "jpeg" in options.only:
         found["jpeg"] = jpeg_deviation(min(8, options.scenes))
-        write(options.out, found)
+        keep(found, options.out)
     return 0
 
 

@@ -94,10 +94,7 @@ def batches(url: str) -> tuple[float, float]:
     """Requests and batches that the server has counted."""
     page = urllib.request.urlopen(url.replace("ws://", "http://") + "/metrics").read().decode()
     names = ("adamoe_batch_size_sum", "adamoe_batch_size_count")
-    requests, count = (
-        float(re.search(rf"^{name} (\S+)", page, re.M)[1])
-        for name in names  # type: ignore[index]
-    )
+    requests, count = (float(re.findall(rf"^{name} (\S+)", page, re.M)[0]) for name in names)
     return requests, count
 
 

@@ -37,7 +37,7 @@ ROLES = tuple(f"{s}_{j}" for s in ("left", "right") for j in (*range(6), "grippe
 
 def data_set(folder: Path) -> Any:
     """Two episodes whose pictures are mapped from disk, as those of a dataset are."""
-    from adamoe_ros.training.demonstration_set import DataLayout, DemonstrationSet, Episode
+    from adamoe_ros.training.demonstration_set import DataLayout, Demonstration, DemonstrationSet
 
     rng, episodes = np.random.default_rng(0), []
     for number in range(2):
@@ -48,7 +48,8 @@ def data_set(folder: Path) -> Any:
         rows = actions.astype(np.float32)
         pictures = np.load(path, mmap_mode="r")
         steps = np.arange(60)
-        episodes.append(Episode(pictures, steps, rows, rows, None, "lift the bar", "lift", number))
+        words = ("lift the bar",) * 60, ("lift",) * 60
+        episodes.append(Demonstration(pictures, steps, rows, rows, None, *words, number))
     slots = ("cam_high", "cam_left_wrist", "cam_right_wrist")
     return DemonstrationSet(episodes, DataLayout("test_arms", slots, ROLES, 50.0), rows=50)
 

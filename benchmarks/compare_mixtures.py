@@ -19,6 +19,8 @@ from typing import Any
 
 from common import RESULTS, ROOT, machine, write
 
+from adamoe_ros.contract.errors import ContractError
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see adamoe_ros.cli.train
 _KEPT = ("share_by_layer", "balance_by_layer", "share_by_phase", "information",
          "weight_against_probability", "inferences")  # fmt: skip
@@ -65,7 +67,7 @@ def main() -> int:
     missing = [pair for pair in todo if job.result(*pair) is None]
     for count, (arm, seed, result) in enumerate(runs(job, missing, options, deadline), 1):
         print(f"{count}/{len(missing)} {arm.name} seed {seed}: {brief(result)}", flush=True)
-    found = [result for pair in todo if (result := job.result(*pair)) is not None]
+    found = [done for pair in todo if (done := job.result(*pair)) is not None]
     document = summary(job, arms, found, about, options)
     write(out, document)
     densities = {arm.name: job.place(arm, job.size.seeds[0]) / "routing.npz" for arm in arms}
@@ -158,4 +160,7 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except ContractError as error:
+        raise SystemExit(f"compare_mixtures: {error}") from error

@@ -80,7 +80,7 @@ def _curves(
     runs: Sequence[Mapping[str, Any]], arms: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, str]]:
     names = [arm["arm"] for arm in arms]
-    charts = []
+    charts: list[tuple[str, str]] = []
     for key, title in (
         ("flow", "Flow-matching loss"),
         ("objects", "Auxiliary positions"),
@@ -105,7 +105,7 @@ def _routing(
     experts: Mapping[str, Mapping[str, Any] | None],
     routing: Mapping[str, Path],
 ) -> list[tuple[str, str]]:
-    parts = []
+    parts: list[tuple[str, str]] = []
     for arm in arms:
         figures, path = experts.get(arm["arm"]), routing[arm["arm"]]
         if figures is not None and path.is_file():

@@ -124,10 +124,8 @@ def recorded() -> Iterator[list[Launch]]:
 def launches_of(config: ModelConfig, dtype: torch.dtype, int8: bool, rows: int) -> list[Launch]:
     """Of one feed-forward layer of the action expert."""
     with torch.device("meta"):
-        layer = AdaMoEPolicy(config.changed({"prefix.depth": 1, "vision.depth": 0})).expert.layers[
-            0
-        ]
-        layer = layer.to(dtype)
+        policy = AdaMoEPolicy(config.changed({"prefix.depth": 1, "vision.depth": 0}))
+        layer: Any = policy.expert.layers[0].to(dtype)
         x = torch.empty(rows, config.expert.width, dtype=dtype)
     form = WeightForms(mixture="triton", int8=int8).mixture_of(layer.ffn, rows)
     with recorded() as launches, torch.inference_mode():

@@ -111,8 +111,8 @@ class StepRobot:
             topic = self._pictures.topic(camera.topic or "")
             publisher = self._pictures.node.create_publisher(type(message), topic, qos.COMMAND)
             self._cameras.append((publisher, message))
-        for topic in command_topics(self._profile):
-            name = topic.target.topic
+        for commanded in command_topics(self._profile):
+            name = commanded.target.topic
             take = partial(self._command, name)
             self.node.create_subscription(JointState, name, take, qos.COMMAND)
         self._executor = SingleThreadedExecutor()
@@ -192,7 +192,7 @@ class Operator:
         make(Clock, "/clock", self._tick, qos.CLOCK)
         make(ControlStatus, names.CONTROL_STATUS, self._hear_control, qos.CONTROL_STATUS)
         make(PolicyStatus, names.POLICY_STATUS, self._hear_policy, qos.POLICY_STATUS)
-        self._client = ActionClient(self.node, ExecuteInstruction, names.EXECUTE)
+        self._client: Any = ActionClient(self.node, ExecuteInstruction, names.EXECUTE)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
 
@@ -239,7 +239,7 @@ class Operator:
         goal = ExecuteInstruction.Goal(instruction=policy_rig.SENTENCE, max_duration=GOAL_S)
         sent = self._client.send_goal_async(goal)
         self.until(sent.done, lambda: f"acceptance of goal {number}")
-        self._handle = sent.result()
+        self._handle: Any = sent.result()
         return self._handle.get_result_async()
 
     def _pass(self, seconds: float, result: Any) -> None:

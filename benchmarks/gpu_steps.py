@@ -42,7 +42,7 @@ from adamoe_ros.policy.engines.engine_settings import EngineSettings, MixtureCho
 from adamoe_ros.policy.engines.shapes import exact_shape
 
 ROOT = Path(__file__).resolve().parents[1]
-FORMS = ("wide", "grouped", "triton")
+FORMS: tuple[MixtureChoice, ...] = ("wide", "grouped", "triton")
 # ms of p50, first goal and near the limit, on an H200 with 3 views: doc/gpu_budget.md
 GOALS = {"adamoe_pi0": (18.0, 14.0), "pi0": (14.0, 9.5)}
 _DENSE = {"moe.variant": "dense", "moe.num_experts": 0, "moe.top_k": 0}
@@ -349,11 +349,11 @@ def int8(context: Context) -> dict[str, Any]:
 
 def best_form(context: Context) -> MixtureChoice:
     """Of the steps before; ``auto`` where none was measured."""
-    times = {f: context.before(f"engine adamoe_pi0 {f}").get("wall") for f in FORMS}
-    known = {form: wall["median_ms"] for form, wall in times.items() if wall}
+    times = [(f, context.before(f"engine adamoe_pi0 {f}").get("wall")) for f in FORMS]
+    known = {form: wall["median_ms"] for form, wall in times if wall}
     if context.rehearse or not known:
         return "auto"
-    return min(known, key=lambda form: known[form])  # type: ignore[return-value]
+    return min(known, key=lambda form: known[form])
 
 
 def batches(context: Context) -> dict[str, Any]:
@@ -390,7 +390,7 @@ def soak(context: Context) -> dict[str, Any]:
         if len(times) == 100:
             early = device_memory(context.device)
     grown = device_memory(context.device) - early if len(times) > 100 else 0
-    found = {
+    found: dict[str, Any] = {
         "form": form,
         "runs": len(times),
         "wall": summary(times),

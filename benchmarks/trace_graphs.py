@@ -13,6 +13,7 @@ to torch's compiler, own kernels included; without one they are of the device ``
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
@@ -124,7 +125,7 @@ def traced(
 
 def _given(config: ModelConfig, shape: Shape, device: torch.device) -> dict[str, Any]:
     batch, views = shape.batch, shape.views
-    whole = {"dtype": torch.int64, "device": device}
+    whole: dict[str, Any] = {"dtype": torch.int64, "device": device}
     return {
         "pixels": torch.zeros(batch, views, 3, *config.vision.image_size, device=device),
         "slots": torch.zeros(batch, views, **whole),
@@ -141,7 +142,8 @@ def compiled_layers(config: ModelConfig, form: MixtureForm, dtype: torch.dtype) 
     from torch.utils import _triton
 
     counter = CompileCounter()
-    kept, _triton.has_triton = _triton.has_triton, lambda *_: True  # it asks for a device
+    kept = _triton.has_triton
+    setattr(_triton, "has_triton", lambda *_: True)  # noqa: B010  it asks for a device
     try:
         torch._dynamo.reset()
         runner = torch.compile(run_block, dynamic=False, fullgraph=True, backend=counter)
@@ -155,6 +157,7 @@ def compiled_layers(config: ModelConfig, form: MixtureForm, dtype: torch.dtype) 
 
 def main() -> int:
     """All policies in all forms; 1: something of the host is in a graph."""
+    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
     rows: list[dict[str, Any]] = []
     for name, config in PRESETS.items():
         for form in ("wide", "grouped") if config().moe.variant != "dense" else ("wide",):

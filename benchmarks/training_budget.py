@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from common import RESULTS, ROOT, write
+from common import RESULTS, ROOT, with_block, write
 from gpu_budget import CHIPS
 from roofline import costs
 from torch import nn
@@ -194,17 +194,13 @@ def table(made: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-BEGIN, END = "<!-- benchmarks/training_budget.py -->\n", "<!-- end -->"
-
-
 def main() -> int:
     """Write or compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only")
     options = parser.parse_args()
     made, page = document(), PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    text = before + BEGIN + table(made) + "\n" + END + rest.split(END, 1)[1]
+    text = with_block(page, "benchmarks/training_budget.py", table(made))
     if options.check:
         same = page == text and json.loads(OUT.read_text()) == made
         print("" if same else f"{PAGE.name}: not what this script writes; run it", end="")

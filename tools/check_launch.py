@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 PARAMETERS = "/**:\n  ros__parameters: {max_speed_scale: 0.25, status_rate: 30.0}\n"
 BOTH = {"control_node": 1, "policy_node": 1}
+WITH_CONSOLE = {**BOTH, "console_node": 1, "recorder_node": 1}
 RUNS = "test_launch.py"
 _FASTDDS = ("FASTDDS", "FASTRTPS")
 GAZEBO = {
@@ -42,7 +43,8 @@ class Scene:
         arguments: of the launch file; ``<folder>`` is replaced by a folder with a URDF and a
             parameter file.
         programs: name -> how often it is started.
-        control, policy, simulator: parameters that the node must get, among others.
+        control, policy, simulator, beside: parameters that the node must get, among others; ``beside``
+            of console_node and recorder_node.
         namespace: of our nodes.
         words: for each program, words that its command line must have.
         fails: programs that end with an error the first time.
@@ -55,6 +57,7 @@ class Scene:
     control: Mapping[str, Any] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
     simulator: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
     namespace: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     fails: str = ""
@@ -97,6 +100,26 @@ SCENES = (
     Scene("bringup", ROBOT, {"control_node": 1, "policy_node": 2}, fails="policy_node"),
     Scene("bringup", {**ROBOT, "respawn": "false"}, BOTH, fails="policy_node"),
     Scene("bringup", ROBOT, BOTH, fails="control_node"),  # started once: arms move by no accident
+    Scene(
+        "bringup",
+        {**ROBOT, "console": "true", "namespace": "left_cell/robot"},
+        WITH_CONSOLE,
+        beside={"robot": "aloha_agilex", "checkpoint": "/checkpoint"},
+        namespace="left_cell/robot",
+    ),
+    Scene(
+        "bringup",
+        {**ROBOT, "console": "true"},
+        {**WITH_CONSOLE, "console_node": 2},
+        fails="console_node",
+    ),
+    Scene(
+        "demo",
+        {"checkpoint": "/checkpoint", "console": "true"},
+        {**WITH_CONSOLE, "sim_node": 1},
+        beside={"robot": "aloha_sim", "checkpoint": "/checkpoint"},
+    ),
+    Scene("bringup", {**ROBOT, "console": "perhaps"}, error="console"),
     Scene("bringup", {"checkpoint": "/checkpoint"}, error="robot"),
     Scene("bringup", {"robot": "no_such_robot"}, error="no_such_robot"),
     Scene("bringup", {**ROBOT, "shadow": "perhaps"}, error="shadow"),
@@ -203,6 +226,7 @@ def _check(scene: Scene, item: Any) -> list[str]:
         problems.append(f"{item.program}: expected {scene.words[item.program]!r} in {words!r}")
     expected = {"control_node": scene.control, "policy_node": scene.policy}
     expected["sim_node"] = scene.simulator
+    expected["console_node"] = expected["recorder_node"] = scene.beside
     if item.program not in expected:
         return problems
     if item.namespace != scene.namespace or item.remapped.get("__node") != item.program:

@@ -23,7 +23,7 @@ import yaml
 
 # package -> programs; those of other packages stand for what a robot computer has installed
 PROGRAMS = {
-    "adamoe_ros": ("control_node", "policy_node", "sim_node"),
+    "adamoe_ros": ("control_node", "policy_node", "sim_node", "console_node", "recorder_node"),
     "ros_gz_sim": ("create",),
     "ros_gz_bridge": ("parameter_bridge",),
     "robot_state_publisher": ("robot_state_publisher",),

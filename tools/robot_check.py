@@ -30,6 +30,7 @@ RESULT = ROOT / "benchmarks" / "results" / "robot_computer.json"
 SOURCES = ("ros2/launch", "ros2/launch_ros", "ros2/rcl_interfaces", "ros2/ros2cli", "ros/rosdistro")
 # the tree shares the network with this machine's other nodes
 QUIET = {"ROS_DOMAIN_ID": "93", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+LIVE = "adamoe doctor --robot aloha_sim --live --use-sim-time false"  # on README's page
 # what ROS's installation page has a person install, and what its packages depend on
 DEBIAN = (
     "ca-certificates cmake colcon g++ git iproute2 libpython3-dev make procps python3-argcomplete "
@@ -41,10 +42,12 @@ PYTHON_PACKAGES = (
     "launch/launch launch/launch_yaml launch/launch_xml launch_ros/launch_ros launch_ros/ros2launch "
     "ros2cli/ros2cli ros2cli/ros2pkg ros2cli/ros2run ros2cli/ros2action ros2cli/ros2interface"
 )
+# *.libs: what the wheels brought of their own, which a distribution has in /usr/lib
 SETUP_BASH = """export ROS_DISTRO=kilted ROS_VERSION=2 ROS_PYTHON_VERSION=3
 export AMENT_PREFIX_PATH=/opt/ros/kilted CMAKE_PREFIX_PATH=/opt/ros/kilted
-export PATH=/opt/ros/kilted/bin:$PATH LD_LIBRARY_PATH=/opt/ros/kilted/lib
+export PATH=/opt/ros/kilted/bin:$PATH
 export PYTHONPATH=/opt/ros/kilted/lib/python{version}/site-packages
+export LD_LIBRARY_PATH=/opt/ros/kilted/lib:$(printf '%s:' $PYTHONPATH/*.libs)
 """
 # the wheels bring numpy and others; the distribution has its own
 TRIM = """
@@ -117,21 +120,25 @@ class Tree:
         seconds: float = 1800,
         variables: dict[str, str] | None = None,
     ) -> str:
-        """What a script printed.
+        """What a script printed; its lines that begin with "==" are shown as they come.
 
         Raises:
             SystemExit: it failed; its end is printed.
         """
         print(f"robot-check: {script.splitlines()[0][:110]}", flush=True)
-        done = subprocess.run(
-            self.command(script, user, variables or {}),
-            cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=seconds, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            print("\n".join(done.stdout.splitlines()[-30:]), file=sys.stderr)
-            raise SystemExit(f"robot-check: exit {done.returncode} of: {script[:200]}")
-        return done.stdout
+        lines = []
+        words = ["timeout", "-k", "10", str(seconds), *self.command(script, user, variables or {})]
+        with subprocess.Popen(
+            words, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as child:
+            for line in child.stdout or ():
+                lines.append(line)
+                if line.startswith("=="):
+                    print(line, end="", flush=True)
+        if child.returncode:
+            print("".join(lines[-30:]), file=sys.stderr)
+            raise SystemExit(f"robot-check: exit {child.returncode} of: {script[:200]}")
+        return "".join(lines)
 
 
 def pip_folders() -> list[Path]:
@@ -147,6 +154,7 @@ def pip_folders() -> list[Path]:
 def readme_block() -> list[str]:
     """The commands of README's robot quick start, a line each."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`{LIVE}`" in text
     section = text.split("## Quick start with a robot", 1)[1].split("\n## ", 1)[0]
     block = re.search(r"```\n(.*?)```", section, re.DOTALL)
     assert block is not None, "README's robot quick start has a block of commands"
@@ -216,9 +224,10 @@ def _install_ros(tree: Tree, folder: Path) -> None:
     (folder / "opt/ros/kilted/setup.bash.part").rename(folder / "opt/ros/kilted/setup.bash")
 
 
-def follow_readme(tree: Tree, folder: Path, seconds: float) -> dict[str, object]:
+def follow_readme(tree: Tree, folder: Path, seconds: float, keep: bool) -> dict[str, object]:
     """README's block as it stands, with the places that a person fills in."""
-    shutil.rmtree(folder / "home/robot/ros2_ws", ignore_errors=True)
+    if not keep:
+        shutil.rmtree(folder / "home/robot/ros2_ws", ignore_errors=True)
     lines = [
         line.replace("<this repository>", "/checkout").replace("<distro>", "kilted")
         for line in readme_block()
@@ -231,32 +240,46 @@ def follow_readme(tree: Tree, folder: Path, seconds: float) -> dict[str, object]
     tree.run("git config --global --add safe.directory '*'", "robot")
     watch = f"""
 echo "== doctor"; for trial in $(seq {int(seconds / 15)}); do
-  adamoe doctor --robot aloha_sim --live >~/live.txt 2>&1 && break; sleep 5; done
+  {LIVE} --seconds 15 >~/live.txt 2>&1 && break; kill -0 %2 || break; sleep 5; done
 cat ~/live.txt; echo "== programs"
 for name in policy_node control_node loopback_node; do
   pid=$(pgrep -f "lib/adamoe_ros/$name" | tail -1); echo "$name $(readlink /proc/$pid/exe) $(tr '\\0' ' ' </proc/$pid/cmdline | cut -c1-60)"
 done
-command -v adamoe; kill -INT %1 %2; wait; echo "== end"; adamoe doctor --robot aloha_sim --live >~/gone.txt && exit 1 || true
+command -v adamoe; kill -INT %1 %2; wait; echo "== end"; {LIVE} >~/gone.txt && exit 1 || true
 """
     words = [re.sub(r"\s+#.*", "", line) for line in lines]
-    steps = [word if word.endswith("&") else f"{word} || exit 9" for word in words[:-1]]
+    if keep:
+        words[1] = "cd ~/ros2_ws && git -C src/adamoe_ros pull -q"
+    steps = [
+        word
+        if word.endswith("&")
+        else f'SECONDS=0; {word} || exit 9; echo "== $SECONDS s:" {shlex.quote(word)}'
+        for word in words[:-1]
+    ]
     script = "set -m\n" + "\n".join(steps) + f"\n{words[-1]} >~/launch.txt 2>&1 &\n{watch}"
     begin = time.monotonic()
-    output = tree.run(script, "robot", 3600, {**index, **QUIET})
+    output = tree.run(script, "robot", 2 * 3600, {**index, **QUIET})
     live = output.split("== doctor", 1)[1].split("== programs", 1)[0].strip()
     programs = output.split("== programs", 1)[1].split("== end", 1)[0].strip().splitlines()
-    if "0 fail" not in live:
+    if not _in_order(live):
         print(live, (folder / "home/robot/launch.txt").read_text()[-3000:], sep="\n")
         raise SystemExit("robot-check: the launched loopback robot is not in order")
     assert all("/home/robot/ros2_ws/src/adamoe_ros/.venv/bin/python" in x for x in programs[:3]), (
         programs
     )
     return {
+        "workspace": "of the last try, pulled" if keep else "new",
         "commands": lines,
+        "seconds by command": re.findall(r"^== (\d+ s: .*)", output, re.MULTILINE),
         "seconds": round(time.monotonic() - begin),
         "doctor --live": live.splitlines(),
         "programs": programs,
     }
+
+
+def _in_order(report: str) -> bool:
+    """Whether the last line of a doctor's report counts no failure."""
+    return re.search(r"\b0 fail", report) is not None
 
 
 def follow_unit(tree: Tree, seconds: float) -> dict[str, object]:
@@ -274,10 +297,10 @@ def follow_unit(tree: Tree, seconds: float) -> dict[str, object]:
 {command} >~/unit.txt 2>&1 &
 source /opt/ros/kilted/setup.bash; source ~/ros2_ws/install/setup.bash
 ros2 run adamoe_ros loopback_node --ros-args -p robot:=aloha_sim -p autostart:=true -p cameras:=true >/dev/null 2>&1 &
-for trial in $(seq {int(seconds / 15)}); do adamoe doctor --robot aloha_sim --live >~/live.txt 2>&1 && break; sleep 5; done
+for trial in $(seq {int(seconds / 15)}); do {LIVE} --seconds 15 >~/live.txt 2>&1 && break; sleep 5; done
 cat ~/live.txt; kill -INT %1 %2; wait %1; echo "unit ended with $?" """
     live = tree.run(script, "robot", 1200, variables)
-    if "0 fail" not in live:
+    if not _in_order(live):
         raise SystemExit(f"robot-check: what the unit starts is not in order\n{live}")
     return {"command": command, "doctor --live": live.splitlines()}
 
@@ -303,6 +326,9 @@ def main() -> int:
         "--tree", type=Path, default=FOLDER / "tree", help="where the Debian tree is"
     )
     parser.add_argument("--seconds", type=float, default=600.0, help="wait so long for the nodes")
+    parser.add_argument(
+        "--keep", action="store_true", help="go on in the workspace of the last try"
+    )
     options = parser.parse_args()
     if os.geteuid() or shutil.which("debootstrap") is None:
         print(
@@ -325,7 +351,7 @@ def main() -> int:
     ).stdout.strip()
     found: dict[str, object] = {"commit": commit}
     found["system"] = tree.run(". /etc/os-release; echo $PRETTY_NAME, $(python3 --version)").strip()
-    found["readme"] = follow_readme(tree, folder, options.seconds)
+    found["readme"] = follow_readme(tree, folder, options.seconds, options.keep)
     found["unit"] = follow_unit(tree, options.seconds)
     RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"robot-check: README's commands lead to a launched robot; {RESULT}")

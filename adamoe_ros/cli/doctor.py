@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--authority", type=Path, metavar="PEM", help="who signed that server's certificate"
     )
     parser.add_argument("--live", action="store_true", help="listen to the running robot as well")
+    parser.add_argument(
+        "--use-sim-time",
+        choices=("true", "false"),
+        help="the clock that the nodes were launched with (default: the profile's)",
+    )
     parser.add_argument("--namespace", default="", help="namespace of the robot")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long to listen (default 5)")
     parser.add_argument(
@@ -90,6 +95,9 @@ def _check_live(report: Any, profile: Any, checkpoint: Any, options: argparse.Na
     if profile is None:
         report.add("robot", "live", "unchecked", "the profile has to load first")
         return
+    if options.use_sim_time:
+        clock = {"use_sim_time": options.use_sim_time == "true"}
+        profile = profile.model_copy(update=clock)
     from adamoe_ros.ros.runner import require_overlay
 
     require_overlay()

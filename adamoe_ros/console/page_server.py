@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page on a port: its files and three sockets, in a thread with a loop of its own.
+"""The page on a port: its files and four sockets, in a thread with a loop of its own.
 
     /stop      a stop, from whoever may look; also ``POST /stop`` with the robot's name
     /live      snapshots and events out; what operators ask for in
     /pictures  JPEG: camera number, view number, then the file
+    /lead      beats out; dead-man and jog of whoever leads in, each as the answer to a beat
 
 A stop has its own socket and its own thread: it waits for no picture, no snapshot and no other request.
 """
@@ -32,6 +33,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from adamoe_ros.console.page_leader import PageLeader
+from adamoe_ros.console.page_sockets import Beats, Tray, jog_shares, person_name, receive
 from adamoe_ros.console.picture_feed import VIEWS, PictureFeed
 from adamoe_ros.console.robot_view import RobotView
 from adamoe_ros.contract.errors import ContractError, problem
@@ -42,6 +45,7 @@ VIEW, OPERATE = "view", "operate"
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 _HELLO_S = 20.0  # that a socket has to say who it is
 _WRONG_TOKEN, _NO_HELLO = 4401, 4408  # codes of a close: the page asks for a token, or tries again
+_NOT_HERE = 4404  # no such robot, or not for this page
 _PATIENCE_S = 130.0  # for what is asked of the robot
 _ACTIVE_S = 120.0  # after an order somebody counts as operating
 _MOST_PEOPLE = 32
@@ -54,6 +58,7 @@ class LedRobot(Protocol):
 
     view: RobotView
     pictures: PictureFeed
+    leader: PageLeader | None  # where the profile lets the page lead
 
     def stop(self, who: str) -> str:
         """Stop now; words for the person. Called in the thread of stops, must not wait."""
@@ -172,6 +177,7 @@ class PageServer:
                 WebSocketRoute("/stop", self._serve_stop),
                 WebSocketRoute("/live", self._serve_live),
                 WebSocketRoute("/pictures", self._serve_pictures),
+                WebSocketRoute("/lead", self._serve_lead),
                 Mount("/page", StaticFiles(directory=PAGE)),
             ]
         )
@@ -214,7 +220,7 @@ class PageServer:
         await socket.accept()
         why = _NO_HELLO
         with contextlib.suppress(asyncio.TimeoutError, WebSocketDisconnect, ValueError):
-            hello = await asyncio.wait_for(_receive(socket), _HELLO_S)
+            hello = await asyncio.wait_for(receive(socket), _HELLO_S)
             role = self._role(str(hello.get("token", "")))
             if role:
                 return {**hello, "role": role}
@@ -232,7 +238,7 @@ class PageServer:
         number = int(hello["number"]) if isinstance(hello.get("number"), int) else 0
         with contextlib.suppress(WebSocketDisconnect, ValueError, RuntimeError):
             while True:
-                asked = await _receive(socket)
+                asked = await receive(socket)
                 name = str(asked.get("robot", ""))
                 if isinstance(asked.get("number"), int):
                     number = asked["number"]
@@ -240,7 +246,9 @@ class PageServer:
                 if asked.get("stop") and name in self.robots:
                     if person is not None:
                         person.acted = time.monotonic()
-                    words = await self._stop(name, person.known_as if person else _name(hello))
+                    words = await self._stop(
+                        name, person.known_as if person else person_name(hello)
+                    )
                     await socket.send_json({"stopped": name, "words": words})
                 else:  # how the line is
                     await socket.send_json({"alive": asked.get("alive")})
@@ -259,14 +267,14 @@ class PageServer:
             await socket.close(4429)
             return
         self._numbers += 1
-        person = Person(self._numbers, _name(hello), hello["role"])
+        person = Person(self._numbers, person_name(hello), hello["role"])
         listener = _Listener(person, socket, self, str(hello.get("robot", "")))
         self._people[person.number] = person
         self._say(f"{person.known_as} opened the page ({_role_words(person.role)})")
         sender = asyncio.create_task(listener.send_all(self._period))
         try:
             while True:
-                await listener.take(await _receive(socket))
+                await listener.take(await receive(socket))
         except (WebSocketDisconnect, ValueError, RuntimeError):
             pass  # how a page goes is its own affair
         finally:
@@ -316,15 +324,15 @@ class PageServer:
         robot = self.robots.get(str((hello or {}).get("robot", "")))
         if robot is None:
             with contextlib.suppress(RuntimeError):
-                await socket.close(4404)
+                await socket.close(_NOT_HERE)
             return
-        tray = _Tray(asyncio.get_running_loop())
+        tray = Tray(asyncio.get_running_loop())
         view = hello["view"] if hello and hello.get("view") in VIEWS else VIEWS[0]
         robot.pictures.look(tray, view, tray.put)
         sender = asyncio.create_task(tray.send_all(socket))
         try:
             while True:
-                asked = await _receive(socket)
+                asked = await receive(socket)
                 view = asked.get("view")
                 if view in VIEWS:
                     robot.pictures.look(tray, view, tray.put)
@@ -335,6 +343,45 @@ class PageServer:
         finally:
             robot.pictures.look_away(tray)
             sender.cancel()
+
+    # --- leading by hand ------------------------------------------------------------------------
+
+    async def _serve_lead(self, socket: WebSocket) -> None:
+        hello = await self._enter(socket) or {}
+        robot, person = self.robots.get(str(hello.get("robot", ""))), self._person(hello)
+        leader = robot.leader if robot else None
+        if leader is None or robot is None or person is None or hello.get("role") != OPERATE:
+            with contextlib.suppress(RuntimeError):
+                await socket.close(_NOT_HERE)
+            return
+        who = person.known_as
+        try:
+            leader.take(who)
+        except ContractError as error:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                await socket.send_json({"refused": "; ".join(error.problems)})
+                await socket.close()
+            return
+        robot.view.note("person", f"{who} has the leader of the page")
+        beats = Beats(socket)
+        sender = asyncio.create_task(beats.send_all())
+        try:
+            while True:
+                word = await receive(socket)
+                age = beats.age(word.get("beat"))
+                leader.say(who, word.get("held") is True, jog_shares(word.get("jog")), age)
+                if word.get("held") is True:
+                    person.acted = time.monotonic()
+        except (WebSocketDisconnect, ValueError, RuntimeError):
+            pass
+        finally:
+            leader.leave(who)
+            sender.cancel()
+            robot.view.note("person", f"{who} does not lead from the page any more")
+
+    def _person(self, hello: Mapping[str, Any]) -> Person | None:
+        number = hello.get("number")
+        return self._people.get(number) if isinstance(number, int) else None
 
 
 class _Listener:
@@ -378,51 +425,6 @@ class _Listener:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             async with self._lock:
                 await self._socket.send_text(text)
-
-
-class _Tray:
-    """Newest picture of each camera for one page; filled by the feed's thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._there = asyncio.Event()
-        self._pictures: dict[int, bytes] = {}
-
-    def put(self, camera: int, view: str, jpeg: bytes) -> None:
-        frame = bytes([camera, VIEWS.index(view)]) + jpeg
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._lay, camera, frame)
-
-    def _lay(self, camera: int, frame: bytes) -> None:
-        self._pictures[camera] = frame
-        self._there.set()
-
-    async def send_all(self, socket: WebSocket) -> None:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            while True:
-                await self._there.wait()
-                self._there.clear()
-                pictures, self._pictures = self._pictures, {}
-                for frame in pictures.values():
-                    await socket.send_bytes(frame)
-
-
-async def _receive(socket: WebSocket) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ValueError: anything else.
-        WebSocketDisconnect: the page has gone.
-    """
-    value = json.loads(await socket.receive_text())
-    if not isinstance(value, dict):
-        raise ValueError("expected an object")
-    return value
-
-
-def _name(hello: Mapping[str, Any]) -> str:
-    text = "".join(c for c in str(hello.get("name", "")) if c.isprintable()).strip()
-    return text[:40] or "somebody"
 
 
 def _role_words(role: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adamoe_ros.console.page_leader import PageLeader
 from adamoe_ros.console.words import PHASES, cause_words, duration, result_words
 from adamoe_ros.contract.profile import RobotProfile
 
@@ -54,6 +55,9 @@ class RobotView:
         sentences: that the policy was trained on; offered to people.
         tasks: of the simulator, where there is one.
         clock: monotonic s.
+
+    Attributes:
+        leader: of the page, where the profile lets it lead.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class RobotView:
         self._advice, self._clock = advice, clock
         self._sentences, self._tasks = tuple(sentences), tuple(tasks)
         self.model_pictures = False
+        leads = profile.teleop is not None and profile.teleop.console
+        self.leader = PageLeader(profile, clock) if leads else None
         self._lock = threading.RLock()
         self._numbers = 0
         self._events: deque[PageEvent] = deque(maxlen=EVENTS)
@@ -92,6 +98,8 @@ class RobotView:
         """``ControlStatus``."""
         with self._lock:
             before, self._control = self._control, message
+            if self.leader is not None:
+                self.leader.arms(message.commanded, getattr(message, "deadman_age", -1.0))
             self._note_heard("control_node")
             if before is None or (before.mode, before.hold_cause) != (
                 message.mode,
@@ -227,6 +235,7 @@ class RobotView:
                 "control": self._control_part(),
                 "policy": self._policy_part(),
                 "goal": self._goal_part(),
+                "takeover": self._takeover_part(),
                 "task": self._task_part(),
                 "inputs": self._inputs(),
                 "recording": self._recording(),
@@ -274,15 +283,8 @@ class RobotView:
 
     def _note_source(self, before: Any, message: Any) -> None:
         source = getattr(message, "source", 0)
-        if (
-            before is not None
-            and source != getattr(before, "source", 0)
-            and 2
-            in (
-                source,
-                getattr(before, "source", 0),
-            )
-        ):
+        known = source if before is None else getattr(before, "source", 0)
+        if source != known and 2 in (source, known):
             self.note("person", "a person leads the arms" if source == 2 else "a person let go")
 
     def _note_clips(self, message: Any) -> None:
@@ -422,6 +424,14 @@ class RobotView:
         if goal["running"]:
             goal["elapsed"] = self._clock() - self._goal["begun"]
         return goal
+
+    def _takeover_part(self) -> dict[str, Any] | None:
+        """Who may lead by hand; None: nobody, by the profile."""
+        if self.profile.teleop is None:
+            return None
+        leader = self.leader
+        page = {"joints": leader.joints, "by": leader.by, "held": leader.held} if leader else None
+        return {"arms": list(self.profile.teleop.arms), "page": page}
 
     def _task_part(self) -> dict[str, Any] | None:
         message = self._task

@@ -241,6 +241,9 @@ class Teleop(_Strict):
 
     arms: dict[Literal["left", "right"], LeaderArm] = Field(min_length=1)
     deadman: Deadman
+    console: bool = Field(
+        False, description="the operator's page may lead: console_node publishes all of these"
+    )
 
 
 class RobotProfile(_Strict):
@@ -357,4 +360,9 @@ def _teleop_problems(profile: RobotProfile, teleop: Teleop) -> list[str]:
         )
     if teleop.deadman.topic in shared:
         wrong.append("a topic of its own for teleop.deadman")
+    plain = all(arm.type == "joint_state" and arm.gripper is None for arm in teleop.arms.values())
+    if teleop.console and not (plain and teleop.deadman.type == "bool"):
+        wrong.append(
+            "joint_state leaders without gripper ends, and a bool dead-man, for teleop.console"
+        )
     return wrong

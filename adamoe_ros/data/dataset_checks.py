@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +26,9 @@ from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
 
 Level = Literal["error", "warning", "note"]
 Rows = NDArray[np.float64]
+_QUANTILE = re.compile(r"q\d{2}")
+_ENOUGH = 8  # episodes, or rows, of which one can be unlike the others
+_SHORT, _UNLIKE, _SHIFT = 0.25, 4.0, 3.0  # of the usual length; times; standard deviations
 _OFF = 0.02  # of a column's range by which a stored statistic may be off: they are merged, rounded
 
 
@@ -68,6 +73,27 @@ def column_findings(dataset: Dataset) -> Iterator[Finding]:
         if said != count:
             level: Level = "warning" if said is None else "error"
             yield found(level, f"info.json: {name}", str(count), said, "make the dataset again")
+    numbers = [entry.index for entry in dataset.episodes]
+    if numbers != list(range(len(numbers))):
+        lost = sorted(set(range(max(numbers) + 1)) - set(numbers))
+        got = f"none of number {', '.join(map(str, lost[:5]))}" if lost else "another order"
+        do = "readers that count them take others; number them anew"
+        yield found("warning", "episodes", f"0 ... {len(numbers) - 1} in order", got, do)
+
+
+def unstored_features(dataset: Dataset) -> Iterator[Finding]:
+    """Features of info.json of which the data files have nothing, and a list of tasks that is lost."""
+    first = next((entry.data for entry in dataset.episodes if entry.length), None)
+    stored = set(open_table(first).schema_arrow.names) if first is not None else set()
+    for key, feature in dataset.features.items():
+        pictures = feature.dtype in ("image", "video")
+        if stored and not pictures and key not in (STATE, ACTION) and key not in stored:
+            do = "LeRobot refuses the dataset; write it, or take it out of info.json"
+            yield found("warning", f"features: {key}", "a column in the data files", "none", do)
+    lists = [dataset.folder / path for path in dataset_schema.TASKS.values()]
+    if not any(path.exists() for path in lists):
+        where, do = str(lists[0]), "LeRobot cannot read the dataset without"
+        yield found("warning", where, "a list of tasks", "none", do)
 
 
 def unlisted_rows(dataset: Dataset) -> Iterator[Finding]:
@@ -92,10 +118,19 @@ def portability(dataset: Dataset) -> Iterator[Finding]:
     """What those stumble over who get the dataset: no licence, files that stay behind."""
     names = [path.name.lower() for path in dataset.folder.iterdir()]
     card = dataset.folder / "README.md"
-    said = card.is_file() and "license:" in card.read_text(encoding="utf-8", errors="replace")
-    if not said and not any(name.startswith(("license", "licence")) for name in names):
+    licence = card.is_file() and "license:" in card.read_text(encoding="utf-8", errors="replace")
+    if not licence and not any(name.startswith(("license", "licence")) for name in names):
         do = "write README.md with a line 'license: ...' before it is given to others"
         yield found("note", str(dataset.folder), "a licence", "none", do)
+    for name in ("data_path", "video_path"):
+        said = str(dataset.info.get(name) or "")
+        if said.startswith("/"):
+            yield found(
+                "warning", f"info.json: {name}", "a path in the dataset", said, "correct it"
+            )
+    others = [p for p in (dataset.folder / "data").rglob("*") if p.is_file()]
+    for path in sorted(path for path in others if path.suffix != ".parquet"):
+        yield found("note", str(path), "parquet files in data/", "another", "leave it out")
     root = dataset.folder.resolve()
     for entry in dataset.episodes:
         for path in (entry.data, *(video for video, _ in entry.videos.values())):
@@ -114,6 +149,7 @@ class ColumnTotals:
     def __init__(self) -> None:
         self._parts: dict[str, list[Rows]] = {STATE: [], ACTION: []}
         self._known: dict[str, int] = {}
+        self._numbers: list[int] = []
 
     def add(self, number: int, state: Rows, action: Rows) -> Iterator[Finding]:
         """Take an episode; one that was there already is found."""
@@ -122,6 +158,7 @@ class ColumnTotals:
         if before != number and len(state):
             got = f"the rows of episode {before}"
             yield found("warning", f"episode {number}", "rows of its own", got, "drop one of them")
+        self._numbers.append(number)
         self._parts[STATE].append(state)
         self._parts[ACTION].append(action)
 
@@ -131,6 +168,64 @@ class ColumnTotals:
             entry = stored.get(key)
             if parts and isinstance(entry, Mapping) and len({p.shape[1] for p in parts}) == 1:
                 yield from stale_statistics(f"{where}: {key}", entry, np.concatenate(parts))
+
+    def odd(self, names: Sequence[str]) -> Iterator[Finding]:
+        """Episodes that are unlike the others; joints that never move, or stop at a bound."""
+        lengths = np.array([len(part) for part in self._parts[STATE]])
+        usual = float(np.median(lengths)) if len(lengths) else 0.0
+        for place in np.flatnonzero(lengths < _SHORT * usual).tolist():
+            where, got = f"episode {self._numbers[place]}", f"{lengths[place]} rows"
+            expected, do = f"about {usual:.0f} rows as others have", "look whether it was aborted"
+            yield found("warning", where, expected, got, do)
+        for key, parts in self._parts.items():
+            finite = all(np.isfinite(part).all() for part in parts)
+            if finite and parts and len({part.shape[1] for part in parts}) == 1:
+                yield from self._unlike(key, parts)
+                yield from _still(key, np.concatenate(parts), names)
+
+    def _unlike(self, key: str, parts: list[Rows]) -> Iterator[Finding]:
+        if len(parts) < _ENOUGH:
+            return
+        moved = np.array([np.ptp(part, axis=0).sum() for part in parts])
+        times = moved / max(float(np.median(moved)), 1e-9)
+        for place in np.flatnonzero((times > _UNLIKE) | (times < 1 / _UNLIKE)).tolist():
+            got = f"{times[place]:.2g} times as far"
+            where, do = f"episode {self._numbers[place]}: {key}", "look whether it is of this task"
+            yield found("warning", where, "to move about as far as others", got, do)
+        quarter = len(parts) // 4
+        first, last = np.concatenate(parts[:quarter]), np.concatenate(parts[-quarter:])
+        shift = np.abs(last.mean(0) - first.mean(0)) / np.maximum(first.std(0), 1e-3)
+        if shift.max() > _SHIFT:
+            got = f"column {shift.argmax()} {shift.max():.1f} standard deviations off at the end"
+            do = "look whether the robot or its calibration was changed on the way"
+            yield found("warning", key, "the same range in all episodes", got, do)
+
+
+def _still(key: str, rows: Rows, names: Sequence[str]) -> Iterator[Finding]:
+    """Columns that never change; commands that lie at their end for more than half of the time."""
+    if len(rows) < _ENOUGH:
+        return
+    low, high = rows.min(0), rows.max(0)
+    at_end = np.maximum((rows == low).mean(0), (rows == high).mean(0))
+    for column in range(rows.shape[1]):
+        name = names[column] if column < len(names) else str(column)
+        if low[column] == high[column]:
+            got, do = f"{low[column]:.4g} in every row", "look whether it is connected"
+            yield found("note", f"{key}: {name}", "a joint that moves", got, do)
+        elif key == ACTION and at_end[column] > 0.5 and len(np.unique(rows[:, column])) > 3:
+            got, do = f"its end in {at_end[column]:.0%} of the rows", "look whether it is cut there"
+            yield found("note", f"{key}: {name}", "commands within a range", got, do)
+
+
+def missing_statistics(dataset: Dataset, stored: Mapping[str, Any]) -> Iterator[Finding]:
+    """What LeRobot's training normalises with and does not find; ours computes its own."""
+    do = "compute them before LeRobot trains with it"
+    for key in (STATE, ACTION):
+        entry = stored.get(key)
+        if not isinstance(entry, Mapping):
+            yield found("note", f"meta/stats.json: {key}", "statistics", "none", do)
+        elif lost := [name for name in ("mean", "std", "min", "max") if name not in entry]:
+            yield found("note", f"meta/stats.json: {key}", ", ".join(lost), "none", do)
 
 
 def stale_statistics(where: str, stored: Mapping[str, Any], rows: Rows) -> Iterator[Finding]:
@@ -156,6 +251,10 @@ def stale_statistics(where: str, stored: Mapping[str, Any], rows: Rows) -> Itera
             expected = f"{values[column]:.4g} in column {column}, as its rows have it"
             yield found("error", f"{where}: {name}", expected, f"{said[column]:.4g}", do)
             return
+    marks = ["min", *sorted(name for name in stored if _QUANTILE.fullmatch(name)), "max"]
+    known = [np.ravel(stored[name]) for name in marks if name in stored]
+    if any(np.shape(a) != np.shape(b) or (b < a - 1e-6).any() for a, b in pairwise(known)):
+        yield found("error", where, f"{' <= '.join(marks)}", "another order", do)
     count = stored.get("count")
     if count is not None and np.ravel(count).tolist() != [len(rows)]:
         yield found("error", f"{where}: count", str(len(rows)), count, do)

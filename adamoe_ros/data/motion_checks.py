@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.data.dataset_checks import Finding, Rows, found
+from adamoe_ros.data.dataset_checks import Finding, Level, Rows, found
 
+_JUMP_ROWS = 3
 _JUMP, _JUMP_TIMES = 0.25, 12.0  # least jump; times the step that 95 % of the rows stay below
 _FROZEN_S, _FROZEN_MOVED, _FROZEN_JOINTS = 1.0, 0.05, 3
 _IDLE_S, _IDLE_MOVED = 3.0, 0.004
@@ -27,31 +28,56 @@ def motion_findings(
     names = list(names) or [str(number) for number in range(state.shape[1])]
     for key, rows in (("observation.state", state), ("action", action)):
         yield from _jumps(f"{where}: {key}", rows, names)
+        yield from _elsewhere(f"{where}: {key}", rows)
     if state.shape != action.shape or len(state) < 3:
         return
     yield from _frozen_state(where, state, action, fps)
+    yield from _frozen_action(where, state, action, fps)
     yield from _idle(where, state, action, fps)
     yield from _lag(where, state, action, fps)
     yield from _degrees(where, state, action)
 
 
 def _jumps(where: str, rows: Rows, names: Sequence[str]) -> Iterator[Finding]:
-    """One row that lies far from the rows before and after, which lie close to each other."""
+    """One to three rows that lie far from the rows before and after, which lie close together."""
     if len(rows) < 4:
         return
     steps = np.diff(rows, axis=0)
-    least = np.maximum(_JUMP, _JUMP_TIMES * np.quantile(np.abs(steps), 0.95, axis=0))
-    away, back = steps[:-1], steps[1:]
-    alone = np.minimum(np.abs(away), np.abs(back)) > least
-    alone &= np.abs(away + back) < 0.5 * np.minimum(np.abs(away), np.abs(back))
-    for column in np.flatnonzero(alone.any(axis=0)).tolist():
-        if len(np.unique(rows[:, column].round(3))) <= 3:
-            continue  # a gripper that is open or closed
-        row = int(np.flatnonzero(alone[:, column])[0])
-        name = names[column] if column < len(names) else str(column)
-        got = f"{away[row, column]:+.3f} in row {row + 1} and back again"
-        do = "drop the episode or that row"
-        yield found("error", f"{where}: {name}", "motion without one-row jumps", got, do)
+    least = _least_jump(steps)
+    known: set[int] = set()
+    for width in range(1, min(_JUMP_ROWS, len(rows) - 2) + 1):
+        shorter = np.minimum(np.abs(steps[:-width]), np.abs(steps[width:]))
+        alone = (shorter > least) & (np.abs(rows[width + 1 :] - rows[: -width - 1]) < 0.5 * shorter)
+        for column in np.flatnonzero(alone.any(axis=0)).tolist():
+            if column in known or len(np.unique(rows[:, column].round(3))) <= 3:
+                continue  # a gripper that is open or closed
+            known.add(column)
+            row = int(np.flatnonzero(alone[:, column])[0])
+            name = names[column] if column < len(names) else str(column)
+            far = f"{steps[row, column]:+.3f} in row {row + 1} and back again"
+            level: Level = "error" if width == 1 else "warning"
+            expected = "motion without " + ("one-row jumps" if width == 1 else "short jumps")
+            got = far if width == 1 else f"{far} after {width} rows"
+            yield found(level, f"{where}: {name}", expected, got, "drop the episode or that row")
+
+
+def _least_jump(steps: Rows) -> Rows:
+    """(J,) steps that are more than motion."""
+    return np.maximum(_JUMP, _JUMP_TIMES * np.quantile(np.abs(steps), 0.95, axis=0))
+
+
+def _elsewhere(where: str, rows: Rows) -> Iterator[Finding]:
+    """Half of the joints or more that are far away from one row to the next, and stay there."""
+    moving = np.ptp(rows, axis=0) > 0
+    steps = np.diff(rows[:, moving], axis=0)
+    if moving.sum() < 2 or len(steps) < 4:
+        return
+    far = (np.abs(steps) > _least_jump(steps)).mean(axis=1) >= 0.5
+    if far.any():
+        row = int(np.flatnonzero(far)[0])
+        most = np.abs(steps[row]).max()
+        got = f"a step of up to {most:.2f} of most joints at once in row {row + 1}"
+        yield found("warning", where, "motion", got, "look whether two recordings were joined")
 
 
 def _frozen_state(where: str, state: Rows, action: Rows, fps: float) -> Iterator[Finding]:
@@ -70,6 +96,18 @@ def _frozen_state(where: str, state: Rows, action: Rows, fps: float) -> Iterator
         )
         do = "drop the episode: the driver stopped answering"
         yield found("error", f"{where}: state", "to follow the action", got, do)
+
+
+def _frozen_action(where: str, state: Rows, action: Rows, fps: float) -> Iterator[Finding]:
+    """Commands that stay exactly the same while the arms move on."""
+    settled = round(_LAG_S * fps)
+    for first, last in runs((np.diff(action, axis=0) == 0).all(axis=1)):
+        if last - first < _FROZEN_S * fps or first + settled >= last:
+            continue
+        if np.ptp(state[first + settled : last + 1], axis=0).max() > _FROZEN_MOVED:
+            got = f"it stands still for {(last - first) / fps:.1f} s from row {first}"
+            do = "look whether commands were lost"
+            yield found("warning", f"{where}: action", "to lead the state, which moves", got, do)
 
 
 def _idle(where: str, state: Rows, action: Rows, fps: float) -> Iterator[Finding]:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,13 @@ from adamoe_ros.data.units import Units, units_for
 Bounds = tuple[Rows, Rows]
 _BEYOND = 0.05  # of a joint's range that a value may lie outside
 _FROZEN_S = 0.5  # of equal pictures while joints move
+_LEROBOTS_TOLERANCE_S = 5e-4  # more than its own, by which it refuses: times are rounded
 _MOVED = 0.02  # rad or m; less is standing still
+_NO_SENTENCES = re.compile(
+    r"(my |your |test |default )?(task|tasks|test|todo|tbd|default|unknown|unnamed|placeholder)"
+    r"|none|null|nan|n/?a|task description",
+    re.IGNORECASE,
+)
 _SKEW_S = 0.1  # of a picture's stamp from its observation's
 
 
@@ -44,6 +52,8 @@ def validate(
     if any(finding.level == "error" and "features" in finding.line for finding in findings):
         return findings
     findings += dataset_checks.unlisted_rows(dataset)
+    with suppress(ContractError):  # a data file that cannot be read: its episodes say so
+        findings += dataset_checks.unstored_features(dataset)
     findings += dataset_checks.portability(dataset)
     bounds = None
     if profile is not None:
@@ -55,6 +65,8 @@ def validate(
     except ContractError as error:
         findings += [Finding("error", line) for line in error.problems]
         stored, by_episode = {}, {}
+    if not by_episode or stored:
+        findings += dataset_checks.missing_statistics(dataset, stored)
     totals, unread = dataset_checks.ColumnTotals(), 0
     for entry in dataset.episodes:
         try:
@@ -65,7 +77,10 @@ def validate(
             findings += [Finding("error", line) for line in error.problems]
             unread += 1
         tell(entry.index)
-    return findings if unread else findings + list(totals.stale(stored, "meta/stats.json"))
+    if not unread:
+        findings += totals.stale(stored, "meta/stats.json")
+        findings += totals.odd(dataset.names(ACTION))
+    return findings
 
 
 def dataset_units(dataset: Dataset, profile: RobotProfile, gripper: str) -> Units:
@@ -174,6 +189,10 @@ def _sentences(dataset: Dataset, entry: EpisodeEntry, where: str) -> Iterator[Fi
     if any(not sentence.strip() for sentence in sentences):
         yield found("error", where, "an instruction for every frame", "an empty one", "set it")
     said = set(sentences)
+    for sentence in sorted(said):
+        if _NO_SENTENCES.fullmatch(sentence.strip().strip(".")):
+            got, do = repr(sentence), "say what the robot does"
+            yield found("warning", where, "an instruction", got, do)
     if entry.tasks and set(entry.tasks) != said:
         expected = f"in the list of episodes, what its rows say: {', '.join(sorted(said))}"
         got, do = ", ".join(entry.tasks), "correct the list; training uses what the rows say"
@@ -252,13 +271,18 @@ def _pictures(dataset: Dataset, entry: EpisodeEntry) -> Iterator[Finding]:
     state = dataset.column(entry, STATE)
     for slot, key in dataset.cameras.items():
         where = f"episode {entry.index}: {slot}"
+        yield from _video(dataset, entry, key, where)
         try:
-            equal = _equal_runs(dataset, entry, key)
+            equal, size = _equal_runs(dataset, entry, key)
         except Exception as error:  # whatever the decoder says of a damaged file
             yield found(
                 "error", where, "readable pictures", " ".join(str(error).split()), "make it again"
             )
             continue
+        declared = dataset.features[key].shape
+        if declared and sorted(declared) != sorted(size):
+            expected, do = f"pictures of {declared}, as info.json says", "correct info.json"
+            yield found("warning", where, expected, size, do)
         for first, last in equal:
             seconds = (last - first) / dataset.fps
             moved = np.ptp(state[first : last + 1], axis=0).max()
@@ -269,14 +293,31 @@ def _pictures(dataset: Dataset, entry: EpisodeEntry) -> Iterator[Finding]:
                 )
 
 
-def _equal_runs(dataset: Dataset, entry: EpisodeEntry, key: str) -> list[tuple[int, int]]:
-    """(first, last) frame of every run of pictures that do not differ visibly."""
+def _video(dataset: Dataset, entry: EpisodeEntry, key: str, where: str) -> Iterator[Finding]:
+    """Frames that are a row's, but not quite at its time."""
+    if key not in entry.videos:
+        return
+    period, off = dataset.frame_fit(entry, key)
+    if period > 1.25 / dataset.fps:
+        got, do = f"{1 / period:.3g} Hz", "rows share frames: choose a smaller rate"
+        yield found("warning", where, f"a video of {dataset.fps:.4g} Hz", got, do)
+    elif off > _LEROBOTS_TOLERANCE_S:
+        got, do = (
+            f"one {1e3 * off:.1f} ms off",
+            "LeRobot refuses more than 0.1 ms: correct from_timestamp",
+        )
+        yield found("warning", where, "frames at the times of the rows", got, do)
+
+
+def _equal_runs(
+    dataset: Dataset, entry: EpisodeEntry, key: str
+) -> tuple[list[tuple[int, int]], tuple[int, ...]]:
+    """(first, last) frame of every run of pictures that do not differ visibly; the last one's shape."""
     runs: list[tuple[int, int]] = []
     before: NDArray[np.int16] | None = None
-    first = 0
-    number = -1
+    first, number, size = 0, -1, ()
     for number, picture in enumerate(dataset.pictures(entry, key)):
-        small = picture[::4, ::4].astype(np.int16)
+        small, size = picture[::4, ::4].astype(np.int16), picture.shape
         if before is not None and np.abs(small - before).mean() > 0.02:
             if number - 1 > first:
                 runs.append((first, number - 1))
@@ -284,4 +325,4 @@ def _equal_runs(dataset: Dataset, entry: EpisodeEntry, key: str) -> list[tuple[i
         before = small
     if number > first:
         runs.append((first, number))
-    return runs
+    return runs, size

@@ -185,9 +185,7 @@ def _check_fit(
         problems.add(f"{MANIFEST}: actions", expected, actions, "correct the entries")
     if manifest.adapt_to_pi not in (None, "none") and joints != 14:
         problems.add(f"{MANIFEST}: adapt_to_pi", "14 joints (ALOHA)", joints, "set it to none")
-    if manifest.architecture != config.architecture:
-        expected, do = f"{config.architecture} as in {CONFIG}", "take the files of one checkpoint"
-        problems.add(f"{MANIFEST}: architecture", expected, manifest.architecture, do)
+    _check_architecture(folder, config, manifest, problems)
     if statistics is not None and manifest.normalization is not None and joints:
         problems.extend(
             statistics.check(
@@ -196,6 +194,42 @@ def _check_fit(
         )
     if manifest.tokenizer is not None:
         _check_tokenizer(folder / manifest.tokenizer, config, manifest, problems)
+
+
+_NORMS = {"pi0": "expert.norm.weight", "pi05": "expert.norm.modulation.weight"}
+
+
+def _check_architecture(
+    folder: Path, config: ModelConfig, manifest: CheckpointManifest, problems: Problems
+) -> None:
+    """Sizes, meaning and tensors are of one; else one line, not one for each tensor later."""
+    where, do = "architecture", "take the files of one checkpoint"
+    stored = _stored_architecture(folder / WEIGHTS)
+    if manifest.architecture != config.architecture:
+        expected = f"{config.architecture} as in {CONFIG}"
+        problems.add(f"{MANIFEST}: {where}", expected, manifest.architecture, do)
+    elif stored not in (None, config.architecture):
+        expected, got = f"{stored}, which the tensors are", config.architecture
+        problems.add(f"{folder / CONFIG}: {where}", expected, got, do)
+    elif config.architecture == "pi0" and manifest.prompt_state != "none":
+        line = state_token_problem(f"{MANIFEST}: prompt_state", manifest.prompt_state)
+        problems.extend([line])
+
+
+def _stored_architecture(path: Path) -> str | None:
+    """What the tensors' names say; None: nothing, or the file is damaged, as loading it will say."""
+    try:
+        names = set(TensorFile(path))
+    except ContractError:
+        return None
+    found = [name for name, norm in _NORMS.items() if norm in names]
+    return found[0] if len(found) == 1 else None
+
+
+def state_token_problem(where: str, prompt_state: str | None) -> str:
+    """The line about a pi0 whose prompt is said to hold the state."""
+    expected, got = "none: pi0 has a token for the state", prompt_state or "null"
+    return problem(where, expected, got, "leave it out, or is this a pi0.5?")
 
 
 def _check_tokenizer(

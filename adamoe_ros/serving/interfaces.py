@@ -26,6 +26,7 @@ from adamoe_ros.control.admission import LONGEST_INSTRUCTION
 from adamoe_ros.serving.pictures import Layout, numbers, picture
 
 _LONGEST_FILE = 1 << 16  # bytes
+_LARGEST_ANGLE = 4 * np.pi  # rad: two turns; degrees are beyond it
 
 
 Protocol = Literal["openpi", "vla-eval", "xpolicylab"]
@@ -138,7 +139,16 @@ class ObservationReader:
         if interface.action_columns > columns:
             expected, got = f"at most {columns}", interface.action_columns
             problems.add("interface: action_columns", expected, got, "correct it")
+        if prompt:
+            problems.collect(lambda: sentence(prompt, "--prompt"))
         problems.raise_if_any()
+        self._angles = {
+            index: name
+            for index, (joint, name) in enumerate(
+                zip(manifest.joints, manifest.state_roles, strict=True)
+            )
+            if joint.kind == "revolute"
+        }
 
     def __call__(self, frame: Mapping[str, Any]) -> Inputs:
         """What an observation says.
@@ -170,7 +180,12 @@ class ObservationReader:
             numbers(_find(frame, part.key), (part.width,), part.key, do)
             for part in self.interface.state
         ]
-        return np.concatenate(parts)
+        state = np.concatenate(parts)
+        for index, name in self._angles.items():
+            if abs(state[index]) > _LARGEST_ANGLE:
+                where, got = f"{self.interface.state[0].key}: {name}", f"{state[index]:.1f}"
+                raise ContractError(problem(where, "rad", got, "convert degrees"))
+        return state
 
     def _sentence(self, frame: Mapping[str, Any]) -> str:
         found = _find(frame, self.interface.prompt)

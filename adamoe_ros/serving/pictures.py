@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.streams.compressed import decode_data, picture_size
+from adamoe_ros.streams.compressed import decode_data, picture_end, picture_size
 from adamoe_ros.streams.encodings import opencv
 
 Layout = Literal["hwc", "chw"]
@@ -77,7 +77,7 @@ def decode_picture(data: bytes, where: str) -> NDArray[np.uint8]:
         got = (height, width) if width or height else f"{len(data)} other bytes"
         expected = f"a JPEG or PNG of at most {_MOST_PIXELS} px a side"
         raise ContractError(problem(where, expected, got, "encode it again"))
-    made = decode_data(data)
+    made = decode_data(data) if picture_end(data) else None
     if made is None:
         raise ContractError(problem(where, "a whole picture", "a damaged one", "encode it again"))
     return made

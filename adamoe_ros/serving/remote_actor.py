@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,10 @@ class RemoteActor(BaseActor):
     ) -> None:
         self.link = PolicyLink(link)
         try:
-            announced = self.link.metadata
-            super().__init__(profile, *read_announced(announced, self.link.where), settings)
-            _check(announced, settings, self.link.where)
+            announced, where = self.link.metadata, self.link.where
+            _check(announced, settings, where)
+            settings = replace(settings, flow_steps=announced.get("flow_steps", 0))
+            super().__init__(profile, *read_announced(announced, where), settings)
         except Exception:
             self.link.close()
             raise

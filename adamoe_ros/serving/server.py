@@ -16,9 +16,9 @@ import itertools
 import logging
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -37,6 +37,7 @@ _OPEN_S = 10.0  # for the TLS and HTTP parts of a connection
 _FIRST_S = 0.3  # that a client of unknown protocol has for its first frame
 _HEAD = 256  # bytes of a frame that tell its protocol
 _QUEUED_FRAMES = 2  # of a client that does not wait for its answers
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _library_log = logging.getLogger(f"{__name__}.websockets")  # tracebacks of broken handshakes
 _library_log.setLevel(logging.CRITICAL)
@@ -199,7 +200,9 @@ class PolicyServer:
                 first, arrived = None, time.monotonic()
                 try:
                     limit.take()
-                    answer, inferred = await protocol.answer(frame)
+                    answer, inferred = await _while_open(connection, protocol.answer(frame))
+                except ConnectionClosed:
+                    raise
                 except Exception as error:
                     metrics.note_error(protocol.name)
                     known = isinstance(error, ContractError)
@@ -220,6 +223,24 @@ class PolicyServer:
         finally:
             metrics.disconnect(figures)
             _log.info("client %s: gone after %d chunks", name, figures.requests)
+
+
+async def _while_open(connection: ServerConnection, answering: Coroutine[Any, Any, T]) -> T:
+    """An answer; where its client goes before, nobody needs it: it is given up.
+
+    Raises:
+        ConnectionClosed: the client has gone.
+    """
+    answer = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(connection.wait_closed())
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise connection.protocol.close_exc
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
 
 
 def _line(error: Exception) -> str:

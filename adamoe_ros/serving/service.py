@@ -35,7 +35,7 @@ from adamoe_ros.serving.metrics import ServerMetrics
 from adamoe_ros.serving.requests import KEYS, ClientRequest, RequestReader
 from adamoe_ros.serving.wire import EXTRA, VERSION
 
-_HASHED_WEIGHTS = 1 << 20  # bytes at the beginning: the file's header and first tensors
+_BLOCK = 1 << 20  # bytes that are hashed at once
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,9 @@ class PolicyService:
         self.settings, self.metrics = settings, ServerMetrics()
         self._readers = _readers(settings, checkpoint)
         self.actor = PolicyActor(None, checkpoint, settings, settings.max_batch)
+        unfit = self.actor.instruction_problem(settings.prompt) if settings.prompt else None
+        if unfit:
+            raise ContractError(f"--prompt: {unfit}")
         self._read = RequestReader(self.actor)
         self.warm_s = self.actor.warm_up()
         self.rates = measure_batches(self.actor, settings.max_batch)
@@ -124,7 +127,7 @@ class PolicyService:
             "config": (folder / CONFIG).read_text(encoding="utf-8"),
             "manifest": checkpoint.manifest.model_dump_json(),
             "norm_stats": checkpoint.statistics.to_json(),
-            "fingerprint": fingerprint(folder),
+            "fingerprint": fingerprint(checkpoint),
             "device": actor.device,
             "flow_steps": actor.steps,
             "rtc_jacobian": actor.settings.rtc_jacobian,
@@ -182,14 +185,15 @@ def _readers(settings: ServeSettings, checkpoint: Checkpoint) -> dict[str, Obser
     return found
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 over manifest, statistics, sizes, and the weights' length and first MiB."""
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """SHA-256 over all files that make the policy."""
     digest = hashlib.sha256()
-    for name in (CONFIG, MANIFEST, STATISTICS):
-        digest.update((folder / name).read_bytes())
-    with (folder / WEIGHTS).open("rb") as stream:
-        digest.update(stream.read(_HASHED_WEIGHTS))
-        digest.update(str(stream.seek(0, 2)).encode())
+    tokenizer = checkpoint.manifest.tokenizer
+    for name in (CONFIG, MANIFEST, STATISTICS, *([tokenizer] if tokenizer else []), WEIGHTS):
+        with (checkpoint.folder / name).open("rb") as stream:
+            digest.update(f"{name}\n".encode())
+            while block := stream.read(_BLOCK):
+                digest.update(block)
     return digest.hexdigest()
 
 

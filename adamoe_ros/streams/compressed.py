@@ -15,7 +15,7 @@ from adamoe_ros.contract.extras import how_to_install
 from adamoe_ros.streams.encodings import DEPTH, opencv
 from adamoe_ros.streams.messages import CompressedImageMessage
 
-_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG = b"\xff\xd8"
 _PNG, _WEBP = b"\x89PNG\r\n\x1a\n", b"WEBP"
 _TIFF = (b"II*\x00", b"MM\x00*")
 _MARK = 0xFF  # begins every segment of a JPEG
@@ -27,21 +27,19 @@ _GREY_16 = b"\x10\x00"  # PNG: bits a sample, colour type
 _OFFSETS, _COUNTS = (273, 324), (279, 325)  # TIFF: where strips or tiles are, and their bytes
 
 
-def decode_compressed(message: CompressedImageMessage, where: str) -> NDArray[np.uint8]:
-    """A compressed image message as RGB, whatever order it was compressed from.
+def decode_whole(data: bytes, where: str) -> NDArray[np.uint8]:
+    """RGB of what ``check_compressed`` gave, whatever order it was compressed from.
 
     Args:
-        message: sensor_msgs/CompressedImage or alike; ``format`` as "jpeg", "png", or
-            "rgb8; jpeg compressed bgr8" (image_transport).
+        data: of one picture.
         where: start of an error line.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
 
     Raises:
-        ContractError: depth data, another format, truncated or broken data, or no cv2 module.
+        ContractError: broken data, or no cv2 module.
     """
-    data = check_compressed(message, where)
     try:
         image = decode_data(data)
     except ImportError as error:
@@ -76,6 +74,11 @@ def check_compressed(message: CompressedImageMessage, where: str) -> bytes:
 
     Drivers that publish their whole buffer leave any bytes behind a picture.
 
+    Args:
+        message: sensor_msgs/CompressedImage or alike; ``format`` as "jpeg", "png", or
+            "rgb8; jpeg compressed bgr8" (image_transport).
+        where: start of an error line.
+
     Raises:
         ContractError: depth data, another format, or truncated data.
     """
@@ -86,16 +89,21 @@ def check_compressed(message: CompressedImageMessage, where: str) -> bytes:
     if "compresseddepth" in words or source in DEPTH or grey_16:
         got = f"a depth map (format {message.format!r})"
         raise ContractError(problem(where, "a colour image", got, "set the colour topic"))
-    end = next((end for fits, end in _FORMATS if fits(data)), None)
-    if end is None:
+    stop = picture_end(data)
+    if stop is None:
         got = f"format {message.format!r} starting with {data[:4].hex() or 'nothing'}"
         raise ContractError(
             problem(where, "JPEG, PNG, TIFF or WebP data", got, "set the driver's format")
         )
-    stop = end(data)
-    if not stop:  # decoders would fill the rest with grey
+    if not stop:
         raise ContractError(_broken(where, "no end of one", len(data)))
     return data if stop == len(data) else data[:stop]
+
+
+def picture_end(data: bytes) -> int | None:
+    """Where a picture ends; 0: it is cut, and decoders would fill the rest; None: another format."""
+    end = next((end for fits, end in _FORMATS if fits(data)), None)
+    return None if end is None else end(data)
 
 
 def _jpeg_end(data: bytes) -> int:
@@ -111,23 +119,9 @@ def _jpeg_end(data: bytes) -> int:
             place = data.find(_MARK, place + 1)
             continue
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        if kind == _SCAN and _ends_whole(data, place):
-            return len(data)
         # drivers may leave bytes between segments
         place = _scan_end(data, place) if kind == _SCAN else data.find(_MARK, place)
     return 0
-
-
-def _ends_whole(data: bytes, start: int) -> bool:
-    """Whether the only picture mark behind the first scan's head is an end that ends the data.
-
-    Nearly always, and much faster than a walk from marker to marker.
-    """
-    if not data.endswith(_JPEG_END):
-        return False
-    pairs = [np.frombuffer(data, "<u2", (len(data) - at) // 2, at) for at in (start, start + 1)]
-    # a start's two bytes differ from an end's by one bit
-    return sum(int(np.count_nonzero(two | 0x0100 == 0xD9FF)) for two in pairs) == 1
 
 
 def _scan_end(data: bytes, start: int) -> int:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image messages -> (H, W, 3) uint8 RGB, checked against the profile.
 
-Raw images follow here, compressed ones in ``compressed``; ``image_decoder`` and ``image_checker`` pick
-by profile. What can be wrong with a message is found by the check, which costs microseconds.
+Raw images follow here, compressed ones in ``compressed``; ``image_reader`` picks by profile. What can
+be wrong with a message is found when it is read, which costs microseconds, and only then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.extras import how_to_install
 from adamoe_ros.contract.profile import Camera
-from adamoe_ros.streams.compressed import check_compressed, decode_compressed, picture_size
+from adamoe_ros.streams.compressed import check_compressed, decode_whole, picture_size
 from adamoe_ros.streams.encodings import ENCODINGS, encoding_name
 from adamoe_ros.streams.messages import ImageMessage
 
 Image = NDArray[np.uint8]
 ImageDecoder = Callable[[Any], Image]
-ImageChecker = Callable[[Any], None]
+ImageReader = Callable[[Any], Callable[[], Image]]
 
 
 def fitted_size(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -31,8 +32,8 @@ def fitted_size(height: int, width: int, size: tuple[int, int]) -> tuple[int, in
     return max(1, int(height / ratio)), max(1, int(width / ratio))
 
 
-def image_decoder(slot: str, camera: Camera, any_size: bool = False) -> ImageDecoder:
-    """The function that turns messages of one camera into RGB.
+def image_reader(slot: str, camera: Camera, any_size: bool = False) -> ImageReader:
+    """The function that checks messages of one camera, and leaves the decoding for later.
 
     Args:
         slot: camera slot, for error lines.
@@ -40,54 +41,44 @@ def image_decoder(slot: str, camera: Camera, any_size: bool = False) -> ImageDec
         any_size: accept another resolution than the profile's.
 
     Returns:
-        message -> (H, W, 3) uint8 RGB, read-only; a view of the message where it can be one.
-        It raises ContractError with one line when the message does not fit.
+        message -> function that gives (H, W, 3) uint8 RGB, read-only; a view of the message where it
+        can be one. A message that does not fit raises ContractError with one line; only compressed
+        data that is damaged inside passes, and raises when it is decoded.
 
     Raises:
         ContractError: the profile asks for an encoding that cannot be read.
     """
     where = _where(slot, camera)
 
-    def decode(message: Any) -> Image:
+    def read(message: Any) -> Callable[[], Image]:
         if camera.type == "compressed":
-            image = decode_compressed(message, where)
+            data = check_compressed(message, where)
+            width, height = picture_size(data)
+            # damaged, or turned as its Exif data says: only the decoder can tell
+            unsure = (width, height) in ((0, 0), (camera.height, camera.width))
+            decode = partial(decode_whole, data, where)
         else:
-            image = decode_image(message, where, camera.encoding)
-        if not any_size:
-            _check_size(where, camera, image.shape[1], image.shape[0])
-        image.flags.writeable = False
-        return image
+            decode = read_image(message, where, camera.encoding)
+            width, height, unsure = int(message.width), int(message.height), False
+        if not any_size and not unsure:
+            _check_size(where, camera, width, height)
 
-    return decode
+        def picture() -> Image:
+            image = decode()
+            if not any_size:
+                _check_size(where, camera, image.shape[1], image.shape[0])
+            image.flags.writeable = False
+            return image
+
+        return picture
+
+    return read
 
 
-def image_checker(slot: str, camera: Camera) -> ImageChecker:
-    """The function that refuses messages of one camera that cannot be decoded, without decoding.
-
-    Args:
-        slot: camera slot, for error lines.
-        camera: its profile entry, not absent.
-
-    Returns:
-        message -> None; ContractError with the line that the decoder would give. Only compressed data
-        that is damaged inside passes here and fails there.
-
-    Raises:
-        ContractError: the profile asks for an encoding that cannot be read.
-    """
-    where = _where(slot, camera)
-
-    def check(message: Any) -> None:
-        if camera.type == "compressed":
-            width, height = picture_size(check_compressed(message, where))
-            if (width, height) in ((0, 0), (camera.height, camera.width)):
-                return  # damaged, or turned as its Exif data says: only the decoder can tell
-        else:
-            check_image(message, where, camera.encoding)
-            width, height = int(message.width), int(message.height)
-        _check_size(where, camera, width, height)
-
-    return check
+def image_decoder(slot: str, camera: Camera, any_size: bool = False) -> ImageDecoder:
+    """As ``image_reader``, decoded at once: message -> (H, W, 3) uint8 RGB, or ContractError."""
+    read = image_reader(slot, camera, any_size)
+    return lambda message: read(message)()
 
 
 def _where(slot: str, camera: Camera) -> str:
@@ -121,31 +112,43 @@ def decode_image(message: ImageMessage, where: str, expected: str | None = None)
     Raises:
         ContractError: encoding unknown or not the expected one, or data that does not fit.
     """
+    return read_image(message, where, expected)()
+
+
+def read_image(
+    message: ImageMessage, where: str, expected: str | None = None
+) -> Callable[[], Image]:
+    """As ``decode_image``, checked now; what is returned makes the RGB."""
     name = encoding_name(message.encoding, where, expected)
-    rows = check_image(message, where, expected)
-    try:
-        return ENCODINGS[name].to_rgb(rows, bool(message.is_bigendian))
-    except ImportError as error:
-        do = how_to_install(["data"])
-        raise ContractError(
-            problem(where, f"opencv to read {name}", "no cv2 module", do)
-        ) from error
+    rows, big_endian = _image_rows(message, where, name), bool(message.is_bigendian)
+
+    def to_rgb() -> Image:
+        try:
+            return ENCODINGS[name].to_rgb(rows, big_endian)
+        except ImportError as error:
+            do = how_to_install(["data"])
+            raise ContractError(
+                problem(where, f"opencv to read {name}", "no cv2 module", do)
+            ) from error
+
+    return to_rgb
 
 
-def check_image(message: ImageMessage, where: str, expected: str | None = None) -> Image:
+def _image_rows(message: ImageMessage, where: str, name: str) -> Image:
     """The rows of a raw image message that looks whole.
 
     Args:
-        message, where, expected: as of ``decode_image``.
+        message: sensor_msgs/Image or alike.
+        where: start of an error line.
+        name: of ``ENCODINGS``.
 
     Returns:
         (rows, W * bytes per pixel) uint8 without padding, a view where it can be one; planes follow
         each other.
 
     Raises:
-        ContractError: as ``decode_image``.
+        ContractError: data that does not fit.
     """
-    name = encoding_name(message.encoding, where, expected)
     encoding = ENCODINGS[name]
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, dtype=np.uint8)

@@ -22,7 +22,7 @@ from adamoe_ros.contract.topics import StateTopic
 from adamoe_ros.streams.align import Aligner, AlignSettings
 from adamoe_ros.streams.buffer import Verdict
 from adamoe_ros.streams.frames import Frame
-from adamoe_ros.streams.images import ImageChecker, ImageDecoder, image_checker, image_decoder
+from adamoe_ros.streams.images import ImageReader, image_reader
 from adamoe_ros.streams.joint_states import JointStateReader, listed
 from adamoe_ros.streams.messages import stamp_ns
 
@@ -97,11 +97,8 @@ class ObservationInputs:
         self.from_commands = profile.state_source == "last_command"
         self.aligner = Aligner(profile, slots, to_model, settings)
         self._reader = JointStateReader(profile)
-        self._cameras: dict[str, ImageDecoder] = {
-            slot: image_decoder(slot, profile.cameras[slot]) for slot in self.aligner.slots
-        }
-        self._checkers: dict[str, ImageChecker] = {
-            slot: image_checker(slot, profile.cameras[slot]) for slot in self.aligner.slots
+        self._cameras: dict[str, ImageReader] = {
+            slot: image_reader(slot, profile.cameras[slot]) for slot in self.aligner.slots
         }
         self.topics = (
             *(_camera_topic(slot, profile) for slot in self.aligner.slots),
@@ -120,7 +117,7 @@ class ObservationInputs:
         camera = self._cameras.get(name)
         if camera is None:
             return Sample(*self._reader.decode(name, message, arrival_ns))
-        return Sample(self._stamp(name, message, arrival_ns), camera(message))
+        return Sample(self._stamp(name, message, arrival_ns), camera(message)())
 
     def accept(self, name: str, message: Any, arrival_ns: int) -> Sample:
         """As ``decode``, but a picture is only checked now: a ``Frame``, decoded when it is used.
@@ -128,12 +125,10 @@ class ObservationInputs:
         Raises:
             ContractError: the message does not fit; one line.
         """
-        decode = self._cameras.get(name)
-        if decode is None:
+        camera = self._cameras.get(name)
+        if camera is None:
             return self.decode(name, message, arrival_ns)
-        self._checkers[name](message)
-        frame = Frame(lambda: decode(message))
-        return Sample(self._stamp(name, message, arrival_ns), frame)
+        return Sample(self._stamp(name, message, arrival_ns), Frame(camera(message)))
 
     def _stamp(self, slot: str, message: Any, arrival_ns: int) -> int:
         by_header = self._profile.cameras[slot].stamp == "header"

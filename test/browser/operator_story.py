@@ -3,8 +3,9 @@
 """An operator's first ten minutes in a real browser, against the demo's real nodes: ``make console-check``.
 
     sees three cameras move, says a sentence, watches success · records that as an episode · changes a sentence
-    half-way · stops by key, is refused a reset while the button is in, resets · is not alone · asks the doctor
-    · loses a console and gets it back · is read by axe (labels, contrast) and used by keyboard alone
+    half-way · leads the arms by hand and records that as a correction · stops by key, is refused a reset while
+    the button is in, resets · is not alone · asks the doctor · loses a console and gets it back, loses the
+    network and gets it back · is read by axe (labels, contrast) and used by keyboard alone
 
 Runs in ``.venv-browser``. Screenshots and ``story.json`` are written to ``--out``. Exit code 1 when a step
 does not hold.
@@ -18,8 +19,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -54,12 +57,12 @@ class Story:
         self.steps: dict[str, Any] = {}
         self.page = self.open(DESKTOP)
 
-    def open(self, size: dict[str, int], **options: Any) -> Page:
+    def open(self, size: dict[str, int], url: str = "", **options: Any) -> Page:
         page = self.browser.new_page(viewport=size, **options)  # type: ignore[arg-type]
         page.set_default_timeout(SLOW_MS)
         page.on("pageerror", lambda error: self.steps.setdefault("errors", []).append(str(error)))
         page.on("request", self._note_request)
-        page.goto(self.url)
+        page.goto(url or self.url)
         page.wait_for_selector("#link.good")
         return page
 
@@ -97,6 +100,12 @@ class Story:
         self.step("it succeeds", lambda: self.wait_text("#goal-now", "done"))
         self.step("the episode is kept with its judgement", self.end_recording)
         self.picture("recorded")
+        self.step("another scene for a correction", lambda: self.scene("lift_bar", 5))
+        self.step("its episode is recorded", self.record)
+        self.step("a goal that is corrected", lambda: self.start(LIFT))
+        self.step("a person leads by hand", self.lead)
+        self.step("and gives the arms back", self.give_back)
+        self.step("the correction is kept", self.keep_correction)
         self.step("another scene", lambda: self.scene("pick_cube", 0))
         self.step("a sentence to change", lambda: self.start(RED))
         self.step("changed half-way", lambda: self.change(BLUE))
@@ -162,6 +171,64 @@ class Story:
         assert found["success"] is True, document
         assert LIFT in (found["instruction"], found["heard"]), document
         return found
+
+    def lead(self) -> str:
+        """The key is held and a button pressed, until the arm is elsewhere; then both are let go."""
+        self.page.click("#lead")
+        self.page.wait_for_selector("#deadman")
+        self.wait_text("#takeover-ages", "dead-man ")
+        self.page.wait_for_function(
+            "() => !document.querySelector('#takeover-ages').innerText.includes('never')"
+        )
+        self.page.keyboard.down("h")
+        self.wait_text("#takeover-now", "leads the arms from the page")
+        self.wait_text("#source", "A PERSON LEADS")
+        before = self.waist()
+        plus = self.page.get_by_role("button", name="left waist plus")
+        plus.hover()
+        self.page.mouse.down()
+        moved = "(before) => Math.abs(parseFloat(document.querySelector('.joint .commanded').style.left) - before) > 3"
+        self.page.wait_for_function(moved, arg=before)
+        self.picture("leading")
+        self.page.mouse.up()
+        after = self.waist()
+        self.page.keyboard.up("h")
+        self.page.wait_for_selector("#source", state="hidden")
+        self.page.keyboard.press("h")  # pressed once, and let go: nothing latches
+        self.wait_text("#takeover-now", "has let go")
+        return f"left waist from {before:.0f} to {after:.0f} % of its range"
+
+    def waist(self) -> float:
+        """Where the left waist is commanded, % of its range."""
+        left: float = self.page.evaluate(
+            "parseFloat(document.querySelector('.joint .commanded').style.left)"
+        )
+        return left
+
+    def give_back(self) -> str:
+        self.page.click("#lead")
+        self.page.click("#resume")
+        return self.wait_text("#mode", "RUNNING")
+
+    def keep_correction(self) -> dict[str, Any]:
+        """As rows of a dataset with ``intervention``, by the commands that doc/operator.md gives."""
+        self.page.evaluate("document.querySelector('#cancel').click()")  # it may be done by now
+        self.wait_text("#mode", "HOLDING")
+        self.page.click("#rec-good")
+        self.wait_text("#recording", "ready")
+        recordings, dataset = self.out / "demo" / "recordings", self.out / "corrected"
+        bag = max(recordings.glob("*/episode.json")).parent
+        words = ["dataset", "convert", bag, "--robot", "aloha_sim", "--out", dataset]
+        subprocess.run([ROOT / ".venv/bin/adamoe", *words], check=True)
+        show = (
+            "import sys, pathlib, pyarrow.parquet as pq; "
+            "print(*(sum(pq.read_table(path)['intervention'].to_pylist()) for path in "
+            "pathlib.Path(sys.argv[1]).glob('data/**/*.parquet')))"
+        )
+        words = [ROOT / ".venv/bin/python", "-c", show, dataset]
+        led = int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        assert led > 5, "no row of the dataset says that a person led"
+        return {"rows that a person led": led}
 
     def change(self, sentence: str) -> str:
         self.page.fill("#sentence", sentence)
@@ -301,6 +368,62 @@ def another_console(story: Story, port: int, environment: dict[str, str]) -> str
         process.wait(30)
 
 
+def cut_network(story: Story, port: int) -> str:
+    """A page behind a network that is cut while a goal runs: the arms go on, the page says what it lost."""
+    with Network(port + 1, port) as network:
+        other = story.open(DESKTOP, f"http://127.0.0.1:{port + 1}/")
+        story.scene("lift_bar", 7)
+        story.start(LIFT)
+        story.wait_text("#mode", "RUNNING", other)
+        network.cut.set()
+        other.wait_for_selector("#lost:not([hidden])")
+        words = other.inner_text("#lost")
+        story.picture("cut", other)
+        other.click("#stop")
+        story.wait_text("#toast", "NOT CONFIRMED", other)
+        assert story.page.inner_text("#mode") == "RUNNING", "the arms stopped with the network"
+        network.cut.clear()
+        other.wait_for_selector("#lost", state="hidden")
+        story.wait_text("#mode", "STOPPED", other)  # what was pressed arrives late, and is obeyed
+        other.close()
+        story.reset()
+        return words
+
+
+class Network:
+    """Carries bytes from one port to another; ``cut``, it keeps every connection and carries nothing."""
+
+    def __init__(self, here: int, there: int) -> None:
+        self.cut = threading.Event()
+        self._there = there
+        self._server = socket.create_server(("127.0.0.1", here))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                one, _ = self._server.accept()
+                other = socket.create_connection(("127.0.0.1", self._there))
+                for ends in ((one, other), (other, one)):
+                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                while self.cut.is_set():
+                    time.sleep(0.02)
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
 def await_page(url: str, process: subprocess.Popen[bytes]) -> None:
     """Until it is served."""
     end = time.monotonic() + SLOW_MS / 1e3
@@ -351,6 +474,7 @@ def main() -> int:
             story.tell()
             name = "a console that is killed comes back"
             story.step(name, lambda: another_console(story, options.port + 1, environment))
+            story.step("a network that is cut", lambda: cut_network(story, options.port))
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"[:500]
             with contextlib.suppress(Exception):

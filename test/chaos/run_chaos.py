@@ -19,6 +19,7 @@ import argparse
 import bisect
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -97,6 +98,7 @@ class Chaos:
         self.also: dict[str, float] = {}  # what the last trial measured besides, by kind
         self._file = folder / "observed.txt"
         self._observed = Observed(self._file)
+        self._random = random.Random(0)
 
     def __enter__(self) -> Chaos:
         with ExitStack() as stack:
@@ -137,6 +139,8 @@ class Chaos:
         rig.running()
         begin = time.monotonic()
         wait_until(lambda: len(self._observed.moving(begin)) > 5, "the arms to move", START)
+        # what was waited for is a command: the fault comes at any moment between two of them
+        time.sleep(self._random.uniform(0.0, 1.0 / rig.profile.command_rate))
 
     def _policy(self) -> subprocess.Popen[bytes]:
         return self.rig.processes["policy"].child

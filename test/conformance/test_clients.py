@@ -31,7 +31,8 @@ ROOT = HERE.parents[1]
 CHECKPOINT = ROOT / "checkpoints" / "demo"
 EXAMPLES = ROOT / ".venv-clients" / "openpi-source" / "examples"
 INTERFACES = ("aloha", "vla_eval_robotwin", "xpolicylab")
-START = 120.0  # s for the server: it loads torch and measures batches
+START = 600.0  # s for the server, which loads torch and measures batches, and for a client, on a busy machine
+pytestmark = pytest.mark.timeout(1500)
 TOLERANCE = 1e-5  # rad; the server's engine is the packed one, that of adamoe infer the eager one
 
 
@@ -51,7 +52,7 @@ def serving(checkpoint: Path, log: Path, *interfaces: str) -> Iterator[str]:
         yield found[1]
     finally:
         server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0
+        assert server.wait(START) == 0
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_rows_and_errors(
     command = [python, HERE / "client_judge.py", name, url, inputs[0], out]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=200, env=environment
+        list(map(str, command)), capture_output=True, text=True, timeout=START, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(out) as found:
@@ -122,7 +123,10 @@ def run_example(name: str, url: str, folder: Path, *words: str) -> str:
     """One of openpi's examples, as its readme starts it; what it printed."""
     python, host_port = ROOT / ".venv-clients/openpi/bin/python", url.removeprefix("ws://")
     host, port = host_port.split(":")
-    command = [python, EXAMPLES / name / "main.py", "--host", host, "--port", port, *words]
+    words = ("--host", host, "--port", port, *words)
+    if name == "aloha_sim":  # whose options are one argument of its main
+        words = tuple(re.sub("^--", "--args.", word) for word in words)
+    command = [python, EXAMPLES / name / "main.py", *words]
     own = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     setup = read_setup(Path(sys.prefix))  # how this machine renders
     environment = {**setup.get("variables", {}), **setup.get("lists", {}), **own}
@@ -130,7 +134,7 @@ def run_example(name: str, url: str, folder: Path, *words: str) -> str:
         list(map(str, command)),
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=START,
         env=environment,
         cwd=folder,
     )
@@ -138,7 +142,6 @@ def run_example(name: str, url: str, folder: Path, *words: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.timeout(600)
 def test_openpis_aloha_sim_example(url: str, tmp_path: Path, client_report: dict[str, Any]) -> None:
     """gym-aloha's simulator, a runtime at 50 Hz and a chunk for every ten actions."""
     before = answered(url)

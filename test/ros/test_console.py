@@ -29,6 +29,9 @@ use_sim_time: false
 arms:
   left: {state: {timeout: 2.0}}
   right: {state: {timeout: 2.0}}
+teleop:
+  arms: {left: {timeout: 1.0}, right: {timeout: 1.0}}
+  deadman: {timeout: 1.0}
 watchdogs: {policy: 5.0, chunk: 5.0}
 """
 
@@ -136,6 +139,43 @@ def test_stop_reset_refused_reset(rig: Rig) -> None:
         assert order(page, "reset")["ok"]
         shows(page, "hold")
     assert rig.probe.status.hold_cause == "reset"
+
+
+def test_a_person_leads_from_the_page_until_it_falls_silent(rig: Rig) -> None:
+    rig.settle()
+    probe, waist = rig.probe, "left/waist"
+    column = rig.profile.joint_ids.index(waist)
+    before = probe.status.commanded[column]
+    with line(rig, "live") as page:
+        number = until(page, lambda message: "you" in message)["you"]["number"]
+        shows(page, "hold")
+        with line(rig, "lead", number=number) as lead:
+
+            def answers(held: bool | None, wanted: Callable[[], Any]) -> int:
+                """None: it only listens. The last beat."""
+                end, beat = time.monotonic() + 60.0, 0
+                while not wanted():
+                    assert time.monotonic() < end, probe.status
+                    beat = json.loads(lead.recv(60))["beat"]
+                    if held is not None:
+                        lead.send(json.dumps({"beat": beat, "held": held, "jog": {waist: 1.0}}))
+                return beat
+
+            human = ControlStatus.SOURCE_HUMAN
+            answers(False, lambda: 0 <= probe.status.deadman_age < 0.5)
+            assert probe.status.source != human
+            answers(True, lambda: probe.status.source == human)
+            old = answers(True, lambda: probe.status.commanded[column] > before + 0.2)
+            answers(None, lambda: probe.status.source != human)  # as on a network that was cut
+            assert probe.status.mode == ControlStatus.HOLD
+            for held in (False, True):  # what was under way meanwhile is too old to count
+                lead.send(json.dumps({"beat": old, "held": held, "jog": {}}))
+            seen = len(probe.statuses)
+            answers(None, lambda: len(probe.statuses) > seen + 20)
+            assert human not in {status.source for _, status in probe.statuses[seen:]}
+        until(
+            page, lambda m: m.get("state", {}).get("takeover", {}).get("page", {}).get("by") == ""
+        )
 
 
 def test_a_console_that_is_killed_changes_nothing_for_the_arms(rig: Rig) -> None:

@@ -63,6 +63,17 @@ def test_a_good_robot_passes(rig: Rig, tmp_path: Path) -> None:
     assert command["outcome"] == "ok"
 
 
+def test_the_clock_is_that_of_the_launch(rig: Rig, tmp_path: Path) -> None:
+    """A simulator's profile with drivers by the wall clock, as README's loopback robot."""
+    robot = tmp_path / "robot.yaml"
+    robot.write_text("extends: franka_dual\nuse_sim_time: true\n")
+    _, checks = diagnose(tmp_path, "--robot", str(robot))
+    assert "--use-sim-time false" in checks["/clock"]["text"]
+    _, checks = diagnose(tmp_path, "--robot", str(robot), "--use-sim-time", "false")
+    assert "/clock" not in checks
+    assert checks["/left/franka/joint_states stamps"]["outcome"] == "ok"
+
+
 @pytest.mark.parametrize(
     ("fault", "name", "text"),
     [

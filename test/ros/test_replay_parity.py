@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One bag three ways: ``adamoe replay``, policy_node behind ``replay --live``, the training loader.
 
-The same observations and, with the same noise, the same chunks.
+The same observations and, with the same noise, the same chunks: of a pi0.5, whose prompt changes with
+every joint state.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 import yaml
 from bag_support import SECOND, START, motion, simulated_robot, write_mcap
 from control_rig import Process, in_executor, node_command, wait_until
-from policy_support import make_checkpoint
+from policy_support import make_pi05_checkpoint
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rosgraph_msgs.msg import Clock
@@ -179,7 +180,7 @@ def trained_samples(
 
 def test_live_replay_and_training_agree(robot: Path, tmp_path: Path) -> None:
     """The same pictures, joints and sentence to the last bit, and so the same chunks."""
-    folder_of_checkpoint = make_checkpoint(tmp_path / "checkpoint")
+    folder_of_checkpoint = make_pi05_checkpoint(tmp_path / "checkpoint")
     profile = load_profile(robot)
     folder = write_mcap(tmp_path / "bag", motion(profile, SECONDS))
     live, clock = live_chunks(folder, folder_of_checkpoint, robot, tmp_path)

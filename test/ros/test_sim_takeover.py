@@ -35,9 +35,9 @@ def test_the_scripted_human_leads_the_arms_to_the_object(tmp_path: Path) -> None
     expert.reset(SEED)
     path = expert.plan()
     try:
-        probe.wait(lambda: probe.statuses and probe.status.deadman_age >= 0, "the dead-man", LONG)
         probe.wait_mode(ControlStatus.HOLD, timeout=LONG)
         home = np.array(probe.status.commanded)
+        assert probe.status.deadman_age < 0, "it is silent until it is wanted"
         assert not probe.set("sim_node", human=True)
         human = ControlStatus.SOURCE_HUMAN
         probe.wait(lambda: probe.status.source == human, "the human to lead", LONG)

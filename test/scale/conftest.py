@@ -21,15 +21,22 @@ collect_ignore = [] if RAY else ["test_ray.py", "test_torchrun.py"]
 
 @pytest.fixture(scope="session")
 def report() -> Iterator[dict[str, Any]]:
-    """Figures of every trial; written to $SCALE_REPORT when all of the session have run."""
+    """Figures of every trial, written to $SCALE_REPORT; those of trials that did not run now stay there.
+
+    Each has its own commit, minutes and load average, since a shared machine may take them in pieces.
+    """
     entries: dict[str, Any] = {}
     begun = time.monotonic()
     yield entries
     target = os.environ.get("SCALE_REPORT")
-    if target:
-        load = {
-            "load_average": os.getloadavg(),
-            "minutes": round((time.monotonic() - begun) / 60, 1),
+    if target and entries:
+        path, machine = Path(target), machine_record()
+        about = {
+            "commit": machine["commit"],
+            "session_minutes": round((time.monotonic() - begun) / 60, 1),
+            "session_load_average": [round(load, 1) for load in os.getloadavg()],
         }
-        document = {"machine": machine_record() | load, "trials": entries}
-        Path(target).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        kept = json.loads(path.read_text())["trials"] if path.is_file() else {}
+        trials = kept | {name: about | found for name, found in entries.items()}
+        document = {"machine": machine, "trials": trials}
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -18,8 +18,12 @@ import many_bags
 import pytest
 import ray
 import yaml
+from dying_units import doubled
 from ray.cluster_utils import Cluster
 from scale_support import ADAMOE, AGAIN, ROOT, digests, kill_one, run
+
+from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.contract.workers import ATTEMPTS, UnitWork, Workers
 
 MEMORY = 100 * 2**20  # bytes of a node's store; the least that Ray takes is 75 MB
 
@@ -97,6 +101,22 @@ def three_ways(
         "data": re.sub(",[^,]* in /.*", "", data),
     }
     return outputs
+
+
+def test_processes_of_the_cluster_die(
+    nodes: Nodes, report: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not the node, the worker on it; one that dies every time is an error of its own unit alone."""
+    deaths = [0, 2, 0, 9, 1]
+    units = [(number, count, tmp_path) for number, count in enumerate(deaths)]
+    ended = dict(Workers(0, nodes.address).run(UnitWork(doubled, units, list("abcde"))))
+    with pytest.raises(ContractError, match=f"d: .* {ATTEMPTS} that died"):
+        ended.pop(3).result()
+    assert {number: done.result() for number, done in ended.items()} == {0: 0, 1: 2, 2: 4, 4: 8}
+    tries = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert tries == {"0": 1, "1": 3, "2": 1, "3": ATTEMPTS, "4": 2}
+    again = capsys.readouterr().err.count("runs again")
+    report["ray, workers that die"] = {"deaths": 6, "units_run_again": again, "given_up": 1}
 
 
 def test_generate(nodes: Nodes, report: dict[str, Any], tmp_path: Path) -> None:

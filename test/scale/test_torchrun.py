@@ -25,6 +25,7 @@ from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.training_config import TrainingConfig, dump_config
 from adamoe_ros.training.training_log import read_lines
 
+ROUNDS = 3  # of the measured scaling
 STEPS, KILLED, EVERY = 40, 25, 10  # of the run, the step of the kill, between two states
 FRAMES = 3000
 MEASURED = {"prefix.width": 128, "prefix.mlp": 256, "expert.width": 96, "expert.mlp": 192}
@@ -151,19 +152,26 @@ def test_a_killed_process_changes_no_loss(
 
 
 def test_scaling(data: Path, report: dict[str, Any], tmp_path: Path) -> None:
-    """Samples a second of one and of two processes, one thread each; a figure, not a bound."""
+    """Samples a second of one and of two processes, one thread each; a figure, not a bound.
+
+    They take turns, and the best round of each counts: the one that other work disturbed least.
+    """
     model = {"preset": "small", "changes": SMALL_CHANGES | MEASURED}
     config = settings(data, tmp_path / "settings.yaml", steps=30, save_every=30, model=model)
-    found = {}
-    for count in (1, 2):
-        out = tmp_path / str(count)
+    rounds: dict[int, list[float]] = {1: [], 2: []}
+    load = []
+    for count in (1, 2) * ROUNDS:
+        out = tmp_path / f"{count}_{len(rounds[count])}"
         words = f"-m torch.distributed.run --standalone --nproc-per-node {count}".split()
         train = f"-m adamoe_ros.cli.main train --config {config} --out {out}".split()
         run([sys.executable, *words, *train])
         rows = read_lines(out / "log.jsonl")[5:]
-        found[count] = statistics.median(row["samples_per_s"] for row in rows)
+        rounds[count].append(round(statistics.median(row["samples_per_s"] for row in rows), 1))
+        load.append(round(os.getloadavg()[0], 1))
+    best = {count: max(rates) for count, rates in rounds.items()}
     report["scaling"] = {
-        "samples_per_s": {str(count): round(rate, 1) for count, rate in found.items()},
-        "two_over_one": round(found[2] / found[1], 2),
-        "load_average": os.getloadavg()[0],
+        "samples_per_s": best,
+        "two_over_one": round(best[2] / best[1], 2),
+        "rounds": rounds,
+        "load_average": load,
     }

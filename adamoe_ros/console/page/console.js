@@ -12,7 +12,7 @@ const make = (tag, attributes = {}, ...children) => {
   return element;
 };
 const fixed = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-const ms = (seconds) => (seconds === null || seconds === undefined ? "–" : seconds >= 10 ? `${seconds.toFixed(0)} s` : `${(seconds * 1e3).toFixed(seconds < 0.01 ? 1 : 0)} ms`);
+const ms = (seconds) => (seconds === null || seconds === undefined ? "–" : seconds >= 1 ? `${seconds.toFixed(seconds < 10 ? 1 : 0)} s` : `${(seconds * 1e3).toFixed(seconds < 0.01 ? 1 : 0)} ms`);
 const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(share * 100)} %`);
 const clock = (seconds) => seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 const setText = (element, text) => { if (element.textContent !== text) element.textContent = text; };
@@ -84,15 +84,22 @@ $("door").addEventListener("close", () => {
 
 // --- stop ---------------------------------------------------------------------------------------
 
+const UNSURE_MS = 1500;  // without an answer: a network that was cut takes what is sent and says nothing
+let unsure = 0;
 const stopLine = new Line("stop", (text) => {
   const message = JSON.parse(text);
-  if (message.stopped !== undefined) toast(message.words, message.words !== "stop sent");
+  if (message.stopped === undefined) return;
+  clearTimeout(unsure);
+  toast(message.words, message.words !== "stop sent");
 });
 const stop = () => {
   $("stop").classList.add("in");
+  letGo();
+  clearTimeout(unsure);
+  unsure = setTimeout(() => toast("THE STOP WAS NOT CONFIRMED: use the robot's own emergency stop", true), UNSURE_MS);
   if (stopLine.send({ stop: true, robot })) return;
   fetch(`stop?robot=${encodeURIComponent(robot)}`, { method: "POST", headers: { Authorization: `Bearer ${recall("token")}` } })
-    .then((answer) => { if (!answer.ok) throw new Error(); toast("stop sent", false); })
+    .then((answer) => { if (!answer.ok) throw new Error(); clearTimeout(unsure); toast("stop sent", false); })
     .catch(() => toast("THE STOP WAS NOT SENT: use the robot's own emergency stop", true));
 };
 $("stop").addEventListener("click", stop);
@@ -105,6 +112,85 @@ document.addEventListener("keydown", (event) => {
     stop();
   }
 }, true);
+
+// --- leading by hand ----------------------------------------------------------------------------
+
+// What is held down now is said as the answer to each beat of the console, which lets go when answers stop.
+const held = { deadman: new Set(), jog: new Map() };
+let leading = null;
+const letGo = () => { held.deadman.clear(); held.jog.clear(); showHeld(); };
+const showHeld = () => {
+  $("deadman").classList.toggle("on", held.deadman.size > 0);
+  for (const button of document.querySelectorAll("#jog button")) button.classList.toggle("on", held.jog.get(button.dataset.joint) === Number(button.dataset.way));
+};
+const lead = () => {
+  if (leading) return leading.close();
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const socket = leading = new WebSocket(`${scheme}://${location.host}/lead`);
+  letGo();
+  socket.onopen = () => socket.send(JSON.stringify({ token: recall("token"), number: me.number, robot }));
+  socket.onmessage = (event) => {
+    const message = JSON.parse(event.data);
+    if (message.refused) return toast(message.refused, true);
+    const jog = Object.fromEntries(held.jog);
+    socket.send(JSON.stringify({ beat: message.beat, held: held.deadman.size > 0 && !document.hidden, jog }));
+  };
+  socket.onclose = () => { if (leading === socket) leading = null; letGo(); if (state) drawTakeover(); };
+  drawTakeover();
+};
+$("lead").onclick = lead;
+const holdable = (button, down, up) => {  // by pointers, several at a time, and by the keys of a button
+  button.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    button.setPointerCapture(event.pointerId);
+    down("pointer"); showHeld();
+  });
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) button.addEventListener(name, () => { up("pointer"); showHeld(); });
+  button.addEventListener("blur", () => { up("key"); showHeld(); });
+  button.addEventListener("contextmenu", (event) => event.preventDefault());
+  const key = (event) => event.key === " " || event.key === "Enter";
+  button.addEventListener("keydown", (event) => { if (key(event)) { event.preventDefault(); if (!event.repeat) { down("key"); showHeld(); } } });
+  button.addEventListener("keyup", (event) => { if (key(event)) { event.preventDefault(); up("key"); showHeld(); } });
+};
+holdable($("deadman"), (how) => held.deadman.add(how), (how) => held.deadman.delete(how));
+document.addEventListener("keydown", (event) => {
+  if (event.code !== "KeyH" || event.repeat || event.ctrlKey || event.altKey || event.metaKey || !leading || typing(event.target)) return;
+  held.deadman.add("H"); showHeld();
+});
+document.addEventListener("keyup", (event) => { if (event.code === "KeyH") { held.deadman.delete("H"); showHeld(); } });
+window.addEventListener("blur", letGo);
+document.addEventListener("visibilitychange", letGo);
+const jogButton = (joint, way) => {
+  const button = make("button", { type: "button", "aria-label": `${joint.replace("/", " ")} ${way > 0 ? "plus" : "minus"}`, "data-joint": joint, "data-way": way }, way > 0 ? "+" : "−");
+  holdable(button, () => held.jog.set(joint, way), () => held.jog.delete(joint));
+  return button;
+};
+const drawTakeover = () => {
+  const { control, takeover } = state;
+  $("takeover-card").hidden = !takeover;
+  if (!takeover) return;
+  const page = takeover.page, ages = control.ages || {};
+  const who = control.source !== "human" ? "" : page && page.held ? `${page.by} leads the arms from the page.` : "A person leads the arms.";
+  setText($("takeover-now"), who || (control.takeover ? `The person has let go: ${control.meaning || "the arms hold"}.`
+    : control.source === "policy" ? "The policy has the arms." : "Nobody moves the arms."));
+  const age = (value) => (value === undefined ? "never heard" : value > 5 ? "silent" : ms(value));
+  const quiet = page && !leading && !control.takeover;  // nobody is meant to be heard
+  setText($("takeover-ages"), quiet ? "" : `dead-man ${age(ages.deadman)} · leader ${age(ages.leader)}`);
+  $("lead").hidden = !page;
+  $("leading").hidden = !leading;
+  setText($("lead"), leading ? "End leading" : page && page.by ? `${page.by} has the leader` : "Lead by hand from this page");
+  $("lead").disabled = me.role !== "operate" || Boolean(page && page.by && !leading);
+  const key = page ? page.joints.join() : "";
+  if (drawn.jog === key) return;
+  drawn.jog = key;
+  const arms = new Map();
+  for (const joint of page ? page.joints : []) {
+    const [arm, short] = joint.split("/");
+    if (!arms.has(arm)) arms.set(arm, make("div", {}, make("h3", {}, `${arm} arm`)));
+    arms.get(arm).append(make("div", { class: "jog", role: "group", "aria-label": joint.replace("/", " ") }, jogButton(joint, -1), make("span", {}, short.replaceAll("_", " ")), jogButton(joint, 1)));
+  }
+  $("jog").replaceChildren(...arms.values());
+};
 
 // --- orders -------------------------------------------------------------------------------------
 
@@ -154,8 +240,9 @@ $("scale").addEventListener("input", () => setText($("scale-out"), `${$("scale")
 $("scale").addEventListener("change", () => order("speed", { scale: Number($("scale").value) / 100 }));
 $("robot").addEventListener("change", () => {
   robot = $("robot").value; keep("robot", robot);
+  if (leading) leading.close();
   live.send({ look: robot }); pictures.again();
-  $("events").replaceChildren(); drawn.joints = drawn.cameras = "";
+  $("events").replaceChildren(); drawn.joints = drawn.cameras = drawn.jog = "";
 });
 for (const tab of document.querySelectorAll(".tab")) tab.onclick = () => {
   for (const other of document.querySelectorAll(".tab")) other.setAttribute("aria-pressed", other === tab);
@@ -218,6 +305,7 @@ const draw = () => {
   drawStop(mode);
   drawGoal(goal, policy, task);
   drawScene(task);
+  drawTakeover();
   drawRecording(state.recording);
   drawCameras(state.cameras);
   drawJoints(control.joints || []);
@@ -234,7 +322,7 @@ const why = (mode, control, policy) => {
   if (mode === "unknown") return "No control_node has been heard yet.";
   if (mode === "lost") return `Nothing was heard of control_node for ${clock(control.age || 0)}.`;
   if (mode === "inactive") return "control_node is there and commands nothing. Activate it.";
-  if (mode === "running") return control.source === "human" ? "The arms follow the leader arms." : `The arms follow the policy, which ${policy.words}.`;
+  if (mode === "running") return control.source === "human" ? `The arms follow ${state.takeover.page && state.takeover.page.held ? "the page's leader" : "the leader arms"}.` : `The arms follow the policy, which ${policy.words}.`;
   return control.meaning + (control.detail ? `: ${control.detail}` : "");
 };
 const drawStop = (mode) => {
@@ -390,7 +478,7 @@ const drawInputs = (control, policy) => {
   for (const input of state.inputs) row(input.name, input.age, input.rate, input.delay, 0.5);
   const ages = control.ages || {};
   const names = { state: "joint states at control", policy: "policy's heartbeat at control", chunk: "chunk at control", command: "observation behind the command", leader: "leader arms", deadman: "dead-man switch" };
-  for (const [key, name] of Object.entries(names)) if (key in ages) row(name, ages[key], 0, undefined, state.goal.running || key === "state" || key === "policy" ? 2 : 1e9);
+  for (const [key, name] of Object.entries(names)) if (key in ages) row(name, ages[key], 0, undefined, key === "state" || key === "policy" || (key === "leader" || key === "deadman" ? control.takeover : state.goal.running) ? 2 : 1e9);
   if (policy.heard !== undefined) row("policy_node", policy.age, 0, undefined, 2);
   row("control_node", control.age, 0, undefined, 1);
   $("inputs").replaceChildren(...body);
@@ -440,8 +528,13 @@ const drawPeople = (people) => {
   setText(chip, busy.length > 1 ? `${busy.length} PEOPLE OPERATE: ${busy.map((p) => `${p.name} #${p.number}`).join(", ")}`
     : others.length ? `${mine} · also here: ${others.map((p) => `${p.name} #${p.number}${p.operating ? " (operates)" : ""}`).join(", ")}` : mine);
 };
+let tried = 0;
 setInterval(() => {
-  const gone = performance.now() - lastState > 1500;
+  const now = performance.now(), gone = now - lastState > 1500;
+  if (lastState && now - Math.max(lastState, tried) > 5000) {  // open and silent: the network was cut
+    tried = now;
+    for (const line of [stopLine, live, pictures]) if (line.socket.readyState <= WebSocket.OPEN) line.again();
+  }
   $("lost").hidden = !gone || !lastState;
   const chip = $("link");
   chip.className = gone ? "chip bad" : "chip good";

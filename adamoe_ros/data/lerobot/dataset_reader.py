@@ -227,7 +227,7 @@ class Dataset:
         """One column of an episode: (N,) or (N, D); NaN where a number is missing.
 
         Raises:
-            ContractError: no such column, or rows that are not of one width.
+            ContractError: no such column, rows that are not of one width, or of another than info.json's.
         """
         span = self.rows(entry)
         array = read_rows(entry.data, key, span.first, span.count)
@@ -257,6 +257,9 @@ class Dataset:
         if rows.dtype == object:
             got = str(values.type)
             raise ContractError(problem(where, "rows of numbers", got, AGAIN))
+        if key in (STATE, ACTION) and rows.shape[1] != self.width(key):
+            expected = f"{self.width(key)} numbers a row, as meta/info.json says"
+            raise ContractError(problem(where, expected, rows.shape[1], AGAIN))
         if key in dataset_schema.DEFAULT_COLUMNS and rows.shape[1] == 1:
             return np.asarray(rows[:, 0])
         return np.asarray(rows)
@@ -323,12 +326,20 @@ class Dataset:
         else:
             yield from self._from_cells(entry, key, wanted)
 
+    def frame_fit(self, entry: EpisodeEntry, key: str) -> tuple[float, float]:
+        """Period of an episode's video, and by how much a row's frame is off at most, s.
+
+        Raises:
+            ContractError: see ``RowFrames.numbers``.
+        """
+        return self._frames.fit(entry, key, self.times(entry))
+
     def _from_cells(
         self, entry: EpisodeEntry, key: str, wanted: NDArray[np.int64]
     ) -> Iterator[Picture]:
-        from adamoe_ros.streams.encodings import opencv
+        from adamoe_ros.streams.compressed import decode_data, picture_end
 
-        cv2, span = opencv(), self.rows(entry)
+        span = self.rows(entry)
         chosen, row = set(wanted.tolist()), -1
         for part in row_batches(entry.data, key, span.first, span.count):
             for cell in part:
@@ -336,16 +347,18 @@ class Dataset:
                 if row not in chosen:
                     continue
                 data = self._cell(cell.as_py())
-                picture = None
-                if data and not _is_depth_png(data):
-                    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                if not data:
+                    picture, got = None, "none"
+                elif _is_depth_png(data):
+                    picture, got = None, "a depth map of 16 bits"
+                elif picture_end(data) == 0:
+                    picture, got = None, f"{len(data)} bytes of one that is cut"
+                else:
+                    picture, got = decode_data(data), f"{len(data)} bytes that are none"
                 if picture is None:
                     where = f"{entry.data}: episode {entry.index}: {key}: row {row}"
-                    got = "none" if not data else f"{len(data)} bytes that are none"
-                    if data and _is_depth_png(data):
-                        got = "a depth map of 16 bits"
                     raise ContractError(problem(where, "an RGB picture", got, AGAIN))
-                yield np.ascontiguousarray(picture[:, :, ::-1])
+                yield picture
 
     def _cell(self, cell: Any) -> bytes | None:
         """Bytes of a stored picture: in the table, or in a file that it names."""

@@ -86,6 +86,16 @@ class RowFrames:
             raise self._problem(entry, key, "a row for every frame", got)
         return video, numbers
 
+    def fit(self, entry: EpisodeEntry, key: str, times: NDArray[np.float64]) -> tuple[float, float]:
+        """Period of the video, and by how much the frame of a row is off at most, s.
+
+        Raises:
+            ContractError: see ``numbers``.
+        """
+        video, numbers = self.numbers(entry, key, times)
+        wanted = entry.videos[key][1] + self._offset(entry, key, video) + times
+        return video.period, float(np.abs(video.seconds[numbers] - wanted).max(initial=0.0))
+
     def _problem(self, entry: EpisodeEntry, key: str, expected: str, got: str) -> ContractError:
         where = f"{entry.videos[key][0]}: episode {entry.index}: {key}"
         return ContractError(problem(where, expected, got, AGAIN))

@@ -18,7 +18,7 @@ from adamoe_ros.contract.errors import ContractError, Problems
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.model.config import ModelConfig, RouterDtype
 from adamoe_ros.model.weights import is_finite, parameter_shapes
-from adamoe_ros.policy.checkpoint import write_checkpoint
+from adamoe_ros.policy.checkpoint import state_token_problem, write_checkpoint
 from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import (
     Advance,
     Begin,
@@ -102,6 +102,8 @@ def import_checkpoint(
     if foreign.architecture == "pi0":
         metadata.set("pi0 has a token for it", prompt_state="none")
     metadata.known.update(settings.metadata)
+    if foreign.architecture == "pi0" and metadata["prompt_state"] != "none":
+        problems.extend([state_token_problem("prompt_state", metadata["prompt_state"])])
     statistics = _statistics(foreign, settings, problems)
     needed = ("horizon", "camera_slots", "prompt_length", "flow_steps")
     required = Problems()

@@ -51,7 +51,7 @@ def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
     settings, where = read_json(source / "config.json"), f"{source}/config.json"
     called = settings.get("type")
     if called not in get_args(Architecture):
-        got = repr(settings.get("type", "no config.json"))
+        got = repr(settings.get("type")) if settings else "no config.json"
         do = "check the path and --from"
         raise ContractError(problem(where, "type 'pi0' or 'pi05'", got, do))
     expect(where, settings, PERIODS)
@@ -67,8 +67,8 @@ def open_source(source: Path, asset: str | None) -> ForeignCheckpoint:
 
 def _known(settings: dict[str, Any]) -> dict[str, int]:
     """The padded state's width, which no tensor of pi0.5 has."""
-    width = settings.get("max_state_dim")
-    return {} if settings.get("type") == "pi0" or width is None else {"state": int(width)}
+    width = settings.get("max_state_dim")  # checked with the other sizes
+    return {} if settings.get("type") == "pi0" or width is None else {"state": width}
 
 
 def _read_settings(metadata: CheckpointMetadata, settings: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def expect(where: str, settings: Mapping[str, Any], fixed: Mapping[str, Any]) ->
         for part in key.split("."):
             got = got.get(part) if isinstance(got, Mapping) else None
         if got is not None and got != value:
-            problems.add(f"{where}: {key}", f"pi0's {value}", got, "this network cannot compute it")
+            problems.add(f"{where}: {key}", str(value), got, "this network cannot compute it")
     problems.raise_if_any()
 
 

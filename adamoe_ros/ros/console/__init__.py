@@ -3,5 +3,5 @@
 
 ``console_node.py`` is the process; per robot, ``robot_link.py`` listens and carries out what people ask
 for, ``stop_line.py`` stops, with a node and a thread for nothing else, ``camera_link.py`` takes pictures
-while somebody looks.
+while somebody looks, ``leader_line.py`` publishes what somebody leads by hand from the page.
 """

@@ -32,6 +32,7 @@ from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.msg import ControlStatus, PolicyStatus, TaskStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.console.camera_link import CameraLink
+from adamoe_ros.ros.console.leader_line import LeaderLine
 from adamoe_ros.ros.console.stop_line import StopLine, call, result_of
 from adamoe_ros.ros.sim.session_recorder import Live
 from adamoe_ros.srv import ControlRecording, ResetTask
@@ -71,6 +72,8 @@ class RobotLink:
         self._prefix = view.namespace.strip("/")
         self._line = StopLine(view.namespace, resolve, view.on_button)
         self._cameras = CameraLink(node, view.profile, pictures, resolve)
+        self.leader = leader = view.leader
+        self._leading = LeaderLine(node, view.profile, leader, resolve) if leader else None
         self._make_ends(resolve)
 
     def _make_ends(self, resolve: Callable[[str], str]) -> None:
@@ -107,6 +110,8 @@ class RobotLink:
 
     def close(self) -> None:
         """End threads and pictures; the node is its maker's."""
+        if self._leading is not None:
+            self._leading.close()
         self._cameras.close()
         self.pictures.close()
         self._line.close()

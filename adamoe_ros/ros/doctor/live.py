@@ -275,7 +275,10 @@ def _check_command(node: Node, topic: CommandTopic) -> Iterator[Check]:
 
 def _check_clock(profile: RobotProfile, ticks: list[int]) -> Iterator[Check]:
     if profile.use_sim_time and not ticks:
-        text = "use_sim_time is set and nothing publishes it; start the simulator or the bag"
+        text = (
+            "use_sim_time is set and nothing publishes it; start the simulator or the bag, or say "
+            "--use-sim-time false where the nodes were launched with use_sim_time:=false"
+        )
         yield Check(_AREA, "/clock", "fail", text)
     elif not profile.use_sim_time and ticks:
         text = "somebody publishes it, but the profile uses wall time; set use_sim_time for a bag"

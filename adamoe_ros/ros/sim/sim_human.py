@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A scripted human at the simulator: the task's expert with leader arms and a dead-man switch.
 
-While the switch is let go the leaders are silent. A press plans from where the scene and the arms
-are, so that the leaders begin at the arms' own commands.
+Silent until the switch is wanted, so that others may lead. Before a press and after a release the switch
+says for a moment that it is let go. A press plans from where the scene and the arms are, so that the
+leaders begin at the arms' own commands.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from adamoe_ros.ros.policy.policy_messages import to_time
 from adamoe_ros.ros.sim.sim_messages import joint_message
 
 Vector = NDArray[np.float64]
+_REST = 10  # control periods
 
 
 class SimHuman:
@@ -40,6 +42,7 @@ class SimHuman:
         assert profile.teleop is not None
         _check(profile.name, profile.teleop)
         self._plan, self._tick = plan, 0
+        self._wanted, self._rested = False, _REST
         self._rows: Vector | None = None
         self._leaders = [
             (topic, node.create_publisher(JointState, topic.target.topic, qos.COMMAND))
@@ -49,6 +52,14 @@ class SimHuman:
 
     def speak(self, now_ns: int, pressed: bool) -> None:
         """Once a control period; under the simulator's lock."""
+        if pressed != self._wanted:
+            self._wanted, self._rested = pressed, 0
+        resting = self._rested < _REST
+        if resting and self._deadman.get_subscription_count():
+            self._rested += 1
+        if not pressed and not resting:
+            return
+        pressed = pressed and not resting
         if not pressed:
             self._rows = None
         elif self._rows is None:

@@ -21,6 +21,7 @@ class Robot:
 
     def __init__(self) -> None:
         self.view = RobotView("", PROFILE)
+        self.leader = self.view.leader
         self.pictures = PictureFeed(tuple(PROFILE.present_cameras), (72, 96), 50.0, self.failed)
         self.stops: list[str] = []
         self.lines: list[str] = []

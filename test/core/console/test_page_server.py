@@ -116,6 +116,22 @@ def test_a_wrong_token_is_told_and_closed(
     assert error.value.rcvd.code == 4401
 
 
+def test_leading_needs_the_operators_token_and_a_leader_that_is_free(
+    locked_page: tuple[Robot, PageServer],
+) -> None:
+    server = locked_page[1]
+    for token in (VIEW, OPERATE):
+        with enter(server, "live", token) as live:
+            number = until(live, lambda message: "you" in message)["you"]["number"]
+            with enter(server, "lead", token, number=number) as line:
+                if token == OPERATE:
+                    assert "control_status, got none" in json.loads(line.recv(20))["refused"]
+                with pytest.raises(ConnectionClosed) as error:
+                    line.recv(20)
+        assert error.value.rcvd is not None
+        assert error.value.rcvd.code == (4404 if token == VIEW else 1000)
+
+
 def test_a_posted_stop_needs_a_token(locked_page: tuple[Robot, PageServer]) -> None:
     robot, server = locked_page
     before = len(robot.stops)

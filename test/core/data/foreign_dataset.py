@@ -122,18 +122,22 @@ def change_info(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def write_video(
-    path: Path, levels: Sequence[int], times: Sequence[float], fps: float = FPS
+    path: Path,
+    levels: Sequence[int],
+    times: Sequence[float],
+    fps: float = FPS,
+    codec: str = "libx264",
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    clock = Fraction(1, 90_000)
+    clock = Fraction(1, 90_000 if codec == "libx264" else 50_000)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
-        stream.options = {"crf": "5", "bf": "0"}
+        stream.options = {"crf": "5", "bf": "0"} if codec == "libx264" else {}
         stream.time_base = stream.codec_context.time_base = clock
         for grey, time in zip(levels, times, strict=True):
             frame = av.VideoFrame.from_ndarray(picture(grey), format="rgb24")
-            frame.pts, frame.time_base = round(time * 90_000), clock
+            frame.pts, frame.time_base = round(time / clock), clock
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 

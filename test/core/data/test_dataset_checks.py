@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What public dataset linters look for, one fault each, beside a whole dataset that has none.
 
-The table in doc/bags.md names these cases.
+The table in doc/bags.md names these cases; ``make conformance-linters`` lets the linters see them.
 """
 
 from __future__ import annotations
@@ -9,96 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import linted_dataset as linted
 import pyarrow.parquet as pq
 import pytest
-from foreign_dataset import (
-    CAMERA,
-    DATA,
-    EPISODES,
-    FPS,
-    NAMES,
-    change_info,
-    info,
-    lines,
-    picture,
-    png,
-    write_json,
-    write_rows,
-)
+from foreign_dataset import DATA, EPISODES, write_json, write_rows
+from linted_dataset import Rows, whole_rows, write
 
+from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.data.dataset_checks import Finding
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.validate import validate
-
-LENGTHS = (120, 150)
-Rows = list[dict[str, Any]]
-
-
-def moving(episode: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """(N, J) states that follow the actions two rows later."""
-    times = np.arange(length)[:, None] / FPS
-    speeds = 1.0 + 0.2 * np.arange(len(NAMES)) + 0.1 * episode
-
-    def place(time: np.ndarray) -> np.ndarray:
-        return 0.4 * np.sin(speeds * time + np.arange(len(NAMES)))
-
-    return place(times - 2 / FPS), place(times)
-
-
-def whole_rows() -> Rows:
-    table: Rows = []
-    for e, length in enumerate(LENGTHS):
-        states, actions = moving(e, length)
-        for f in range(length):
-            table.append(
-                {
-                    "observation.state": states[f].astype(np.float32).tolist(),
-                    "action": actions[f].astype(np.float32).tolist(),
-                    "timestamp": f / FPS,
-                    "frame_index": f,
-                    "episode_index": e,
-                    "index": len(table),
-                    "task_index": 0,
-                    CAMERA: png(picture(40 + f)),
-                }
-            )
-    return table
-
-
-def statistics(rows: np.ndarray) -> dict[str, list[float]]:
-    return {
-        "min": rows.min(0).tolist(),
-        "max": rows.max(0).tolist(),
-        "mean": rows.mean(0).tolist(),
-        "std": rows.std(0).tolist(),
-        "count": [len(rows)],
-    }
-
-
-def column(table: Rows, key: str, episode: int | None = None) -> np.ndarray:
-    return np.array([r[key] for r in table if episode in (None, r["episode_index"])])
-
-
-def write(folder: Path, table: Rows | None = None) -> Path:
-    """Whole but for what ``table`` has; statistics fit what is there."""
-    table = whole_rows() if table is None else table
-    document = info(video=False) | {"total_episodes": len(LENGTHS), "total_frames": sum(LENGTHS)}
-    write_json(folder / "meta/info.json", document)
-    write_rows(folder / "meta/tasks.parquet", [{"task_index": 0, "task": "lift the bar"}])
-    listed = lines(LENGTHS, video=False)
-    for e, line in enumerate(listed):
-        for key in ("observation.state", "action"):
-            for name, values in statistics(column(table, key, e)).items():
-                line[f"stats/{key}/{name}"] = values
-    write_rows(folder / EPISODES, listed)
-    vectors = ("observation.state", "action")
-    write_json(folder / "meta/stats.json", {k: statistics(column(table, k)) for k in vectors})
-    write_rows(folder / DATA, table)
-    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-    return folder
 
 
 def found(folder: Path) -> list[Finding]:
@@ -109,69 +30,28 @@ def test_a_whole_dataset_has_nothing(tmp_path: Path) -> None:
     assert found(write(tmp_path / "set")) == []
 
 
-def jump(table: Rows) -> None:
-    table[50]["action"][2] += 2.5
-
-
-def frozen(table: Rows) -> None:
-    for row in table[40:80]:
-        row["observation.state"] = list(table[40]["observation.state"])
-
-
-def idle(table: Rows) -> None:
-    for row in table[20:110]:
-        for key in ("observation.state", "action"):
-            row[key] = list(table[20][key])
-
-
-def doubled(table: Rows) -> None:
-    for f in range(LENGTHS[0]):
-        for key in ("observation.state", "action"):
-            table[LENGTHS[0] + f][key] = table[f][key]
-
-
-def late(table: Rows) -> None:
-    """The state comes 0.8 s after the action."""
-    actions = column(table, "action")
-    for number, row in enumerate(table):
-        if row["frame_index"] >= 20:
-            row["observation.state"] = actions[number - 20].tolist()
-
-
-def degrees(table: Rows) -> None:
-    for row in table:
-        row["action"] = np.rad2deg(row["action"]).tolist()
-
-
-def nan(table: Rows) -> None:
-    table[30]["observation.state"][1] = float("nan")
-
-
-def gap(table: Rows) -> None:
-    for row in table[60:120]:
-        row["timestamp"] += 0.4
-
-
-def swapped(table: Rows) -> None:
-    for row in table:
-        row["action"][0], row["action"][3] = row["action"][3], row["action"][0]
-
-
-def still_camera(table: Rows) -> None:
-    for row in table[20:60]:
-        row[CAMERA] = png(picture(7))
-
-
 CASES: list[tuple[Callable[[Rows], None], str, str]] = [
-    (jump, "error", "action: left_gripper: expected motion without one-row jumps, got +2.5"),
-    (frozen, "error", "joints at rest for 1.6 s from row 40"),
-    (idle, "warning", "nothing moves for 3."),
-    (late, "warning", "0.80 s later"),
-    (degrees, "error", "the action moves 57 times as far"),
-    (nan, "error", "NaN or inf in frame 30"),
-    (gap, "error", "row 60"),
-    (swapped, "error", "it moves with joint"),
-    (still_camera, "error", "the camera was frozen"),
+    (linted.jump, "error", "action: left_gripper: expected motion without one-row jumps, got +2.5"),
+    (linted.glitch, "warning", "left_1: expected motion without short jumps, got +1.481 in row 50"),
+    (linted.teleport, "warning", "a step of up to 1.52 of most joints at once in row 60"),
+    (linted.frozen, "error", "joints at rest for 1.6 s from row 40"),
+    (linted.frozen_action, "warning", "action: expected to lead the state, which moves, got it"),
+    (linted.idle, "warning", "nothing moves for 3."),
+    (linted.late, "warning", "0.80 s later"),
+    (linted.degrees, "error", "the action moves 57 times as far"),
+    (linted.nan, "error", "NaN or inf in frame 30"),
+    (linted.empty_joint, "error", "NaN or inf in frame 0"),
+    (linted.gap, "error", "row 60"),
+    (linted.times_later, "error", "timestamp: expected 0.000 s in row 0"),
+    (linted.times_back, "error", "timestamp: expected 2.000 s in row 50"),
+    (linted.times_drift, "error", "timestamp: expected 2.000 s in row 50"),
+    (linted.frames_from_one, "error", "frame_index: expected 0, got 1"),
+    (linted.index_gap, "error", "index: expected 120"),
+    (linted.unknown_task, "error", "expected a task_index of 0, got 7"),
+    (linted.swapped, "error", "it moves with joint"),
+    (linted.still_camera, "error", "the camera was frozen"),
+    (linted.clipped, "note", "left_0: expected commands within a range, got its end in 65%"),
+    (linted.dead_joint, "note", "right_1: expected a joint that moves, got 0.25 in every row"),
 ]
 
 
@@ -184,15 +64,93 @@ def test_faults_of_the_rows(
     assert any(f.level == level and words in f.line for f in found(write(tmp_path / "set", table)))
 
 
-def test_an_episode_that_is_there_twice(tmp_path: Path) -> None:
-    table = whole_rows()
-    doubled(table)
-    folder = write(tmp_path / "set", table[: 2 * LENGTHS[0]])
-    write_rows(folder / EPISODES, lines((LENGTHS[0], LENGTHS[0]), video=False))
-    change_info(folder, lambda i: i.update(total_frames=2 * LENGTHS[0]))
-    assert [f.line.split(";")[0] for f in found(folder)] == [
-        "episode 1: expected rows of its own, got the rows of episode 0"
-    ]
+FILES: list[tuple[Callable[[Path], None], str, str]] = [
+    (linted.no_statistics, "note", "meta/stats.json: action: expected statistics, got none"),
+    (linted.no_action_statistics, "note", "meta/stats.json: action: expected statistics, got none"),
+    (linted.no_deviation, "note", "meta/stats.json: action: expected std, got none"),
+    (linted.quantiles_out_of_order, "error", "expected min <= q01 <= q99 <= max"),
+    (linted.stale_statistics, "error", "meta/stats.json: action: max: expected"),
+    (linted.stale_count, "error", "episode 1: statistics: action: count"),
+    (linted.picture_size, "warning", "expected pictures of (480, 640, 3), as info.json says"),
+    (linted.too_few_names, "error", "action: expected 6 names, got 4"),
+    (linted.other_width, "error", "expected 7 numbers a row, as meta/info.json says, got 6"),
+    (linted.absolute_paths, "warning", "info.json: data_path: expected a path in the dataset"),
+    (linted.stray_file, "note", "notes.txt: expected parquet files in data/"),
+    (linted.stray_rows, "error", "file-001.parquet, got none; its 120 rows are not read"),
+    (linted.wrong_begin, "error", "index: expected 130"),
+    (linted.lost_line, "error", "expected a line on episode 0"),
+    (
+        linted.gap_of_episodes,
+        "warning",
+        "episodes: expected 0 ... 1 in order, got none of number 1",
+    ),
+    (linted.wrong_counts, "error", "total_frames: expected 270, got 1000"),
+    (linted.other_rate, "error", "at 50 Hz"),
+    (linted.lost_column, "error", "expected a column action"),
+    (linted.lost_other_column, "warning", "observation.effort: expected a column in the data"),
+    (linted.words_for_numbers, "error", "expected rows of numbers, got string"),
+    (linted.no_tasks, "warning", "meta/tasks.parquet: expected a list of tasks, got none"),
+    (linted.no_sentence, "error", "expected an instruction for every frame"),
+    (linted.no_real_sentence, "warning", "expected an instruction, got 'TODO'"),
+    (linted.cut_rows, "error", "expected a parquet file"),
+]
+
+
+@pytest.mark.parametrize(("change", "level", "words"), FILES, ids=[c[0].__name__ for c in FILES])
+def test_faults_of_the_files(
+    tmp_path: Path, change: Callable[[Path], None], level: str, words: str
+) -> None:
+    folder = write(tmp_path / "set")
+    change(folder)
+    assert any(f.level == level and words in f.line for f in found(folder))
+
+
+REFUSED = [
+    linted.wrong_end,
+    linted.wrong_length,
+    linted.wrong_file,
+    linted.no_rate,
+    linted.unknown_version,
+]
+
+
+@pytest.mark.parametrize("change", REFUSED, ids=[change.__name__ for change in REFUSED])
+def test_what_is_refused_before_it_is_looked_at(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    folder = write(tmp_path / "set")
+    change(folder)
+    with pytest.raises(ContractError):
+        Dataset(folder)
+
+
+OWN: list[tuple[Callable[[Path], None], str, str]] = [
+    (
+        linted.short_episode,
+        "warning",
+        "episode 1: expected about 120 rows as others have, got 3 rows",
+    ),
+    (linted.odd_episode, "warning", "episode 7: action: expected to move about as far as others"),
+    (linted.shifted_episodes, "warning", "action: expected the same range in all episodes"),
+    (linted.twice, "warning", "episode 1: expected rows of its own, got the rows of episode 0"),
+    (linted.video_off_grid, "warning", "expected frames at the times of the rows, got one 8.0 ms"),
+    (linted.video_slow, "warning", "expected a video of 25 Hz, got 12.5 Hz"),
+    (linted.video_size, "warning", "expected pictures of (480, 640, 3), as info.json says"),
+    (linted.video_short, "error", "expected a frame at 10.000 s for row 130"),
+]
+
+
+@pytest.mark.parametrize(("make", "level", "words"), OWN, ids=[case[0].__name__ for case in OWN])
+def test_faults_of_episodes_and_videos(
+    tmp_path: Path, make: Callable[[Path], None], level: str, words: str
+) -> None:
+    make(tmp_path / "set")
+    assert any(f.level == level and words in f.line for f in found(tmp_path / "set"))
+
+
+def test_many_episodes_and_a_video_that_are_whole(tmp_path: Path) -> None:
+    assert found(write(tmp_path / "many", lengths=[60] * 12)) == []
+    assert found(write(tmp_path / "video", video=True)) == []
 
 
 @pytest.mark.parametrize("name", ["min", "max", "mean", "std", "count"])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -602,12 +603,18 @@ def test_depth_maps_by_name_and_by_content(tmp_path: Path) -> None:
     refused(folder, "depth map", "episode 0", "row 0")
 
 
+def jpeg() -> bytes:
+    return bytes(cv2.imencode(".jpg", picture(9))[1].tobytes())
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
         (None, ("row 3", "none")),
         ({"bytes": None, "path": None}, ("row 3", "none")),
         ({"bytes": b"\x89PNG", "path": None}, ("row 3", "4 bytes")),
+        ({"bytes": png(picture(9))["bytes"][:-9], "path": None}, ("row 3", "cut")),
+        ({"bytes": jpeg()[:-40], "path": None}, ("row 3", "cut")),
         ({"bytes": None, "path": "images/none.png"}, ("row 3", "none")),
     ],
 )

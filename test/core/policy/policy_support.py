@@ -31,6 +31,8 @@ ROLES = tuple(
 )
 SLOTS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
 WORDS = ("<pad>", "<eos>", "<bos>", "<unk>", "lift", "the", "yellow", "bar", "with", "both", "arms")
+STATE_WORDS = (*map(str, range(256)), "Task", "State", "Action", ",", ":", ";", "-")
+PI05 = {"architecture": "pi05", "prompt_length": 64, "prefix.vocab": 300}
 
 
 def tiny_config(**changes: Any) -> ModelConfig:
@@ -78,9 +80,9 @@ def statistics(width: int = 14) -> NormStats:
     return NormStats(state=stats, actions=stats)
 
 
-def tokenizer_bytes() -> bytes:
+def tokenizer_bytes(words: tuple[str, ...] = WORDS) -> bytes:
     """A word tokenizer as a file."""
-    table = {word: number for number, word in enumerate(WORDS)}
+    table = {word: number for number, word in enumerate(words)}
     made = Tokenizer(models.WordLevel(table, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     return bytes(made.to_str(), "utf-8")
@@ -98,10 +100,17 @@ def make_checkpoint(folder: Path, config: ModelConfig | None = None, **changes: 
     config = config or tiny_config()
     tensors, meaning = network(config).state_dict(), manifest(**changes)
     stats = statistics(len(meaning.joints) or len(ROLES))
-    files = {"tokenizer.json": tokenizer_bytes()}
+    words = (*WORDS, *STATE_WORDS) if config.pi05 else WORDS
+    files = {"tokenizer.json": tokenizer_bytes(words)}
     return write_checkpoint(
         folder, config, meaning, stats, specs_of(tensors), tensors.items(), files
     )
+
+
+def make_pi05_checkpoint(folder: Path) -> Path:
+    """One of pi0.5, the state in its prompt."""
+    meaning = {"architecture": "pi05", "normalization": "quantile", "prompt_state": "joints"}
+    return make_checkpoint(folder, tiny_config(**PI05), **meaning)
 
 
 def write_dense(folder: Path, model: AdaMoEPolicy, **changes: Any) -> Path:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adamoe_ros.cli.main import main
-from adamoe_ros.contract.errors import Problems
+from adamoe_ros.contract.errors import ContractError, Problems
 from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig, MoEConfig, VisionConfig, adamoe_pi05, pi05, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
@@ -251,6 +251,48 @@ def test_settings_of_the_other_are_refused(
     assert f"type: expected '{is_}', which its tensors are, got '{called}'" in line
 
 
+@pytest.mark.parametrize(("is_", "called"), [("pi0", "pi05"), ("pi05", "pi0")])
+def test_a_folder_of_ours_called_the_other_is_refused(
+    is_: str, called: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, folder = samples.policy(sizes(is_)), tmp_path / "ours"
+    support.write_dense(folder, network, architecture=is_, **MEANING if is_ == "pi05" else {})
+    for name in ("config.json", "manifest.json"):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**settings, "architecture": called}))
+    for words in (["upcycle", folder, tmp_path / "o"], ["convert", "--to", "lerobot", folder, "o"]):
+        assert main([*map(str, words)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"architecture: expected {is_}, which the tensors are, got {called}" in line
+
+
+def test_pi0_has_no_state_in_its_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = written(tmp_path, "pi0")
+    capsys.readouterr()
+    known = [*FACTS, "--prompt-state", "joints"]
+    assert convert("--from", "lerobot", theirs, tmp_path / "back", *known) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "prompt_state: expected none" in line and "got joints" in line
+    path = tmp_path / "ours_pi0/manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "prompt_state": "padded"}))
+    with pytest.raises(ContractError, match=r"prompt_state: expected none.* got padded"):
+        read_checkpoint(tmp_path / "ours_pi0")
+
+
+@pytest.mark.parametrize("width", ["wide", [16], 14.5, True])
+def test_a_state_width_that_is_no_whole_number(
+    width: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = written(tmp_path, "pi05")
+    path = theirs / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_state_dim": width}))
+    capsys.readouterr()
+    known = [*FACTS, "--prompt-state", "padded"]
+    assert convert("--from", "lerobot", theirs, tmp_path / "back", *known) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "state_dim: expected a whole number" in line and repr(width) in line
+
+
 @pytest.mark.parametrize("key", ["use_visual_memory", "use_proprioceptive_memory"])
 def test_memory_is_refused(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = written(tmp_path, "pi05")
@@ -263,7 +305,7 @@ def test_memory_is_refused(key: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert convert("--from", "lerobot", theirs, tmp_path / "on", *known) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert key in line and "got True" in line
+    assert f"{key}: expected False, got True" in line
 
 
 @pytest.mark.parametrize("layout", ["openpi-jax", "openpi-torch"])

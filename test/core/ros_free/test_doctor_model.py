@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from policy_support import make_pi05_checkpoint
 
 from adamoe_ros.contract.manifest import load_manifest
 from adamoe_ros.contract.profile_io import load_profile, profile_path
@@ -78,6 +79,13 @@ def test_files_that_do_not_fit_each_other_are_all_named(tmp_path: Path) -> None:
     text = report.text()
     assert "norm_stats" in text
     assert "config.json" in text
+
+
+def test_which_architecture_it_is(tmp_path: Path) -> None:
+    report = Report()
+    files.check_checkpoint(report, make_pi05_checkpoint(tmp_path / "made"))
+    assert "pi05, vx300s_dual, 14 joints, 50 Hz" in report.text()
+    assert report.count("fail") == 0
 
 
 def test_a_gpu_without_room_fails(monkeypatch: pytest.MonkeyPatch) -> None:

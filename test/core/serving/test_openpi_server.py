@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from adamoe_ros.cli.serve import _view
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.manifest import CheckpointManifest
+from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.infer_file import InferSettings, infer_file
 from adamoe_ros.serving import wire
 from adamoe_ros.serving.service import PolicyService, fingerprint
@@ -45,8 +46,23 @@ def test_the_metadata_come_first_and_hold_what_a_robot_checks(served: Served, fo
         told = wire.unpack(client.recv(20))["adamoe"]
     assert CheckpointManifest.model_validate_json(told["manifest"]).camera_slots
     assert json.loads(told["norm_stats"])["norm_stats"]["state"]["mean"]
-    assert told["fingerprint"] == fingerprint(folder)
+    assert told["fingerprint"] == fingerprint(read_checkpoint(folder))
     assert set(told["keys"]) >= {"rows", "weights", "noise_seed", "trace", "images"}
+
+
+def test_every_byte_that_makes_the_policy_counts_for_its_fingerprint(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    checkpoint = read_checkpoint(folder)
+    marks = [fingerprint(checkpoint)]
+    weights, tokenizer = folder / "model.safetensors", folder / "tokenizer.json"
+    with weights.open("r+b") as stream:
+        stream.truncate(weights.stat().st_size + (2 << 20))  # beyond what one look reads
+    for path, at in ((weights, -1), (weights, -(1 << 20)), (tokenizer, -2)):
+        marks.append(fingerprint(checkpoint))
+        with path.open("r+b") as stream:
+            stream.seek(at, 2)
+            stream.write(b"\x01")
+    assert len({*marks, fingerprint(checkpoint)}) == 5
 
 
 def test_actions_are_those_of_adamoe_infer(served: Served, folder: Path, tmp_path: Path) -> None:
@@ -97,6 +113,7 @@ def test_chunks_without_a_seed_differ_and_repeat_from_the_start(folder: Path) ->
         ({"state": np.zeros(13)}, "state: expected numbers of shape (14,), got (13,)"),
         ({"state": np.full(14, np.nan)}, "state: expected finite numbers"),
         ({"state": None}, "state: expected numbers of shape (14,), got NoneType"),
+        ({"state": np.rad2deg(np.linspace(-1, 1, 14))}, "state: left_0: expected rad, got -57.3"),
         ({"prompt": 3}, "prompt: expected a sentence"),
         ({"prompt": " "}, "prompt: expected a sentence"),
         ({"prompt": "lift " * 300}, "tokens, got 300 tokens"),
@@ -190,6 +207,41 @@ def test_waiting_requests_share_a_batch_and_give_the_same_rows(served: Served) -
         np.testing.assert_allclose(together[seed], alone[seed], atol=1e-5)
 
 
+def test_a_request_whose_client_has_gone_is_not_inferred(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, port = served
+    infer, begun, go_on = service.actor.infer_batch, threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def held_up(requesters: Any, *rest: Any, **options: Any) -> Any:
+        sizes.append(len(requesters))
+        begun.set()
+        assert go_on.wait(60)
+        return infer(requesters, *rest, **options)
+
+    monkeypatch.setattr(service.actor, "infer_batch", held_up)
+    frame = wire.pack(aloha())
+    with open_client(port) as stays:
+        stays.recv(20)
+        stays.send(frame)
+        assert begun.wait(60)
+        try:
+            for _ in range(3):
+                with open_client(port) as goes:
+                    goes.recv(20)
+                    goes.send(frame)
+                    wait_until(lambda: service.queued > 0)
+            wait_until(lambda: len(service.metrics.clients) == 1)
+        finally:
+            go_on.set()
+        for _ in range(2):
+            assert isinstance(stays.recv(20), bytes)
+            stays.send(frame)
+        stays.recv(20)
+    assert sizes == [1, 1, 1]
+
+
 def test_pages(served: Served) -> None:
     def page(path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{served[1]}{path}", timeout=20) as answer:
@@ -239,6 +291,15 @@ def test_an_interface_that_does_not_fit_is_refused(folder: Path, interface: str,
     with pytest.raises(ContractError) as error, serving(folder, interface=(interface,)):
         pass
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("prompt", ["lift " * 300, " "])
+def test_a_prompt_that_no_request_could_use_is_refused_at_the_start(
+    folder: Path, prompt: str
+) -> None:
+    with pytest.raises(ContractError, match="prompt") as error, serving(folder, prompt=prompt):
+        pass
+    assert len(error.value.problems) == 1
 
 
 def test_an_interface_of_ones_own(folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.profile import Camera
 from adamoe_ros.streams.compressed import picture_size
 from adamoe_ros.streams.encodings import ALIASES, ENCODINGS
-from adamoe_ros.streams.images import decode_image, image_checker, image_decoder
+from adamoe_ros.streams.images import decode_image, image_decoder, image_reader
 
 H, W = 6, 8
 RGB = np.random.default_rng(0).integers(0, 256, (H, W, 3), np.uint8)
@@ -202,7 +202,7 @@ def test_names_in_any_case(encoding: str, upper: str) -> None:
     changes = {"width": W, "height": H}
     sent = image(known if upper == "profile" else encoding, sources[known], **changes)
     camera = Camera(topic="t", encoding=known if upper == "message" else encoding, **changes)
-    image_checker("c", camera)(sent)
+    image_reader("c", camera)(sent)
     same = decode_image(image(known, sources[known], **changes), "cam")
     np.testing.assert_array_equal(image_decoder("c", camera)(sent), same)
 
@@ -370,7 +370,7 @@ def test_bytes_behind_a_picture_do_not_matter(suffix: str, tail: str) -> None:
     message = compressed(suffix)
     good = image_decoder("cam_high", CAMERA)(message)
     message.data += TAILS[tail]
-    image_checker("cam_high", CAMERA)(message)
+    image_reader("cam_high", CAMERA)(message)
     np.testing.assert_array_equal(image_decoder("cam_high", CAMERA)(message), good)
 
 
@@ -379,7 +379,7 @@ def test_bytes_behind_a_picture_do_not_matter(suffix: str, tail: str) -> None:
 def test_a_cut_picture_is_told(suffix: str, keep: float) -> None:
     message = compressed(suffix)
     message.data = message.data[: int(len(message.data) * keep)]
-    for function in (image_checker, image_decoder):
+    for function in (image_reader, image_decoder):
         with pytest.raises(ContractError, match="expected a whole image"):
             function("cam_high", CAMERA)(message)
 
@@ -400,10 +400,10 @@ def test_a_preview_inside_is_not_the_end_of_a_cut_picture() -> None:
     exif = b"\xff\xe1" + (2 + len(preview)).to_bytes(2, "big") + preview
     whole = message.data[:2] + exif + message.data[2:]
     message.data = whole + bytes(9)
-    image_checker("cam_high", CAMERA)(message)
+    image_reader("cam_high", CAMERA)(message)
     message.data = whole[: len(exif) + 200]
     with pytest.raises(ContractError, match="expected a whole image"):
-        image_checker("cam_high", CAMERA)(message)
+        image_reader("cam_high", CAMERA)(message)
 
 
 def test_grey_pictures_of_sixteen_bits_are_depth_unless_the_driver_says_mono16() -> None:
@@ -411,7 +411,7 @@ def test_grey_pictures_of_sixteen_bits_are_depth_unless_the_driver_says_mono16()
     data = cv2.imencode(".png", grey)[1].tobytes()
     message = SimpleNamespace(header=header(1), format="png", data=data)
     with pytest.raises(ContractError, match="a depth map"):
-        image_checker("cam_high", CAMERA)(message)
+        image_reader("cam_high", CAMERA)(message)
     message.format = "mono16; png compressed "
     assert np.abs(image_decoder("cam_high", CAMERA)(message).astype(int) - 117).max() <= 1
 
@@ -419,14 +419,23 @@ def test_grey_pictures_of_sixteen_bits_are_depth_unless_the_driver_says_mono16()
 # --- checked now, decoded later ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_a_picture_is_checked_once_and_its_message_let_go(suffix: str) -> None:
+    message = compressed(suffix)
+    good = image_decoder("cam_high", CAMERA)(message)
+    picture = image_reader("cam_high", CAMERA)(message)
+    message.data, message.format = b"", "none"
+    np.testing.assert_array_equal(picture(), good)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_the_check_knows_the_size_of_compressed_data(suffix: str) -> None:
     message = compressed(suffix)
     assert picture_size(message.data) == (64, 48)
-    image_checker("cam_high", CAMERA)(message)
+    image_reader("cam_high", CAMERA)(message)
     other = Camera(topic="/c", type="compressed", width=640, height=480)
     with pytest.raises(ContractError, match="expected 640 x 480 pixels, got 64 x 48"):
-        image_checker("cam_high", other)(message)
+        image_reader("cam_high", other)(message)
 
 
 def test_the_check_knows_progressive_jpeg_and_restarts() -> None:
@@ -452,7 +461,7 @@ def test_the_check_knows_progressive_jpeg_and_restarts() -> None:
 def test_check_and_decoder_say_the_same_of_raw_images(message: SimpleNamespace) -> None:
     camera = Camera(topic="t", width=W, height=H)
     said = []
-    for function in (image_checker("c", camera), image_decoder("c", camera)):
+    for function in (image_reader("c", camera), image_decoder("c", camera)):
         try:
             function(message)
         except ContractError as error:
