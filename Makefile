@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients conformance-linters chaos endurance gpu-rehearsal wheel-check robot-check scale console-check clean
+.PHONY: help setup interfaces demo check test test-core test-ros test-matrix fuzz conformance conformance-clients conformance-linters libero chaos endurance gpu-rehearsal wheel-check robot-check scale console-check clean
 
 # no other environment's Python, user site or wheels may leak into ours
 unexport PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -86,6 +86,10 @@ conformance-linters: SETUP_FLAGS := --quiet
 conformance-linters: setup  ## what public dataset linters find, validate finds; builds .venv-linters (600 MB)
 	@$(VENV)/python tools/linter_environment.py
 	LINTERS_REPORT=benchmarks/results/linters.json $(VENV)/$(PYTEST) --timeout 1800 test/conformance/test_linters.py
+
+libero: SETUP_FLAGS := --quiet
+libero: setup  ## LIBERO's simulator, a demonstration and the server together; environment in ~/.cache (2 GB)
+	@OMP_NUM_THREADS=1 tools/without_ros.sh $(PYTEST) --timeout 1500 test/libero
 
 scale: SETUP_FLAGS := --quiet
 scale: setup  ## work on a Ray cluster, training under torchrun, both with kills; builds .venv-ray (270 MB)

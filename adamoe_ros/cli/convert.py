@@ -51,6 +51,7 @@ def _add_metadata(group: Any) -> None:
     )
     add("--cameras", metavar="SLOT,...", help="names of the camera slots, model order")
     add("--joints", metavar="ROLE,...", help="e.g. left*6,left_gripper,right*6,right_gripper")
+    add("--actions", metavar="ROLE,...", help="where they are not the joints: ee_x,...,gripper")
     add(
         "--relative-actions",
         choices=("none", "joints", "all"),
@@ -184,6 +185,7 @@ def _metadata(options: argparse.Namespace) -> dict[str, Entry]:
         "flow_steps": options.flow_steps,
         "camera_slots": tuple(cameras.split(",")) if cameras else None,
         "joints": expand_joints(options.joints) if options.joints else None,
+        "actions": expand_joints(options.actions) if options.actions else None,
         "relative": options.relative_actions,
         "gripper": ends if ends[0] is not None else None,
         "control_rate_hz": options.control_rate,

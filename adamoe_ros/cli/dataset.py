@@ -8,6 +8,7 @@ the dataset (every one is named); 2: nothing could be done with what was given.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from adamoe_ros.cli.options import add_workers, workers
 if TYPE_CHECKING:
     from adamoe_ros.contract.profile import RobotProfile
     from adamoe_ros.data.units import Units
+    from adamoe_ros.training.suite_dataset import SuiteJob
 
 PARTIAL = 3
 _GRIPPERS = ("driver", "1_open", "0_open")
@@ -95,7 +97,13 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the new dataset")
-    parser.add_argument("--tasks", nargs="+", help="names (default: the whole suite)")
+    parser.add_argument(
+        "--suite",
+        choices=("bimanual", "libero_object", "libero_spatial"),
+        default="bimanual",
+        help="of ours, or of LIBERO; its simulator gets an environment of its own on first use",
+    )
+    parser.add_argument("--tasks", nargs="+", help="names, or LIBERO's numbers (default: all)")
     parser.add_argument("--episodes", type=int, default=100, help="per task (default %(default)s)")
     parser.add_argument("--seed", type=int, default=200_000, help="of each task's first episode")
     parser.add_argument("--fps", type=int, default=25, help="frames kept, a divisor of 50")
@@ -105,8 +113,9 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise",
         type=float,
         nargs="+",
-        default=[0.0, 0.008],
-        help="disturbance of the execution, rad, in turn over the episodes; actions stay clean",
+        default=None,
+        help="disturbance of the execution in turn over the episodes, actions stay clean: rad "
+        "(default 0 0.008); of LIBERO, share of the largest step (default 0 0.15)",
     )
     parser.add_argument(
         "--usual-phrasing", action="store_true", help="one way to say a thing instead of several"
@@ -219,11 +228,12 @@ def _fps(options: argparse.Namespace, profile: RobotProfile) -> float:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from adamoe_ros.cli.progress import Steps
     from adamoe_ros.sim.randomisation import VARIED, RandomisationSettings
     from adamoe_ros.sim.tasks import TASKS
-    from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset
+    from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings
 
+    if options.suite != "bimanual":
+        return _generated(options, _libero_job(options))
     job = SuiteJob(
         options.out.absolute(),
         tuple(options.tasks or TASKS),
@@ -232,7 +242,7 @@ def _generate(options: argparse.Namespace) -> int:
         SuiteSettings(
             fps=options.fps,
             size=(options.height, options.width),
-            noise=tuple(options.noise),
+            noise=tuple(options.noise or (0.0, 0.008)),
             all_phrasings=not options.usual_phrasing,
             randomisation=VARIED if options.random_look else RandomisationSettings(),
             gripper=options.gripper,
@@ -241,6 +251,32 @@ def _generate(options: argparse.Namespace) -> int:
         options.format,
         workers(options),
     )
+    return _generated(options, job)
+
+
+def _libero_job(options: argparse.Namespace) -> SuiteJob:
+    from adamoe_ros.sim.libero.process import libero_python
+    from adamoe_ros.training.libero_dataset import LiberoDemonstrations, LiberoJob
+
+    python = libero_python(lambda line: print(line, file=sys.stderr, flush=True))
+    return LiberoJob(
+        options.out.absolute(),
+        tuple(f"{options.suite}-{number}" for number in options.tasks or range(10)),
+        options.episodes,
+        options.seed,
+        LiberoDemonstrations(
+            noise=tuple(options.noise or (0.0, 0.15)), lossless=options.images == "png"
+        ),
+        options.format,
+        workers(options),
+        python=python,
+    )
+
+
+def _generated(options: argparse.Namespace, job: SuiteJob) -> int:
+    from adamoe_ros.cli.progress import Steps
+    from adamoe_ros.training.suite_dataset import generate_dataset
+
     job.check()
     with Steps("episodes", len(job.tasks) * job.episodes) as steps:
         outcome = generate_dataset(

@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bags to LeRobot datasets and back, statistics, validation",
     ),
     "evaluate": ("adamoe_ros.cli.evaluate", "success of a policy in the simulator"),
+    "benchmark": ("adamoe_ros.cli.benchmark", "success by the judges of others: LIBERO"),
     "bench": (
         "adamoe_ros.cli.bench",
         "latency by stage, beside the roofline and transformers' PI0",
@@ -66,6 +67,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "replay": ("policy", "data"),
     "dataset": ("data",),
     "evaluate": ("policy", "sim", "data"),
+    "benchmark": ("policy", "sim", "data", "serve"),
     "bench": ("policy",),
 }
 

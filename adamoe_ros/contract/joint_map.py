@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adamoe_ros.contract.errors import Problems
+from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.profile import Gripper, RobotProfile
 
@@ -130,6 +130,12 @@ def build_joint_map(profile: RobotProfile, manifest: CheckpointManifest) -> Join
         ContractError: roles, embodiment, or gripper convention do not fit; every mismatch listed.
     """
     problems = Problems()
+    foreign = [entry.role for entry in manifest.action_entries if not entry.for_joints]
+    if manifest.actions or foreign:
+        expected = f"set points of the joints of profile {profile.name}"
+        got = ", ".join(entry.role for entry in manifest.action_entries)
+        do = "it is for 'adamoe serve' and 'adamoe benchmark'; use a checkpoint of joints"
+        raise ContractError(problem("checkpoint: actions", expected, got, do))
     roles, wanted = profile_roles(profile), manifest.state_roles
     if manifest.embodiment not in profile.embodiments:
         problems.add(
@@ -167,9 +173,12 @@ def build_joint_map(profile: RobotProfile, manifest: CheckpointManifest) -> Join
 
 def identity_joint_map(manifest: CheckpointManifest) -> JointMap:
     """The checkpoint's own order and units, joints named by their roles: for what has no driver."""
-    same = Affine(np.ones(len(manifest.joints)), np.zeros(len(manifest.joints)))
-    grippers = [i for i, joint in enumerate(manifest.joints) if joint.kind == "gripper"]
-    return JointMap(manifest.state_roles, same, same, tuple(grippers))
+    state, command = (
+        Affine(np.ones(len(entries)), np.zeros(len(entries)))
+        for entries in (manifest.joints, manifest.action_entries)
+    )
+    grippers = [i for i, entry in enumerate(manifest.action_entries) if entry.kind == "gripper"]
+    return JointMap(manifest.state_roles, state, command, tuple(grippers))
 
 
 def _affine(pairs: list[tuple[float, float]]) -> Affine:

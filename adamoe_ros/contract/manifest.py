@@ -23,16 +23,46 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Kind = Literal["revolute", "prismatic", "gripper", "position", "rotation"]
+# relative: to the state at the chunk's start; increment: of each row, -1 ... 1 of the controller's
+# largest step
+Representation = Literal["absolute", "relative", "increment"]
+
+
 class JointRole(_Strict):
     """One entry of the state and action vectors.
 
     Roles are canonical, so that a checkpoint and a robot profile meet by name:
     ``left_0 ... left_5, left_gripper, right_0 ..., right_gripper`` (joints from base to wrist).
+    Those of an end effector (``ee_x ... ee_rz``) are no profile's: position in m, rotation as
+    axis-angle in rad.
     """
 
     role: str
-    kind: Literal["revolute", "prismatic", "gripper"]
-    representation: Literal["absolute", "relative"]  # relative: to the state at the chunk's start
+    kind: Kind
+    representation: Representation
+
+    @property
+    def for_joints(self) -> bool:
+        """Whether a robot profile's driver can be given it."""
+        return self.kind not in ("position", "rotation") and self.representation != "increment"
+
+
+def vector_entry(role: str, representation: Representation = "absolute") -> JointRole:
+    """An entry told by its canonical name."""
+    name = role.rpartition("_")[2] if role.startswith("ee_") else ""
+    kind: Kind = "position" if name in ("x", "y", "z") else "rotation" if name else "revolute"
+    if role.endswith("gripper"):
+        kind = "gripper"
+    elif role.startswith("finger_"):
+        kind = "prismatic"
+    return JointRole(role=role, kind=kind, representation=representation)
+
+
+def action_entry(role: str, relative: bool = False) -> JointRole:
+    """Of an action vector of its own: end effectors move by increments unless they are relative."""
+    otherwise: Representation = "increment" if role.startswith("ee_") else "absolute"
+    return vector_entry(role, "relative" if relative else otherwise)
 
 
 class GripperConvention(_Strict):
@@ -59,6 +89,7 @@ class CheckpointManifest(_Strict):
     architecture: Literal["pi0", "pi05"] = "pi0"  # as config.json has it
     embodiment: str | None  # e.g. "vx300s_dual"; must be accepted by the robot profile
     joints: tuple[JointRole, ...]  # order of the unpadded state and action vectors
+    actions: tuple[JointRole, ...] = ()  # of the action vector where it is another than the state's
     gripper: GripperConvention | None
     control_rate_hz: float | None = Field(gt=0)  # rows of a chunk are 1 / this apart
     camera_slots: tuple[str, ...]  # model order
@@ -81,6 +112,11 @@ class CheckpointManifest(_Strict):
     def state_roles(self) -> tuple[str, ...]:
         """Roles in vector order."""
         return tuple(joint.role for joint in self.joints)
+
+    @property
+    def action_entries(self) -> tuple[JointRole, ...]:
+        """In vector order."""
+        return self.actions or self.joints
 
 
 def checkpoint_name(folder: Path) -> str:

@@ -17,8 +17,8 @@ from adamoe_ros.contract.joint_map import (
 from adamoe_ros.contract.manifest import (
     CheckpointManifest,
     GripperConvention,
-    JointRole,
     Provenance,
+    vector_entry,
 )
 from adamoe_ros.contract.profile import RobotProfile
 
@@ -83,14 +83,7 @@ def units_with_gripper(profile: RobotProfile, gripper: GripperConvention) -> Uni
 
 def _plain_manifest(profile: RobotProfile, gripper: GripperConvention) -> CheckpointManifest:
     """Joint semantics of the profile itself."""
-    roles = tuple(
-        JointRole(
-            role=role,
-            kind="gripper" if role.endswith("gripper") else "revolute",
-            representation="absolute",
-        )
-        for role in profile_roles(profile)
-    )
+    roles = tuple(map(vector_entry, profile_roles(profile)))
     return CheckpointManifest(
         raw_only=False,
         embodiment=profile.embodiments[0],

@@ -176,7 +176,8 @@ def _episode(
         statistics = stored.get(key, {})
         yield from dataset_checks.stale_statistics(f"{where}: statistics: {key}", statistics, rows)
     yield from totals.add(entry.index, state, action)
-    if np.isfinite(state).all() and np.isfinite(action).all():
+    same = state.shape == action.shape  # else actions are no set points of the state
+    if same and np.isfinite(state).all() and np.isfinite(action).all():
         yield from _swapped(where, (state, action), dataset, bounds)
         yield from motion_findings(where, state, action, dataset.names(ACTION), dataset.fps)
     if STAMPS in dataset.features:

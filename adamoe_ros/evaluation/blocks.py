@@ -61,7 +61,7 @@ class Job:
     tasks: tuple[str, ...]
     controls: tuple[str, ...]
     seeds: tuple[int, ...]
-    settings: EvaluationSettings
+    settings: Any  # EvaluationSettings, or another declaration with ``parallel``
     videos: int = 0
     path: str = "in process"
 
@@ -69,7 +69,7 @@ class Job:
         """What must be the same for a run to go on, as JSON gives it back."""
         settings = dataclasses.asdict(self.settings)
         for free in ("device", "engine", "threads"):  # change no episode's content
-            settings.pop(free)
+            settings.pop(free, None)
         names = ("path", "weights", "tasks", "controls", "seeds")
         head = {name: getattr(self, name) for name in names} | {"settings": settings}
         return {"format": FORMAT, **json.loads(json.dumps(head))}
@@ -142,7 +142,7 @@ class Blocks:
         """Write a block; its line, written last, makes it count."""
         kept: list[int] = []
         for place, (episode, trace) in enumerate(zip(result.episodes, result.traces, strict=True)):
-            if failed(episode) and len(kept) < self.job.videos:
+            if trace is not None and failed(episode) and len(kept) < self.job.videos:
                 write_trace(self._trace(block.number, place), trace)
                 kept.append(place)
         if result.routing is not None:

@@ -51,3 +51,20 @@ class EvaluationSettings(Parameters):
     threads: int = same_as(PolicySettings, "threads")
     parallel: int = param(16, "Episodes in step.", bounds=(1, 4096))
     routing: bool = param(True, "Keep a record of the routers' decisions.")
+
+
+@dataclass(frozen=True)
+class LiberoSettings(Parameters):
+    """What every episode of a LIBERO benchmark has in common; defaults are those of openpi's client.
+
+    Attributes:
+        parallel: episodes of a task that a process runs in turn before they are kept.
+        robot, strategy: for the report; rows are executed open loop.
+    """
+
+    replan: int = param(5, "Rows of a chunk that are executed.", bounds=(1, 1000))
+    idle_steps: int = param(10, "Steps before the policy, until things lie still.", bounds=(0, 200))
+    seed: int = param(7, "Of the simulator and of the policy's noise.", bounds=(0, 2**31 - 1))
+    parallel: int = same_as(EvaluationSettings, "parallel", default=5)
+    robot: str = "LIBERO's Panda"
+    strategy: str = "sync"

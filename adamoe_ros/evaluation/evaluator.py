@@ -83,14 +83,14 @@ class EpisodeRecord:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """Of one block; ``traces`` in the order of ``episodes``.
+    """Of one block; ``traces`` in the order of ``episodes``, None where there is none.
 
     Attributes:
         infer_s: wall clock of each batch.
     """
 
     episodes: list[EpisodeRecord]
-    traces: list[Trace]
+    traces: Sequence[Trace | None]
     routing: RoutingRecord | None
     infer_s: list[float]
 

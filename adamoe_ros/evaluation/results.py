@@ -81,19 +81,25 @@ def evaluation_document(
 
 
 def write_results(
-    blocks: Blocks, document: dict[str, Any], report: Callable[[str], None] = lambda text: None
+    blocks: Blocks,
+    document: dict[str, Any],
+    report: Callable[[str], None] = lambda text: None,
+    made: Sequence[tuple[str, str]] | None = None,
 ) -> None:
     """Videos first, then the figures, the page last.
 
     Args:
         report: is given a line before each video.
+        made: videos that are there already, (file name in VIDEOS, caption); None: they are made of
+            the states that were kept.
 
     Raises:
         ContractError: the folder cannot be written.
     """
     folder = blocks.folder
     try:
-        videos = [(f"{VIDEOS}/{name}", text) for name, text in _videos(blocks, report)]
+        shown = _videos(blocks, report) if made is None else made
+        videos = [(f"{VIDEOS}/{name}", text) for name, text in shown]
         routing = blocks.routing()
         page = evaluation_page(document, videos, None if routing is None else routing.density)
         replace_text(folder / RESULTS, json.dumps(document, indent=1) + "\n")

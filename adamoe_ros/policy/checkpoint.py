@@ -166,20 +166,31 @@ def _check_fit(
     problems: Problems,
 ) -> None:
     slots, joints = len(manifest.camera_slots), len(manifest.joints)
+    actions = len(manifest.action_entries)
     if slots != config.num_views:
         got = f"{slots} camera slots"
         problems.add(
             f"{MANIFEST}: camera_slots", f"{config.num_views} as in {CONFIG}", got, "adapt"
         )
-    if joints > min(config.state_dim, config.action_dim):
-        expected = f"at most {min(config.state_dim, config.action_dim)} as in {CONFIG}"
-        problems.add(f"{MANIFEST}: joints", expected, joints, "adapt one of them")
+    for name, count, most in (
+        ("joints", joints, config.state_dim),
+        ("actions", actions, config.action_dim),
+    ):
+        if count > most:
+            expected = f"at most {most} as in {CONFIG}"
+            problems.add(f"{MANIFEST}: {name}", expected, count, "adapt one of them")
+    relative = [entry.representation == "relative" for entry in manifest.action_entries]
+    if any(relative) and actions > joints:
+        expected = f"at most {joints}, as the state that they are relative to"
+        problems.add(f"{MANIFEST}: actions", expected, actions, "correct the entries")
     if manifest.adapt_to_pi not in (None, "none") and joints != 14:
         problems.add(f"{MANIFEST}: adapt_to_pi", "14 joints (ALOHA)", joints, "set it to none")
     _check_architecture(folder, config, manifest, problems)
     if statistics is not None and manifest.normalization is not None and joints:
         problems.extend(
-            statistics.check(joints, manifest.normalization, STATISTICS, manifest.allow_constant)
+            statistics.check(
+                (joints, actions), manifest.normalization, STATISTICS, manifest.allow_constant
+            )
         )
     if manifest.tokenizer is not None:
         _check_tokenizer(folder / manifest.tokenizer, config, manifest, problems)

@@ -66,18 +66,23 @@ class NormStats(BaseModel):
     objects: FeatureStats | None = None
 
     def check(
-        self, width: int, method: Normalization, where: str, allow_constant: bool = False
+        self,
+        widths: tuple[int, int],
+        method: Normalization,
+        where: str,
+        allow_constant: bool = False,
     ) -> list[str]:
         """Everything that does not fit, one line each.
 
         Args:
-            width: dimensions of state and actions.
+            widths: dimensions of state and actions.
             method: that they are used for.
             where: said in front, e.g. the file's name.
             allow_constant: a dimension without spread may be divided by the epsilon alone.
         """
         problems = Problems()
-        for name, stats in (("state", self.state), ("actions", self.actions)):
+        pairs = (("state", self.state), ("actions", self.actions))
+        for (name, stats), width in zip(pairs, widths, strict=True):
             _check(stats, width, method, f"{where}: {name}", problems, allow_constant)
         if self.objects is not None:
             _check(self.objects, self.objects.width, "mean_std", f"{where}: objects", problems)

@@ -21,7 +21,8 @@ Vector = NDArray[np.float64]
 
 
 class VectorSpace:
-    """Conversions of one checkpoint; D joints, S and A widths of the model vectors.
+    """Conversions of one checkpoint; D state entries (and, where its manifest has no others, of an
+    action row), S and A widths of the model vectors.
 
     Args:
         manifest: representation of each joint, ALOHA generation, normalisation; not ``raw_only``.
@@ -41,7 +42,7 @@ class VectorSpace:
             raise ValueError("a raw-only checkpoint has no physical vectors")
         self.state: Normalizer = make_normalizer(statistics.state, method, eps, state_dim)
         self.actions: Normalizer = make_normalizer(statistics.actions, method, eps, action_dim)
-        relative = [joint.representation == "relative" for joint in manifest.joints]
+        relative = [entry.representation == "relative" for entry in manifest.action_entries]
         self.relative = np.array(relative)
         adapt = manifest.adapt_to_pi
         self._adapter = None if adapt is None or adapt == "none" else ADAPTERS[adapt]
@@ -70,8 +71,9 @@ class VectorSpace:
 
         Returns: which entries are relative, both states, the scale of the normalisation.
         """
-        padding = (0, self.actions.width - len(self.relative))
-        states = [np.pad(self.inner_state(state), padding) for state in (old, new)]
+        kept = len(self.relative)
+        padding = (0, self.actions.width - kept)
+        states = [np.pad(self.inner_state(state)[:kept], padding) for state in (old, new)]
         scale = np.pad(self.actions.scale_in, padding, constant_values=1.0)
         return np.pad(self.relative, padding), states[0], states[1], scale
 
@@ -91,4 +93,5 @@ class VectorSpace:
         """(..., 1, D): the state where actions are relative to it, else 0."""
         if not self.relative.any():
             return np.zeros(1)
-        return np.where(self.relative, self.inner_state(state), 0.0)[..., None, :]
+        states = self.inner_state(state)[..., : len(self.relative)]
+        return np.where(self.relative, states, 0.0)[..., None, :]

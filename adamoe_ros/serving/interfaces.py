@@ -135,8 +135,9 @@ class ObservationReader:
         if width != joints:
             expected, do = f"{joints} numbers as the checkpoint has joints", "use another interface"
             problems.add("interface: state", expected, width, do)
-        if interface.action_columns > joints:
-            expected, got = f"at most {joints}", interface.action_columns
+        columns = len(manifest.action_entries)
+        if interface.action_columns > columns:
+            expected, got = f"at most {columns}", interface.action_columns
             problems.add("interface: action_columns", expected, got, "correct it")
         if prompt:
             problems.collect(lambda: sentence(prompt, "--prompt"))

@@ -27,7 +27,8 @@ from adamoe_ros.serving.interfaces import sentence
 from adamoe_ros.serving.pictures import numbers, slot_pictures
 
 _ANSWER_S = 30.0  # no robot waits
-_UNITS = {"revolute": "rad", "prismatic": "m"}
+_UNITS = {"revolute": "rad", "prismatic": "m", "position": "m", "rotation": "rad"}
+_INCREMENT = "-1 ... 1 of the controller's largest step"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Policy:
 
     Attributes:
         actor: it stands on this.
-        names, units: of state and rows, in their order.
+        names, units: of the state, in its order.
+        action_names, action_units: of the rows.
         cameras: slots that ``infer`` takes pictures for.
         instructions: sentences that it was trained on; empty: unknown.
     """
@@ -62,7 +64,12 @@ class Policy:
         self.actor, self.names = actor, manifest.state_roles
         gripper = manifest.gripper
         ends = "" if gripper is None else f"{gripper.closed:g} (closed) ... {gripper.open:g} (open)"
-        self.units = tuple(_UNITS.get(joint.kind, ends) for joint in manifest.joints)
+        self.units = tuple(_UNITS.get(entry.kind, ends) for entry in manifest.joints)
+        self.action_names = tuple(entry.role for entry in manifest.action_entries)
+        self.action_units = tuple(
+            _INCREMENT if entry.representation == "increment" else _UNITS.get(entry.kind, ends)
+            for entry in manifest.action_entries
+        )
         self.cameras, self.instructions = actor.camera_slots, manifest.instructions
         self._session, self._count = actor.session(), 0
 
@@ -96,7 +103,8 @@ class Policy:
         plan = free_plan(observation.stamp_ns, self.actor.horizon)
         inference = self._session.infer(observation, plan)
         self._session.restart()
-        return ActionRows(inference.positions, self.names, self.units, self.actor.dt_s)
+        names, units = self.action_names, self.action_units
+        return ActionRows(inference.positions, names, units, self.actor.dt_s)
 
     def close(self) -> None:
         """End the connection to a server; may be called twice."""

@@ -150,7 +150,8 @@ class PolicyService:
     def columns(self, protocol: str) -> int:
         """Leading ones of a chunk that are sent."""
         reader = self._readers.get(protocol)
-        return (reader.interface.action_columns if reader else 0) or len(self.actor.manifest.joints)
+        chosen = reader.interface.action_columns if reader else 0
+        return chosen or len(self.actor.manifest.action_entries)
 
     def rows_to_execute(self, answer: Answer, protocol: str) -> NDArray[np.float64]:
         """Of a chunk, for clients that do not choose by themselves."""

@@ -51,12 +51,13 @@ def image_reader(slot: str, camera: Camera, any_size: bool = False) -> ImageRead
     where = _where(slot, camera)
 
     def read(message: Any) -> Callable[[], Image]:
+        decode: Callable[[], Image]
         if camera.type == "compressed":
             data = check_compressed(message, where)
             width, height = picture_size(data)
             # damaged, or turned as its Exif data says: only the decoder can tell
             unsure = (width, height) in ((0, 0), (camera.height, camera.width))
-            decode: Callable[[], Image] = partial(decode_whole, data, where)
+            decode = partial(decode_whole, data, where)
         else:
             decode = read_image(message, where, camera.encoding)
             width, height, unsure = int(message.width), int(message.height), False

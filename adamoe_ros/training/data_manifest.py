@@ -7,27 +7,21 @@ Nothing is converted here: what differs is named.
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Literal
 
 from adamoe_ros import __version__
 from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.manifest import (
     CheckpointManifest,
     GripperConvention,
-    JointRole,
     Provenance,
+    action_entry,
+    vector_entry,
 )
 from adamoe_ros.model.config import Architecture
 from adamoe_ros.training.demonstration_set import DataLayout
 
 NORMALIZATION_EPS = 1e-6
 TOKENIZER_FILE = "tokenizer.json"
-
-
-def joint_role(role: str) -> JointRole:
-    """An absolute joint or gripper, told by its canonical name."""
-    kind: Literal["gripper", "revolute"] = "gripper" if role.endswith("_gripper") else "revolute"
-    return JointRole(role=role, kind=kind, representation="absolute")
 
 
 def make_manifest(
@@ -48,7 +42,8 @@ def make_manifest(
         raw_only=False,
         architecture=architecture,
         embodiment=layout.embodiment,
-        joints=tuple(joint_role(role) for role in layout.roles),
+        joints=tuple(map(vector_entry, layout.roles)),
+        actions=tuple(map(action_entry, layout.action_roles)),
         gripper=GripperConvention(open=layout.gripper_open, closed=layout.gripper_closed),
         control_rate_hz=layout.control_rate_hz,
         camera_slots=layout.camera_slots,
@@ -92,9 +87,10 @@ def check_meaning(manifest: CheckpointManifest, layout: DataLayout) -> None:
         if expected != got and (name, expected) != ("state_source", None):
             do = "convert the data with --checkpoint, or set model.inherit=weights"
             problems.add(f"data: {name}", f"{expected} as the checkpoint has", got, do)
-    expected, got = manifest.state_roles, data.state_roles
-    if expected != got:
-        mixed = "in another order: " if sorted(expected) == sorted(got) else ""
-        do = "convert the data with --checkpoint, or set model.inherit=weights"
-        problems.add("data: joints", ", ".join(expected), f"{mixed}{', '.join(got)}", do)
+    for name in ("joints", "actions"):
+        expected, got = ([e.role for e in getattr(one, name)] for one in (manifest, data))
+        if expected != got:
+            mixed = "in another order: " if sorted(expected) == sorted(got) else ""
+            do = "convert the data with --checkpoint, or set model.inherit=weights"
+            problems.add(f"data: {name}", ", ".join(expected), f"{mixed}{', '.join(got)}", do)
     problems.raise_if_any()

@@ -72,12 +72,13 @@ def check_statistics(
         ContractError: every joint that they do not fit.
     """
     problems = Problems()
-    joints = len(manifest.joints)
-    states = vectors.encode_state(data.states())[:, :joints]
+    entries = {"state": manifest.joints, "actions": manifest.action_entries}
+    states = vectors.encode_state(data.states())
     rows = [vectors.encode_actions(chunks, state) for chunks, state in data.chunks()]
-    actions = np.concatenate([row.reshape(-1, row.shape[-1]) for row in rows])[:, :joints]
+    actions = np.concatenate([row.reshape(-1, row.shape[-1]) for row in rows])
     for name, values in (("state", states), ("actions", actions)):
-        for role, far, wide in zip(manifest.state_roles, *_reach(values), strict=True):
+        reach = _reach(values[:, : len(entries[name])])
+        for role, far, wide in zip((e.role for e in entries[name]), *reach, strict=True):
             if far > _FAR or wide > _WIDE:
                 got = f"a median {far:.0f} and a spread of {wide:.0f} standard deviations"
                 do = "are they another robot's? set model.inherit=meaning for the data's own"

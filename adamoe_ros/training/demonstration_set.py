@@ -22,7 +22,8 @@ class DataLayout:
     Attributes:
         embodiment: kinematics it was recorded on, e.g. ``vx300s_dual``.
         camera_slots: of the images, in the model's order.
-        roles: of state and actions, canonical (``left_0 ... right_gripper``).
+        roles: of the state, canonical (``left_0 ... right_gripper``).
+        action_roles: of the actions, where they are others; empty: those of the state.
         control_rate_hz: of the action rows.
         gripper_open, gripper_closed: values of a gripper's column.
         state_source: ``measured`` positions, or the ``last_command``.
@@ -35,6 +36,7 @@ class DataLayout:
     gripper_open: float = 1.0
     gripper_closed: float = 0.0
     state_source: Literal["measured", "last_command"] = "measured"
+    action_roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ class DemonstrationSet:
 
 
 def _check(episodes: Sequence[Demonstration], layout: DataLayout) -> None:
-    camera_slots, roles = layout.camera_slots, layout.roles
+    camera_slots = layout.camera_slots
+    widths = (len(layout.roles), len(layout.action_roles or layout.roles))
     problems = Problems()
     if not episodes:
         problems.add("demonstrations", "at least one episode", "none", "generate some first")
@@ -180,11 +183,12 @@ def _check(episodes: Sequence[Demonstration], layout: DataLayout) -> None:
                 f"{cameras} cameras",
                 "add them",
             )
-        for name, values in (("state", episode.state), ("actions", episode.actions)):
-            if values.ndim != 2 or values.shape[1] != len(roles):
+        pairs = (("state", episode.state), ("actions", episode.actions))
+        for (name, values), width in zip(pairs, widths, strict=True):
+            if values.ndim != 2 or values.shape[1] != width:
                 problems.add(
                     f"{where}: {name}",
-                    f"{len(roles)} columns",
+                    f"{width} columns",
                     values.shape,
                     "match the joints",
                 )

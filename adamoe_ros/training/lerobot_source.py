@@ -66,11 +66,12 @@ def dataset_layout(
         meaning = MeaningConfig(
             embodiment=str(ours["embodiments"][0]),
             roles=tuple(ours["roles"]),
+            action_roles=tuple(ours.get("action_roles", ())),
             gripper_open=float(ours["gripper"]["open"]),
             gripper_closed=float(ours["gripper"]["closed"]),
             state_source=ours.get("state_source", "measured"),
         )
-    _check_columns(dataset, meaning.roles)
+    _check_columns(dataset, meaning.roles, meaning.action_roles or meaning.roles)
     return DataLayout(
         embodiment=meaning.embodiment,
         camera_slots=tuple(dataset.cameras) if slots is None else slots,
@@ -79,12 +80,15 @@ def dataset_layout(
         gripper_open=meaning.gripper_open,
         gripper_closed=meaning.gripper_closed,
         state_source=meaning.state_source,
+        action_roles=meaning.action_roles,
     )
 
 
-def _check_columns(dataset: Dataset, roles: tuple[str, ...]) -> None:
+def _check_columns(
+    dataset: Dataset, state_roles: tuple[str, ...], action_roles: tuple[str, ...]
+) -> None:
     problems = Problems()
-    for key in (STATE, ACTION):
+    for key, roles in ((STATE, state_roles), (ACTION, action_roles)):
         where = f"{dataset.folder}: {key}"
         if key not in dataset.features:
             got = ", ".join(dataset.features)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class SuiteJob:
     tasks: tuple[str, ...]
     episodes: int
     first_seed: int = 200_000
-    settings: SuiteSettings = field(default_factory=SuiteSettings)
+    settings: Any = field(default_factory=SuiteSettings)
     version: Version = "v3.0"
     workers: Workers = field(default_factory=Workers)
 
@@ -120,6 +120,25 @@ class SuiteJob:
             )
         problems.raise_if_any()
         self.settings.check()
+
+    @property
+    def show(self) -> Callable[[SuiteJob, str, list[int]], int]:
+        """Stages some episodes of one task; of a module that every process can import."""
+        return _show_batch
+
+    def schema(self) -> DatasetSchema:
+        """Of the dataset."""
+        return _schema(self.settings, self.robot()[1])
+
+    def details(self, outcome: SuiteOutcome) -> DatasetDetails:
+        """What it says of itself."""
+        profile, units = self.robot()
+        return DatasetDetails(profile.name, _ours(self, profile, units, outcome))
+
+    def robot(self) -> tuple[RobotProfile, Units]:
+        """Profile and units of the numbers."""
+        profile = load_profile(profile_path(self.settings.robot, robots_dir()))
+        return profile, units_for(profile, None, self.settings.gripper)
 
 
 @dataclass
@@ -147,8 +166,6 @@ def generate_dataset(job: SuiteJob, tell: Callable[[str, int], None]) -> SuiteOu
         ContractError: the job does not fit, or the expert failed everywhere.
     """
     job.check()
-    profile = load_profile(profile_path(job.settings.robot, robots_dir()))
-    units = units_for(profile, None, job.settings.gripper)
     outcome = SuiteOutcome()
     seeds = range(job.first_seed, job.first_seed + job.episodes)
     batches = []
@@ -166,16 +183,14 @@ def generate_dataset(job: SuiteJob, tell: Callable[[str, int], None]) -> SuiteOu
     folders = [job.folder(task, seed) for task in job.tasks for seed in outcome.made[task]]
     if not folders:
         raise ContractError("dataset: expected successful episodes, got none; lower the noise")
-    facts = DatasetDetails(profile.name, _ours(job, profile, units, outcome))
-    schema = _schema(job.settings, units)
-    outcome.totals = assemble(folders, job.target, schema, job.version, facts)
+    outcome.totals = assemble(folders, job.target, job.schema(), job.version, job.details(outcome))
     shutil.rmtree(job.staging, ignore_errors=True)
     return outcome
 
 
 def _run(job: SuiteJob, batches: list[tuple[str, list[int]]]) -> Iterator[tuple[str, int]]:
     work = UnitWork(
-        _show_batch,
+        job.show,
         [(job, *batch) for batch in batches],
         [f"{task}, seeds {seeds[0]} to {seeds[-1]}" for task, seeds in batches],
         folder=job.staging if job.workers.ray else None,
@@ -187,8 +202,7 @@ def _run(job: SuiteJob, batches: list[tuple[str, list[int]]]) -> Iterator[tuple[
 
 def _show_batch(job: SuiteJob, task: str, seeds: list[int]) -> int:
     """Stage some episodes of one task; how many."""
-    profile = load_profile(profile_path(job.settings.robot, robots_dir()))
-    units = units_for(profile, None, job.settings.gripper)
+    _, units = job.robot()
     sim = BimanualSim(task, randomisation=job.settings.randomisation)
     camera = CameraRenderer(sim.model, *job.settings.size[::-1])
     try:
@@ -224,10 +238,21 @@ def _show(job: SuiteJob, sim: BimanualSim, camera: CameraRenderer, units: Units,
         except BaseException:
             writer.abort()
             raise
+    mark_staged(job, facts)
+
+
+def mark_staged(job: SuiteJob, facts: Mapping[str, Any]) -> None:
+    """An episode is done.
+
+    Args:
+        facts: with ``task``, ``seed`` and ``success``; what its writer noted is kept.
+    """
+    task, seed = str(facts["task"]), int(facts["seed"])
+    folder = job.folder(task, seed)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FACTS
     known = json.loads(path.read_text(encoding="utf-8")) if facts["success"] else facts
-    replace_text(path, json.dumps({**known, "mark": _mark(job, sim.task.name, seed)}))
+    replace_text(path, json.dumps({**known, "mark": _mark(job, task, seed)}))
 
 
 def _row(
@@ -239,11 +264,12 @@ def _row(
         action=units.command.apply(target),
         stamps_ns=np.full(2 + len(pictures), tick * _NS_PER_TICK, np.int64),
         task=sim.instruction,
-        frames={slot: _frame(pixels) for slot, pixels in pictures.items()},
+        frames={slot: shown_frame(pixels) for slot, pixels in pictures.items()},
     )
 
 
-def _frame(pixels: NDArray[np.uint8]) -> Frame:
+def shown_frame(pixels: NDArray[np.uint8]) -> Frame:
+    """A picture that is there already."""
     return Frame(lambda: pixels)
 
 

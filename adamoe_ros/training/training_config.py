@@ -89,6 +89,7 @@ class MeaningConfig(_Section):
 
     embodiment: str  # as in the robot's profile, e.g. vx300s_dual
     roles: tuple[str, ...]  # canonical, column by column: left_0 ... left_gripper, right_0 ...
+    action_roles: tuple[str, ...] = ()  # where actions have others than the state: ee_x ... gripper
     gripper_open: float = 1.0
     gripper_closed: float = 0.0
     state_source: Literal["measured", "last_command"] = "measured"

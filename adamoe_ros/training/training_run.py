@@ -163,15 +163,13 @@ def _check_fit(sizes: ModelConfig, data: DemonstrationSet) -> None:
                 "set num_views",
             )
         )
-    if len(data.layout.roles) > min(sizes.state_dim, sizes.action_dim):
-        lines.append(
-            problem(
-                "data: joints",
-                f"at most {sizes.state_dim}",
-                len(data.layout.roles),
-                "widen the model",
-            )
-        )
+    layout = data.layout
+    for name, roles, most in (
+        ("joints", layout.roles, sizes.state_dim),
+        ("actions", layout.action_roles or layout.roles, sizes.action_dim),
+    ):
+        if len(roles) > most:
+            lines.append(problem(f"data: {name}", f"at most {most}", len(roles), "widen the model"))
     points = data.episodes[0].objects
     if points is not None and sizes.aux_positions and points.shape[1] != 3 * sizes.aux_positions:
         lines.append(

@@ -62,11 +62,12 @@ class DatasetSchema:
     """What every frame of a dataset has.
 
     Attributes:
-        names: of the columns of state and action.
+        names: of the columns of the state, and of the action where it has no others.
         cameras: in the model's order.
         fps: frames per second.
         precision: of state and action.
         lossless: pictures as PNG in the data files, else as H.264 video.
+        action_names: of the action's columns; empty: those of the state.
     """
 
     names: tuple[str, ...]
@@ -74,6 +75,12 @@ class DatasetSchema:
     fps: float
     precision: Literal["float32", "float64"] = "float32"
     lossless: bool = False
+    action_names: tuple[str, ...] = ()
+
+    @property
+    def vectors(self) -> dict[str, tuple[str, ...]]:
+        """Feature -> names of its columns."""
+        return {STATE: self.names, ACTION: self.action_names or self.names}
 
     @property
     def stamp_names(self) -> tuple[str, ...]:
@@ -87,9 +94,11 @@ class DatasetSchema:
 
     def features(self) -> dict[str, dict[str, Any]]:
         """``features`` of info.json."""
-        vector = {"dtype": self.precision, "shape": [len(self.names)], "names": list(self.names)}
         stamps = list(self.stamp_names)
-        found: dict[str, dict[str, Any]] = {STATE: dict(vector), ACTION: dict(vector)}
+        found: dict[str, dict[str, Any]] = {
+            key: {"dtype": self.precision, "shape": [len(names)], "names": list(names)}
+            for key, names in self.vectors.items()
+        }
         found |= {camera.key: self._camera_feature(camera) for camera in self.cameras}
         found[STAMPS] = {"dtype": "int64", "shape": [len(stamps)], "names": stamps}
         found[INTERVENTION] = {"dtype": "bool", "shape": [1], "names": None}

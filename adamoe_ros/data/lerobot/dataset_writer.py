@@ -174,10 +174,9 @@ def feature_stats(key: str, statistics: RunningStatistics) -> dict[str, Any]:
 def data_schema(schema: DatasetSchema, version: Version) -> pa.DatasetSchema:
     """Columns of a data file, with the types that the datasets library reads from its metadata."""
     kind = pa.float64() if schema.precision == "float64" else pa.float32()
-    width, stamps = len(schema.names), len(schema.stamp_names)
+    stamps = len(schema.stamp_names)
     fields: list[tuple[str, Any]] = [
-        (STATE, pa.list_(kind, width)),
-        (ACTION, pa.list_(kind, width)),
+        (key, pa.list_(kind, len(names))) for key, names in schema.vectors.items()
     ]
     if schema.lossless:
         picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -42,7 +42,7 @@ class FrameRow:
     """One frame of an episode.
 
     Attributes:
-        state, action: (J,) in the dataset's order and units.
+        state, action: in the dataset's order and units.
         stamps_ns: (2 + C,) as ``DatasetSchema.stamp_names``.
         task: the sentence.
         frames: pictures by slot.
@@ -77,8 +77,7 @@ class EpisodeWriter:
         self.lost: list[str] = []
         self.length = 0
         self.tasks: list[str] = []
-        width = len(schema.names)
-        widths = {STATE: width, ACTION: width, INTERVENTION: 1}
+        widths = {key: len(names) for key, names in schema.vectors.items()} | {INTERVENTION: 1}
         self._statistics = {key: RunningStatistics(count) for key, count in widths.items()}
         self._rows: list[tuple[FrameRow, list[bytes]]] = []
         self._writer = pq.ParquetWriter(folder / NUMBERS, staged_schema(schema))
@@ -177,10 +176,9 @@ def read_statistics(folder: Path) -> dict[str, RunningStatistics]:
 
 def staged_schema(schema: DatasetSchema) -> pa.DatasetSchema:
     """Columns of numeric.parquet."""
-    width, stamps = len(schema.names), len(schema.stamp_names)
+    stamps = len(schema.stamp_names)
     fields = [
-        (STATE, pa.list_(pa.float64(), width)),
-        (ACTION, pa.list_(pa.float64(), width)),
+        *((key, pa.list_(pa.float64(), len(names))) for key, names in schema.vectors.items()),
         (STAMPS, pa.list_(pa.int64(), stamps)),
         (INTERVENTION, pa.bool_()),
         ("task", pa.string()),

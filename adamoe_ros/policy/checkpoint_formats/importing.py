@@ -156,11 +156,12 @@ def _statistics(
     stats = fitted_statistics(stats, metadata)
     metadata.set(origin, statistics=stats)
     method: Normalization = metadata["normalization"] or "mean_std"
-    roles = metadata["joints"] or ()
-    widths = {"state": stats.state.width, "actions": stats.actions.width}
-    for name, width in widths.items():
-        lines = stats.check(len(roles) or width, method, origin, settings.allow_constant)
-        problems.extend([line for line in lines if line.startswith(f"{origin}: {name}")])
+    joints = metadata["joints"] or ()
+    widths = (
+        len(joints) or stats.state.width,
+        len(metadata["actions"] or joints) or stats.actions.width,
+    )
+    problems.extend(stats.check(widths, method, origin, settings.allow_constant))
     return stats
 
 

@@ -51,9 +51,10 @@ def check(checkpoint: Checkpoint, problems: Problems) -> None:
     if manifest.prompt_style == "plain":
         do = "LeRobot tokenises with bos and newline; keep our format"
         problems.add("manifest.json: prompt_style", "lerobot or openpi", "plain", do)
-    flags = tuple(joint.representation == "relative" for joint in manifest.joints)
-    if any(flags) and relative_flags(list(manifest.state_roles), _excluded(checkpoint)) != flags:
-        got = ", ".join(manifest.state_roles)
+    roles = [entry.role for entry in manifest.action_entries]
+    flags = tuple(entry.representation == "relative" for entry in manifest.action_entries)
+    if any(flags) and relative_flags(roles, _excluded(checkpoint)) != flags:
+        got = ", ".join(roles)
         do = "a role's name contains another's; keep our format"
         problems.add("manifest.json: joints", "roles that LeRobot can tell apart", got, do)
 
@@ -72,8 +73,8 @@ def _json(tree: Any) -> bytes:
 
 def _excluded(checkpoint: Checkpoint) -> list[str]:
     """Roles that stay absolute; ``gripper`` where those are all the grippers."""
-    joints = checkpoint.manifest.joints
-    absolute = [joint.role for joint in joints if joint.representation == "absolute"]
+    joints = checkpoint.manifest.action_entries
+    absolute = [joint.role for joint in joints if joint.representation != "relative"]
     grippers = [joint.role for joint in joints if joint.kind == "gripper"]
     return ["gripper"] if absolute and absolute == grippers else absolute
 
@@ -83,9 +84,9 @@ def _features(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     config, manifest = checkpoint.config, checkpoint.manifest
     image = {"type": "VISUAL", "shape": [3, *config.vision.image_size]}
     inputs: dict[str, Any] = {f"{CAMERAS}{slot}": image for slot in manifest.camera_slots}
-    joints = len(manifest.joints)
+    joints, actions = len(manifest.joints), len(manifest.action_entries)
     inputs[STATE] = {"type": "STATE", "shape": [joints or config.state_dim]}
-    return inputs, {ACTION: {"type": "ACTION", "shape": [joints or config.action_dim]}}
+    return inputs, {ACTION: {"type": "ACTION", "shape": [actions or config.action_dim]}}
 
 
 def _norm_map(checkpoint: Checkpoint) -> dict[str, str]:
@@ -94,7 +95,8 @@ def _norm_map(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _relative(checkpoint: Checkpoint) -> bool:
-    return any(joint.representation == "relative" for joint in checkpoint.manifest.joints)
+    entries = checkpoint.manifest.action_entries
+    return any(entry.representation == "relative" for entry in entries)
 
 
 def _settings(checkpoint: Checkpoint, dtype: str) -> dict[str, Any]:
@@ -119,13 +121,14 @@ def _settings(checkpoint: Checkpoint, dtype: str) -> dict[str, Any]:
         "tokenizer_max_length": config.prompt_length,
         "use_relative_actions": relative,
         "relative_exclude_joints": _excluded(checkpoint) if relative else ["gripper"],
-        "action_feature_names": list(checkpoint.manifest.state_roles) or None,
+        "action_feature_names": [e.role for e in checkpoint.manifest.action_entries] or None,
     }
 
 
 def _processors(checkpoint: Checkpoint) -> dict[str, bytes]:
     inputs, outputs = _features(checkpoint)
-    relative, roles = _relative(checkpoint), list(checkpoint.manifest.state_roles)
+    relative = _relative(checkpoint)
+    roles = [entry.role for entry in checkpoint.manifest.action_entries]
     norm = {"eps": _EPS, "norm_map": _norm_map(checkpoint)}
     state_out = f"{POSTPROCESSOR}_step_0_unnormalizer_processor.safetensors"
     mask = {

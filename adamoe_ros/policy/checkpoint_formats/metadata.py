@@ -7,15 +7,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any
 
 from adamoe_ros import __version__
 from adamoe_ros.contract.errors import Problems
 from adamoe_ros.contract.manifest import (
     CheckpointManifest,
     GripperConvention,
-    JointRole,
     Provenance,
+    action_entry,
+    vector_entry,
 )
 from adamoe_ros.model.config import Architecture
 from adamoe_ros.policy.normalise import FeatureStats, NormStats
@@ -27,6 +28,7 @@ NAMES = {
     "top_k": "--top-k N",
     "camera_slots": "--cameras SLOT,SLOT,...",
     "joints": "--joints left*6,left_gripper,...",
+    "actions": "--actions ee_x,...,gripper (where they are others than the joints)",
     "relative": "--relative-actions none|joints|all",
     "gripper": "--gripper-open X --gripper-closed Y",
     "control_rate_hz": "--control-rate HZ",
@@ -89,13 +91,13 @@ class CheckpointMetadata:
             entry = self.known.get(name)
             if entry is not None:
                 yield f"{name}: {_shown(entry.value)}  ({entry.origin})"
-            elif name != "top_k":
+            elif name not in ("top_k", "actions"):
                 yield f"{name}: unknown  ({NAMES[name]} tells it)"
 
     def unknown(self) -> list[str]:
         """What a robot needs and nobody set."""
         names = [name for name in _NEEDED_TO_ACT if self[name] is None]
-        roles: tuple[str, ...] = self["joints"] or ()
+        roles: tuple[str, ...] = (*(self["joints"] or ()), *(self["actions"] or ()))
         if any(_is_gripper(role) for role in roles) and self["gripper"] is None:
             names.append("gripper")
         return names
@@ -119,7 +121,7 @@ def expand_joints(text: str) -> tuple[str, ...]:
 
 
 def _is_gripper(role: str) -> bool:
-    return role.endswith("_gripper")
+    return role.endswith("gripper")
 
 
 def relative_roles(roles: tuple[str, ...], word: str) -> tuple[bool, ...]:
@@ -145,14 +147,16 @@ def make_manifest(
         ``CheckpointManifest``; None where ``problems`` were found.
     """
     roles: tuple[str, ...] = metadata["joints"] or ()
+    actions: tuple[str, ...] = metadata["actions"] or ()
     relative = metadata["relative"]
     if isinstance(relative, str):
-        relative = relative_roles(roles, relative)
-    if relative is not None and roles and len(relative) != len(roles):
-        got = f"{len(relative)} of {len(roles)} joints"
+        relative = relative_roles(actions or roles, relative)
+    if relative is not None and roles and len(relative) != len(actions or roles):
+        got = f"{len(relative)} of {len(actions or roles)} entries"
         problems.add("relative", "one flag for each joint", got, f"give {NAMES['relative']}")
-    if len(set(roles)) != len(roles):
-        problems.add("joints", "every role once", ", ".join(roles), "correct --joints")
+    for name, given in (("joints", roles), ("actions", actions)):
+        if len(set(given)) != len(given):
+            problems.add(name, "every role once", ", ".join(given), f"correct --{name}")
     slots: tuple[str, ...] = metadata["camera_slots"] or ()
     if len(set(slots)) != len(slots) or not all(slots):
         problems.add("camera_slots", "different names", ", ".join(slots), "correct --cameras")
@@ -161,13 +165,18 @@ def make_manifest(
         return None
     raw_only = raw_only or bool(missing)
     flags = relative if roles and relative is not None else ()
+    moved = tuple(
+        vector_entry(role, "relative" if flag else "absolute")
+        for role, flag in zip(roles, flags, strict=False)
+    )
     gripper = metadata["gripper"]
     notes = f"unknown: {', '.join(missing)}" if missing else ""
     return CheckpointManifest(
         raw_only=raw_only,
         architecture=architecture,
         embodiment=metadata["embodiment"],
-        joints=tuple(_joint(role, flag) for role, flag in zip(roles, flags, strict=False)),
+        joints=tuple(map(vector_entry, roles)) if actions else moved,
+        actions=tuple(map(action_entry, actions, flags)),
         gripper=None if gripper is None else GripperConvention(open=gripper[0], closed=gripper[1]),
         control_rate_hz=metadata["control_rate_hz"],
         camera_slots=tuple(metadata["camera_slots"]),
@@ -188,17 +197,12 @@ def make_manifest(
     )
 
 
-def _joint(role: str, relative: bool) -> JointRole:
-    kind: Literal["gripper", "revolute"] = "gripper" if _is_gripper(role) else "revolute"
-    return JointRole(role=role, kind=kind, representation="relative" if relative else "absolute")
-
-
 def fitted_statistics(statistics: NormStats, metadata: CheckpointMetadata) -> NormStats:
     """Statistics of the real joints: cut to their number, else without padding's zeros."""
     joints = len(metadata["joints"] or ())
     return NormStats(
         state=_fitted(statistics.state, joints),
-        actions=_fitted(statistics.actions, joints),
+        actions=_fitted(statistics.actions, len(metadata["actions"] or ()) or joints),
         objects=statistics.objects,
     )
 

@@ -78,6 +78,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "replay": [bag, "--robot", robot, "--checkpoint", str(folder / "none"), "--out", out],
         "dataset": ["convert", bag, "--robot", robot, "--out", out, "--gripper", "1_open"],
         "evaluate": [DEMO, "--tasks", "none", "--out", out],
+        "benchmark": ["libero", "--checkpoint", str(folder / "none"), "--out", out],
         "bench": ["--help"],
         "security": ["--robot", "aloha_sim"],
     }

@@ -98,12 +98,12 @@ def test_the_quantile_itself_is_bin_zero(low: float) -> None:
 
 def test_a_constant_dimension_is_refused_unless_asked_for() -> None:
     stats = NormStats(state=quantiles(0.5, 0.5), actions=quantiles(0.0, 1.0))
-    (line,) = stats.check(1, "quantile", "norm_stats.json")
+    (line,) = stats.check((1, 1), "quantile", "norm_stats.json")
     assert line.startswith("norm_stats.json: state: q99 - q01: expected more than 0")
     assert "--allow-constant" in line
-    assert stats.check(1, "quantile", "norm_stats.json", allow_constant=True) == []
+    assert stats.check((1, 1), "quantile", "norm_stats.json", allow_constant=True) == []
     flipped = NormStats(state=quantiles(0.5, 0.4), actions=quantiles(0.0, 1.0))
-    assert flipped.check(1, "quantile", "norm_stats.json", allow_constant=True)
+    assert flipped.check((1, 1), "quantile", "norm_stats.json", allow_constant=True)
     openpi = make_normalizer(stats.state, "quantile", 1e-6, 1)
     assert openpi.unpadded(np.array([0.5])).tolist() == [-1.0]
     assert openpi.unpadded(np.array([0.500001]))[0] == pytest.approx(1.0)
