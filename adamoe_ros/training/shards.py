@@ -109,9 +109,8 @@ def _mapped(file: NDArray[np.uint8], member: ZipInfo) -> NDArray[np.uint8]:
 
 
 def _layout(values: dict[str, Any]) -> DataLayout:
-    return DataLayout(
-        **values | {"camera_slots": tuple(values["camera_slots"]), "roles": tuple(values["roles"])}
-    )
+    """JSON has lists where a layout has tuples."""
+    return DataLayout(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def _header(path: Path, document: Any) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from adamoe_ros.contract import extras
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = str(ROOT / "checkpoints" / "demo")
 # imported only where they are: kernels and event files on other computers, zstd of older Pythons, what
-# torch and rosbags bring
-OPTIONAL = {"triton", "lz4", "backports", "typing_extensions"}
+# torch and rosbags bring, the benchmark's simulator in an environment of its own
+OPTIONAL = {"triton", "lz4", "backports", "typing_extensions", "libero"}
 # imported by name, beside what only ROS has
 ROS = re.compile(r"rclpy|launch(_ros)?|\w+_msgs|builtin_interfaces|std_srvs|rcl_interfaces")
 

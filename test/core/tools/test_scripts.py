@@ -28,7 +28,8 @@ def module_path(name: str) -> Path | None:
     if not name.startswith("adamoe_ros"):
         return HELPERS.get(name)
     path = ROOT / name.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    package = path / "__init__.py"  # a folder may be left of a module that has become a file
+    return package if package.is_file() else path.with_suffix(".py")
 
 
 @cache
