@@ -218,7 +218,8 @@ class Story:
         self.wait_text("#recording", "ready")
         recordings, dataset = self.out / "demo" / "recordings", self.out / "corrected"
         bag = max(recordings.glob("*/episode.json")).parent
-        words = ["dataset", "convert", bag, "--robot", "aloha_sim", "--out", dataset]
+        words = ["dataset", "convert", bag, "--robot", "aloha_sim"]
+        words += ["--checkpoint", ROOT / "checkpoints/demo", "--out", dataset]
         subprocess.run([ROOT / ".venv/bin/adamoe", *words], check=True)
         show = (
             "import sys, pathlib, pyarrow.parquet as pq; "

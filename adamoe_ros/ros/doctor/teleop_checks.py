@@ -96,13 +96,16 @@ class TeleopListener:
     def _topic(self, topic: str, arrivals: Arrivals, timeout: float) -> Check:
         if topic in self._wrong:
             return Check(_AREA, topic, "fail", self._wrong[topic])
-        publishers, arms = self._node.count_publishers(topic), self._profile.teleop
-        sharing = [leader for leader in arms.arms.values() if leader.topic == topic] if arms else []
+        publishers, teleop = self._node.count_publishers(topic), self._profile.teleop
+        assert teleop is not None
+        sharing = [leader for leader in teleop.arms.values() if leader.topic == topic]
+        if not arrivals.received_ns and teleop.console and publishers:
+            return Check(_AREA, topic, "ok", "silent: the page sends while a person leads from it")
         if not arrivals.received_ns:  # a robot may well run without anybody at the leader
             do = "nobody can take over; start it, or correct teleop in the profile"
             return Check(_AREA, topic, "warn", f"no message ({publishers} publishers): {do}")
         gap = arrivals.longest_gap
-        if publishers > max(1, len(sharing)):
+        if publishers > max(1, len(sharing)) + teleop.console:  # the page gives way to others
             return Check(
                 _AREA, topic, "fail", f"{publishers} publishers; one must lead: stop others"
             )
