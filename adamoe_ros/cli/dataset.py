@@ -190,10 +190,10 @@ def _convert(options: argparse.Namespace) -> int:
     )
     with Steps("bags", len(bags)) as steps:
 
-        def tell(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> None:
+        def report(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> None:
             steps.done(_bag_line(bag, facts, lines))
 
-        outcome = convert_bags(job, tell)
+        outcome = convert_bags(job, report)
     totals = outcome.totals
     assert totals is not None
     print(f"{options.out}: {totals.episodes} episodes, {totals.frames} frames, {options.format}")

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prediction-bag", type=Path, metavar="DIR", help="write bags with the predictions there"
     )
-    parser.add_argument("--no-video", action="store_true", help="no film in the report")
+    parser.add_argument("--no-video", action="store_true", help="no video in the report")
     parser.add_argument(
         "--live", action="store_true", help="publish one bag on its topics with /clock instead"
     )
@@ -164,7 +164,7 @@ class _Replay:
         self._settings, self._policies = settings, policies
         self._records: list[BagRecord] = []
         self._skipped: dict[str, list[str]] = {}
-        self._films: dict[str, tuple[bytes, list[float]]] = {}
+        self._videos: dict[str, tuple[bytes, list[float]]] = {}
 
     def run(self, bags: list[Path]) -> int:
         from adamoe_ros.contract.errors import ContractError
@@ -186,11 +186,11 @@ class _Replay:
     def _one(self, path: Path) -> None:
         from adamoe_ros.cli.progress import Steps
         from adamoe_ros.data.bag.reader import Bag
-        from adamoe_ros.evaluation.replay.bag_pictures import Film
+        from adamoe_ros.evaluation.replay.bag_pictures import ReplayVideo
         from adamoe_ros.evaluation.replay.prediction_bag import PredictionBag
         from adamoe_ros.evaluation.replay.run import BagReplay, Listeners
 
-        film = Film()
+        video = ReplayVideo()
         wanted = self._options.prediction_bag
         target = None if wanted is None else wanted / path.name
         kept = (
@@ -210,7 +210,7 @@ class _Replay:
             def observed(observation: Any) -> None:
                 if not self._options.no_video:
                     start = replay.record.start_ns
-                    film.add((observation.stamp_ns - start) / 1e9, observation.images)
+                    video.add((observation.stamp_ns - start) / 1e9, observation.images)
 
             listeners = Listeners(
                 progress,
@@ -223,7 +223,7 @@ class _Replay:
             if kept is not None and target is not None:
                 print(f"{target}: {kept.write(bag, target)} messages")
         self._records.append(record)
-        self._film(film, path.name)
+        self._write_video(video, path.name)
         for line in (*record.problems, *record.notes):
             print(f"  {line}")
         speed = record.duration_s / record.wall_s if record.wall_s else 0.0
@@ -232,13 +232,13 @@ class _Replay:
             f"({speed:.1f}x), {record.observations} observations"
         )
 
-    def _film(self, film: Any, name: str) -> None:
-        if film.times:
+    def _write_video(self, video: Any, name: str) -> None:
+        if video.times:
             self._options.out.mkdir(parents=True, exist_ok=True)
             path = self._options.out / f".{name}.mp4"
-            data = film.write(path)
+            data = video.write(path)
             path.unlink(missing_ok=True)
-            self._films[name] = (data, film.times)
+            self._videos[name] = (data, video.times)
 
     def _write(self) -> None:
         from adamoe_ros import __version__
@@ -258,7 +258,7 @@ class _Replay:
         document = results(self._records, names, facts, self._skipped)
         out.mkdir(parents=True, exist_ok=True)
         replace_text(out / "results.json", json.dumps(document, indent=1) + "\n")
-        replace_text(out / "report.html", report_page(self._records, names, document, self._films))
+        replace_text(out / "report.html", report_page(self._records, names, document, self._videos))
         for name, entry in document["policies"].items():
             open_loop = entry["open_loop"]
             if open_loop["joints_mean_abs"] is None:

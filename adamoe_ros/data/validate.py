@@ -39,7 +39,7 @@ def validate(
     profile: RobotProfile | None = None,
     gripper: str = "",
     pictures: bool = True,
-    tell: Callable[[int], None] = lambda episode: None,
+    report: Callable[[int], None] = lambda episode: None,
 ) -> list[Finding]:
     """Every finding, episode by episode.
 
@@ -76,7 +76,7 @@ def validate(
         except ContractError as error:
             findings += [Finding("error", line) for line in error.problems]
             unread += 1
-        tell(entry.index)
+        report(entry.index)
     if not unread:
         findings += totals.stale(stored, "meta/stats.json")
         findings += totals.odd(dataset.names(ACTION))

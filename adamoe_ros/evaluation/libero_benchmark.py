@@ -176,7 +176,7 @@ def run_benchmark(
 
 
 def videos_of(blocks: Blocks) -> list[tuple[str, str]]:
-    """(file name, caption) of every failure that was filmed."""
+    """(file name, caption) of every failure that has a video."""
     found = []
     for episode in blocks.episodes():
         name = _video_name(episode)
@@ -211,7 +211,7 @@ def _run_block(
             episodes.append(episode)
             kept = len(list((benchmark.folder / VIDEOS).glob(f"{case.control}-{suite}-{task}-*")))
             if failed(episode) and kept < videos:
-                run.film(benchmark.folder / VIDEOS / _video_name(case))
+                run.write_video(benchmark.folder / VIDEOS / _video_name(case))
     finally:
         client.close()
     return BlockResult(episodes, [None] * len(episodes), None, seconds)
@@ -290,7 +290,7 @@ class _Episode:
             frame[wire.EXTRA] = {"noise_seed": noise_seed(self._settings.seed, stamp)}
         return frame
 
-    def film(self, path: Path) -> None:
+    def write_video(self, path: Path) -> None:
         """What the cameras saw at every inference, in the time of the simulator."""
         from adamoe_ros.evaluation.report.video import write_mp4
 

@@ -206,8 +206,8 @@ class AdaMoEPolicy(nn.Module):
         batch, views = images.shape[:2]
         places = kept.image_index.to(images.device)
         prompt = self.embed(token_ids[:, : kept.prompt]) * math.sqrt(self.config.prefix.width)
-        said = token_mask[:, : kept.prompt].to(prompt.device)
-        summary = None if self.reader is None else self.reader(prompt, said)
+        valid = token_mask[:, : kept.prompt].to(prompt.device)
+        summary = None if self.reader is None else self.reader(prompt, valid)
         asked = None if summary is None else summary[places // views]
         tokens, points = self.vision(images.flatten(0, 1)[places], places % views, asked)
         parts = [tokens, prompt]

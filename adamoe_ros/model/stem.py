@@ -101,10 +101,10 @@ class PromptReader(nn.Module):
         self.queries = nn.Parameter(torch.zeros(self._QUERIES, width))
         self.out = Linear(self._QUERIES * width, width)
 
-    def forward(self, words: Tensor, said: Tensor) -> Tensor:
-        """words (B, L, width), said (B, L) bool: not padding -> (B, width)."""
+    def forward(self, words: Tensor, valid: Tensor) -> Tensor:
+        """words (B, L, width), valid (B, L) bool: not padding -> (B, width)."""
         h = F.gelu(self.inner(words + self.places[: words.shape[1]]))
-        there = said.unsqueeze(-1)
+        there = valid.unsqueeze(-1)
         weights = (h @ self.queries.T).masked_fill(~there, _NEVER).softmax(1)
         weights = weights * there  # of an empty prompt nothing, whatever its padding is
         return self.out((weights.transpose(1, 2) @ h).flatten(1))
@@ -113,9 +113,9 @@ class PromptReader(nn.Module):
 class PromptMean(nn.Module):
     """The prompt as the mean of its words: enough where sentences differ by words, not by order."""
 
-    def forward(self, words: Tensor, said: Tensor) -> Tensor:
+    def forward(self, words: Tensor, valid: Tensor) -> Tensor:
         """As ``PromptReader``."""
-        weights = said.unsqueeze(-1).to(words)
+        weights = valid.unsqueeze(-1).to(words)
         return (words * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 

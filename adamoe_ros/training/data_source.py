@@ -86,9 +86,9 @@ def convert(config: BagsConfig, target: Path, manifest: CheckpointManifest | Non
     )
     done: list[Path] = []
 
-    def tell(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> None:
+    def report(bag: Path, facts: dict[str, Any] | None, lines: list[str]) -> None:
         done.append(bag)
         what = f"skipped: {'; '.join(lines)}" if facts is None else f"{facts['length']} frames"
         print(f"bags: {len(done)}/{len(bags)} {bag.name}: {what}", file=sys.stderr)
 
-    convert_bags(job, tell)
+    convert_bags(job, report)

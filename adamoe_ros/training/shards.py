@@ -86,11 +86,11 @@ def _read_shard(path: Path) -> tuple[DataLayout, list[Demonstration]]:
             Demonstration(
                 **{name: document.get(f"{number}/{name}") for name in _ARRAYS if name != IMAGES},
                 images=_mapped(file, document.zip.getinfo(f"{number}/{IMAGES}.npy")),
-                instructions=tuple(said["instructions"]),
-                tasks=tuple(said["tasks"]),
-                seed=said["seed"],
+                instructions=tuple(episode["instructions"]),
+                tasks=tuple(episode["tasks"]),
+                seed=episode["seed"],
             )
-            for number, said in enumerate(header["episodes"])
+            for number, episode in enumerate(header["episodes"])
         ]
     return _layout(header["layout"]), episodes
 
@@ -110,7 +110,8 @@ def _mapped(file: NDArray[np.uint8], member: ZipInfo) -> NDArray[np.uint8]:
 
 def _layout(values: dict[str, Any]) -> DataLayout:
     """JSON has lists where a layout has tuples."""
-    return DataLayout(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return DataLayout(**fields)
 
 
 def _header(path: Path, document: Any) -> dict[str, Any]:

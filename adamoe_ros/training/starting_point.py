@@ -128,9 +128,9 @@ def make_start(
     manifest, statistics = _inherited(config, base, sizes, data)
     assert base.manifest.tokenizer is not None
     tokenizer = (base.folder / base.manifest.tokenizer).read_bytes()
-    said = (*base.manifest.instructions, *sentences)
+    instructions = (*base.manifest.instructions, *sentences)
     update = {
-        "instructions": tuple(dict.fromkeys(said)),
+        "instructions": tuple(dict.fromkeys(instructions)),
         "rtc_max_delay": config.rtc_max_delay,
     }
     network = _network(config, base, sizes)

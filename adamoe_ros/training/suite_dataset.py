@@ -156,11 +156,11 @@ class SuiteOutcome:
     totals: Totals | None = None
 
 
-def generate_dataset(job: SuiteJob, tell: Callable[[str, int], None]) -> SuiteOutcome:
+def generate_dataset(job: SuiteJob, report: Callable[[str, int], None]) -> SuiteOutcome:
     """Make the dataset: episodes in the order of tasks and seeds, whatever process made them.
 
     Args:
-        tell: called with a task and how many of its episodes are done now.
+        report: called with a task and how many of its episodes are done now.
 
     Raises:
         ContractError: the job does not fit, or the expert failed everywhere.
@@ -172,10 +172,10 @@ def generate_dataset(job: SuiteJob, tell: Callable[[str, int], None]) -> SuiteOu
     for task in job.tasks:
         waiting = [seed for seed in seeds if not _is_staged(job, task, seed)]
         outcome.reused += len(seeds) - len(waiting)
-        tell(task, len(seeds) - len(waiting))
+        report(task, len(seeds) - len(waiting))
         batches += [(task, waiting[n : n + _BATCH]) for n in range(0, len(waiting), _BATCH)]
     for task, count in _run(job, batches):
-        tell(task, count)
+        report(task, count)
     for task in job.tasks:
         made = {seed: _facts(job, task, seed)["success"] for seed in seeds}
         outcome.made[task] = [seed for seed, success in made.items() if success]

@@ -38,7 +38,7 @@ _PROBE_STRIDE = 5  # px of which one is kept; no divisor of the codec's blocks
 class CodecLoss:
     """Difference of decoded to original pictures, 8-bit levels: mean, and 99 % of all values.
 
-    Measured on pictures that are spread evenly over the film.
+    Measured on pictures that are spread evenly over the video.
     """
 
     mean: float
@@ -46,7 +46,7 @@ class CodecLoss:
 
 
 class Probes:
-    """Some pixels of some pictures of a film whose length is not known, evenly spread.
+    """Some pixels of some pictures of a video whose length is not known, evenly spread.
 
     Attributes:
         kept: number of the picture -> its pixels.

@@ -57,10 +57,10 @@ def decoded_ahead(
 
 
 HEIGHT = 160  # px of each camera's picture
-MOST = 1200  # pictures of one film: ten minutes at two per second
+MOST = 1200  # pictures of one video: ten minutes at two per second
 
 
-class Film:
+class ReplayVideo:
     """Collects pictures of one bag.
 
     Attributes:
@@ -78,7 +78,7 @@ class Film:
             self._pictures.append(side_by_side(images))
 
     def write(self, path: Path) -> bytes | None:
-        """As MP4, one second of film per picture; None without pictures."""
+        """As MP4, one second per picture; None without pictures."""
         if not self._pictures:
             return None
         write_mp4(path, self._pictures, 1.0)

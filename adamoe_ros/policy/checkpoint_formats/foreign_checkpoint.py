@@ -141,10 +141,12 @@ def _likeness(names: list[str]) -> str:
     same = [a == b for a, b in zip(first, last, strict=False)]
     before = first[: same.index(False) if False in same else len(same)]
     before = before[: max(before.rfind("."), before.rfind("/")) + 1]
-    said = f", all of them named {before}..." if before and len(names) > 1 else ""
+    common = f", all of them named {before}..." if before and len(names) > 1 else ""
     if any("/" in name for name in names):
-        return f"{said} (as JAX code names them)"
-    return f"{said} (as PyTorch code names them)" if any("." in name for name in names) else said
+        return f"{common} (as JAX code names them)"
+    return (
+        f"{common} (as PyTorch code names them)" if any("." in name for name in names) else common
+    )
 
 
 def _cause(names: list[str]) -> str:

@@ -141,10 +141,10 @@ class PrefixProgram:
         prompt = self.embed[token_ids] * math.sqrt(self.config.prefix.width)
         parts, objects, points = [prompt], None, None
         first = views * self.config.vision.tokens
-        said = prompt.new_ones(batch, prompt.shape[1], dtype=torch.bool)
+        in_prompt = prompt.new_ones(batch, prompt.shape[1], dtype=torch.bool)
         if valid is not None:
-            said = valid[:, valid.shape[1] - prompt.shape[1] :]
-        summary = None if self.reader is None else self.reader(prompt, said)
+            in_prompt = valid[:, valid.shape[1] - prompt.shape[1] :]
+        summary = None if self.reader is None else self.reader(prompt, in_prompt)
         if views:
             asked = None if summary is None else summary.repeat_interleave(views, 0)
             tokens, points = self.encoder(pixels.flatten(0, 1), slots.flatten(), asked)

@@ -103,13 +103,15 @@ def small_inputs(inputs: ModelInputs, shape: Shape, config: ModelConfig) -> Smal
     mask = inputs.image_mask[rows]
     slots = np.argsort(~mask, axis=1, kind="stable")[:, : shape.views]
     present = np.take_along_axis(mask, slots, 1)
-    said = inputs.token_mask[rows]
-    front = np.argsort(~said, axis=1, kind="stable")[:, : shape.prompt]
-    spoken = np.take_along_axis(said, front, 1)
+    token_mask = inputs.token_mask[rows]
+    front = np.argsort(~token_mask, axis=1, kind="stable")[:, : shape.prompt]
+    in_prompt = np.take_along_axis(token_mask, front, 1)
     ids = np.take_along_axis(inputs.token_ids[rows], front, 1)
     extra = np.ones((shape.batch, int(config.aux_positions > 0)), bool)
-    valid = np.concatenate([present.repeat(config.vision.tokens, 1), extra, spoken], 1, dtype=bool)
-    return SmallInputs(slots, present, np.where(spoken, ids, 0), valid, inputs.state[rows])
+    valid = np.concatenate(
+        [present.repeat(config.vision.tokens, 1), extra, in_prompt], 1, dtype=bool
+    )
+    return SmallInputs(slots, present, np.where(in_prompt, ids, 0), valid, inputs.state[rows])
 
 
 def frames_in_order(inputs: ModelInputs, small: SmallInputs) -> list[list[NDArray[Any] | None]]:

@@ -69,12 +69,12 @@ def _make(folder: Path, pins: Path, report: Callable[[str], None]) -> None:
         _bounded([interpreter, "-m", "venv", str(folder)], output, log, lambda: None)
         pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
 
-        def tell() -> None:
+        def progress() -> None:
             count = len(list(folder.glob("lib/python*/site-packages/*.dist-info")))
             wanted = len(pins.read_text(encoding="utf-8").splitlines())
             report(f"{_WHERE}: {count} of {wanted} packages, {time.monotonic() - begin:.0f} s")
 
-        _bounded([*pip, "--no-deps", "-r", str(pins)], output, log, tell)
+        _bounded([*pip, "--no-deps", "-r", str(pins)], output, log, progress)
 
 
 def _python(name: str) -> str | None:
@@ -86,7 +86,11 @@ def _python(name: str) -> str | None:
 
 
 def _bounded(
-    command: list[str], output: IO[str], log: Path, tell: Callable[[], None], every_s: float = 20.0
+    command: list[str],
+    output: IO[str],
+    log: Path,
+    progress: Callable[[], None],
+    every_s: float = 20.0,
 ) -> None:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     ends = time.monotonic() + _INSTALL_S
@@ -97,7 +101,7 @@ def _bounded(
                     return
                 break
             except subprocess.TimeoutExpired:
-                tell()
+                progress()
     finally:
         process.kill()
         process.wait()

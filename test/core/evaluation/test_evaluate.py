@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``adamoe evaluate`` in the real simulator: from a checkpoint folder to figures, page and films."""
+"""``adamoe evaluate`` in the real simulator: from a checkpoint folder to figures, page and videos."""
 
 from __future__ import annotations
 

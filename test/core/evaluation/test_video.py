@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The film: layout of a frame, and a file that a decoder reads back."""
+"""The video: layout of a frame, and a file that a decoder reads back."""
 
 from __future__ import annotations
 
