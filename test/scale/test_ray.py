@@ -7,14 +7,18 @@ Of the two a process is killed half-way, of the cluster a whole node.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dying_units
 import many_bags
+import psutil
 import pytest
 import ray
 import yaml
@@ -25,6 +29,7 @@ from scale_support import ADAMOE, AGAIN, ROOT, digests, kill_one, run
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.workers import ATTEMPTS, UnitWork, Workers
 
+START = 60.0  # s until a node that was added works
 MEMORY = 100 * 2**20  # bytes of a node's store; the least that Ray takes is 75 MB
 
 
@@ -39,11 +44,20 @@ class Nodes:
 
     def complete(self) -> None:
         """Replace the node that was killed."""
-        self._other = self._cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+        if self._other is None:
+            self._other = self._cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
 
     def kill(self, pid: int) -> None:
-        """The second node, without a word to anyone."""
+        """The second node while it works on a unit, without a word to anyone."""
+        raylet = psutil.Process(self._other.all_processes["raylet"][0].process.pid)
+        ends = time.monotonic() + START
+        while not any(child.name().startswith("ray::_unit") for child in raylet.children()):
+            assert time.monotonic() < ends, "the second node was given no unit"
+            time.sleep(0.01)
+        for process in (raylet, *raylet.children()):  # a worker alone would end its unit
+            process.kill()
         self._cluster.remove_node(self._other, allow_graceful=False)
+        self._other = None
 
     def close(self) -> None:
         self._cluster.shutdown()
@@ -51,9 +65,11 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def one_cluster() -> Iterator[Nodes]:
-    nodes = Nodes()
-    yield nodes
-    nodes.close()
+    with pytest.MonkeyPatch.context() as patch:  # what the tests call on its workers is found there
+        patch.setenv("PYTHONPATH", str(Path(dying_units.__file__).parent), prepend=os.pathsep)
+        nodes = Nodes()
+        yield nodes
+        nodes.close()
 
 
 @pytest.fixture
