@@ -187,7 +187,7 @@ class Fault:
             self.mend()
             self.mended_at = time.monotonic()
         holding = self.held_since()
-        if holding is None or mode != status.HOLD:
+        if holding is None or mode != status.HOLD or self.running_since(holding):
             return
         stamp = status.header.stamp.sec + 1e-9 * status.header.stamp.nanosec
         self.braking = stamp if self.braking is None else self.braking
@@ -200,6 +200,10 @@ class Fault:
             return None
         return next((at for at, mode, _ in self.events if at > self.cut_at and mode == 1), None)
 
+    def running_since(self, since: float) -> float | None:
+        """When the arms first ran after a moment."""
+        return next((at for at, mode, _ in self.events if at > since and mode == 2), None)
+
     def _due(self, now: float) -> bool:
         assert self.cut_at is not None
         if self.down_s:
@@ -211,16 +215,15 @@ class Fault:
         """For JSON."""
         if self.cut_at is None or self.mended_at is None:
             return {"cut": "the scene was over before"}
-        held, resumed = self.held_since(), None
-        if held is not None:
-            after = [at for at, mode, _ in self.events if at > max(held, self.mended_at)]
-            running = [at for at, mode, _ in self.events if mode == 2 and at in after]
-            resumed = round(running[0] - self.mended_at, 2) if running else None
+        held = self.held_since()
+        again = None if held is None else self.running_since(max(held, self.mended_at))
+        resumed = None if again is None else round(again - self.mended_at, 2)
+        until = math.inf if again is None else again
         moved = float(np.ptp(np.array(self.held), axis=0).max()) if self.held else None
         return {
             "down_s": round(self.mended_at - self.cut_at, 2),
             "held_after_s": None if held is None else round(held - self.cut_at, 2),
-            "causes": [c for at, m, c in self.events if at > self.cut_at and m == 1],
+            "causes": [c for at, m, c in self.events if self.cut_at < at < until and m == 1],
             "commands_moved_while_held": None if moved is None else float(f"{moved:.2g}"),
             "resumed_after_s": resumed,
             "longest_without_status_s": round(self.silent_s, 2),
