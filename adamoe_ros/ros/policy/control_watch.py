@@ -12,6 +12,7 @@ from typing import Any
 from adamoe_ros.contract.errors import problem
 from adamoe_ros.control.settings import DOUBTS, Cause
 from adamoe_ros.control.status import Mode
+from adamoe_ros.ros.policy.hearing import AwakeTime
 
 _TWICE = 2
 _TAKEN_S = 1.0  # after which control must have taken a RUN
@@ -50,13 +51,13 @@ class ControlWatch:
         self._counted: tuple[int, int] | None = None  # what control had counted, what was sent then
         self._counted_at = now
         self._accepted, self._late = -1, 0
-        self._silent_s, self._looked = 0.0, now
+        self._awake, self._heard_at = AwakeTime(now, _LOOK), 0.0
 
     def go_on(self, generation: int, now: float) -> None:
         """As ``begin``, within the same goal."""
-        followed, silent_s = self.followed, self._silent_s
+        kept = self.followed, self._awake, self._heard_at
         self.begin(generation, now)
-        self.followed, self._silent_s = followed, silent_s
+        self.followed, self._awake, self._heard_at = kept
 
     def sent(self, chunk_id: int) -> None:
         """A chunk of the generation is about to be published."""
@@ -66,7 +67,7 @@ class ControlWatch:
     def hear(self, status: Any, now: float) -> None:
         """A ControlStatus came."""
         before, self.status = self.status, status
-        self._silent_s = 0.0
+        self._heard_at = self._awake.seconds
         ours = status.generation == self._generation
         self._heard += 1
         self._inactive = self._inactive + 1 if status.mode == Mode.INACTIVE else 0
@@ -81,14 +82,8 @@ class ControlWatch:
         self._count(status, now)
 
     def silent(self, now: float) -> bool:
-        """Whether control_node has said nothing for ``CONTROL_SILENT``; asked at every look at the goal.
-
-        Where this process stood still, as on a computer that is too busy, it has heard nothing either: of the
-        time between two looks a short one counts.
-        """
-        self._silent_s += min(now - self._looked, _LOOK)
-        self._looked = now
-        return self._silent_s > CONTROL_SILENT
+        """Whether control_node has said nothing for ``CONTROL_SILENT`` of ``AwakeTime``; asked at every look."""
+        return self._awake.look(now) - self._heard_at > CONTROL_SILENT
 
     def _count(self, status: Any, now: float) -> None:
         handled = status.accepted_chunks + status.rejected_chunks + status.late_chunks

@@ -35,6 +35,29 @@ def advice(line: str) -> str:
     return "start its driver, check its topic"
 
 
+class AwakeTime:
+    """Time that this process was awake for: where it stood still (paused, or on a computer that is too busy)
+    it has taken nothing, and its messages wait for it.
+
+    Args:
+        now: steady time, s.
+        longest: s, most that counts between two looks.
+
+    Attributes:
+        seconds: awake until the last look.
+    """
+
+    def __init__(self, now: float, longest: float) -> None:
+        self.seconds = 0.0
+        self._looked, self._longest = now, longest
+
+    def look(self, now: float) -> float:
+        """The ``seconds`` of now."""
+        self.seconds += min(now - self._looked, self._longest)
+        self._looked = now
+        return self.seconds
+
+
 class Step(Enum):
     """What to do now."""
 
@@ -47,8 +70,7 @@ class Step(Enum):
 class Hearing:
     """Times of the messages of some streams; its methods may be called by any thread.
 
-    Time is what this process was awake for: where it stood still (paused, or on a computer that is too busy)
-    it took nothing, and its messages wait for it.
+    Silence is counted in ``AwakeTime``.
 
     Args:
         streams: their names.
@@ -59,7 +81,7 @@ class Hearing:
     """
 
     def __init__(self, streams: Iterable[str], now: float) -> None:
-        self._awake, self._looked = 0.0, now
+        self._awake = AwakeTime(now, _LONGEST_LOOK)
         self._heard = dict.fromkeys(streams, 0.0)
         self._elsewhere: dict[str, float] = {}  # since when, while it was not heard here
         self._lock = threading.Lock()
@@ -70,13 +92,13 @@ class Hearing:
     def note(self, stream: str) -> None:
         """A message has come."""
         with self._lock:
-            self._heard[stream] = self._awake
+            self._heard[stream] = self._awake.seconds
             self._elsewhere.pop(stream, None)
 
     def note_elsewhere(self, stream: str) -> None:
         """A message has come by the other way."""
         with self._lock:
-            self._elsewhere.setdefault(stream, self._awake)
+            self._elsewhere.setdefault(stream, self._awake.seconds)
 
     def look(self, published: Collection[str], now: float) -> tuple[Step, list[str]]:
         """What to do, and the streams that have a publisher and are not heard.
@@ -86,19 +108,17 @@ class Hearing:
             now: steady time, s.
         """
         with self._lock:
-            self._awake += min(now - self._looked, _LONGEST_LOOK)
-            self._looked = now
+            awake = self._awake.look(now)
             for stream in self._heard.keys() - set(published):
-                self._heard[stream] = self._awake  # whoever appears later is given the same time
-            deaf = sorted(name for name, at in self._heard.items() if self._awake - at > PATIENCE)
+                self._heard[stream] = awake  # whoever appears later is given the same time
+            deaf = sorted(name for name, at in self._heard.items() if awake - at > PATIENCE)
             if not deaf:
                 self.renewals, self._checking = 0, False
                 self._elsewhere.clear()
                 return Step.NOTHING, []
-            return self._step(deaf), deaf
+            return self._step(deaf, awake), deaf
 
-    def _step(self, deaf: list[str]) -> Step:
-        now = self._awake
+    def _step(self, deaf: list[str], now: float) -> Step:
         if any(now - self._elsewhere.get(name, now) > PATIENCE for name in deaf):
             return Step.END
         if now < self._next or self._checking:
