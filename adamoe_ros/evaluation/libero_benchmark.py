@@ -33,10 +33,9 @@ from adamoe_ros.policy.actor_base import noise_seed
 from adamoe_ros.serving import wire
 from adamoe_ros.serving.door import read_token
 from adamoe_ros.serving.pictures import numbers
-from adamoe_ros.sim.libero.process import SimulatorProcess
+from adamoe_ros.sim.libero import BUDGETS, RATE_HZ
+from adamoe_ros.sim.libero.process import SimulatorProcess, own_simulator
 
-BUDGETS = {"spatial": 220, "object": 280, "goal": 300, "10": 520, "90": 400}  # steps, openpi's
-RATE_HZ = 20.0
 _START_S, _CHUNK_S = 600.0, 600.0
 _PX = 224
 
@@ -190,22 +189,17 @@ def _video_name(case: Case | EpisodeRecord) -> str:
     return f"{case.control}-{case.task.replace('/', '-')}-{case.seed}.mp4"
 
 
-_simulator: SimulatorProcess | None = None
-
-
 def _run_block(
     benchmark: Benchmark, settings: LiberoSettings, cases: Sequence[Case], videos: int
 ) -> BlockResult:
-    global _simulator
-    if _simulator is None:
-        _simulator = SimulatorProcess(benchmark.python)
+    simulator = own_simulator(benchmark.python)
     suite, _, task = cases[0].task.partition("/")
-    _simulator.ask("open", suite=f"libero_{suite}", task=int(task))
+    simulator.ask("open", suite=f"libero_{suite}", task=int(task))
     client = OpenpiClient(benchmark.url, benchmark.token)
     episodes, seconds = [], list[float]()
     try:
         for case in cases:
-            run = _Episode(_simulator, client, benchmark, settings, case)
+            run = _Episode(simulator, client, benchmark, settings, case)
             episode = run.play()
             seconds += run.seconds
             episodes.append(episode)
@@ -232,12 +226,8 @@ class _Episode:
         settings: LiberoSettings,
         case: Case,
     ) -> None:
-        self._simulator, self._client, self._settings, self._case = (
-            simulator,
-            client,
-            settings,
-            case,
-        )
+        self._simulator, self._client = simulator, client
+        self._settings, self._case = settings, case
         self._scene = benchmark.sentences[case.task]
         self._sentence = self._scene
         if case.control == "wrong-sentence":

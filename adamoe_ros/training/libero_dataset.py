@@ -18,11 +18,10 @@ from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.data.lerobot.dataset_schema import DatasetCamera, DatasetSchema
 from adamoe_ros.data.lerobot.dataset_writer import DatasetDetails
 from adamoe_ros.data.lerobot.episode_writer import EpisodeWriter, FrameRow
-from adamoe_ros.sim.libero.process import SimulatorProcess
+from adamoe_ros.sim.libero import CAMERAS, RATE_HZ
+from adamoe_ros.sim.libero.process import own_simulator
 from adamoe_ros.training.suite_dataset import SuiteJob, SuiteOutcome, mark_staged, shown_frame
 
-RATE_HZ = 20
-CAMERAS = ("image", "wrist_image")
 POSE = ("ee_x", "ee_y", "ee_z", "ee_rx", "ee_ry", "ee_rz")
 STATE_ROLES, ACTION_ROLES = (*POSE, "finger_0", "finger_1"), (*POSE, "gripper")
 _TASKS = 10  # of each suite that the expert can do
@@ -63,19 +62,12 @@ class LiberoJob(SuiteJob):
     settings: Any = field(default_factory=LiberoDemonstrations)
     python: Path = Path()
 
-    def check(self) -> None:
-        """Raises ``ContractError`` with everything that does not fit."""
-        problems = Problems()
-        if self.target.exists():
-            problems.add(str(self.target), "a new folder", "one that exists", "choose another")
+    def check_tasks(self, problems: Problems) -> None:
+        """See ``SuiteJob``."""
         for task in self.tasks:
             number = task.rpartition("-")[2]
             if not number.isdigit() or int(number) >= _TASKS:
                 problems.add("--tasks", f"numbers 0 ... {_TASKS - 1}", number, "correct it")
-        if self.episodes < 1:
-            problems.add("episodes", "at least 1", self.episodes, "ask for more")
-        problems.raise_if_any()
-        self.settings.check()
 
     @property
     def show(self) -> Any:
@@ -106,19 +98,14 @@ class LiberoJob(SuiteJob):
         return DatasetDetails("panda", ours)
 
 
-_simulator: SimulatorProcess | None = None
-
-
 def _show_batch(job: LiberoJob, task: str, seeds: list[int]) -> int:
     """Stage some episodes of one task; how many."""
-    global _simulator
-    if _simulator is None:
-        _simulator = SimulatorProcess(job.python)
+    simulator = own_simulator(job.python)
     suite, _, number = task.rpartition("-")
-    opened = _simulator.ask("open", suite=suite, task=int(number), size=job.settings.size)
+    opened = simulator.ask("open", suite=suite, task=int(number), size=job.settings.size)
     for seed in seeds:
         noise = job.settings.noise[seed % len(job.settings.noise)]
-        made = _simulator.ask("demonstrate", seed=seed, noise=noise, most=job.settings.most)
+        made = simulator.ask("demonstrate", seed=seed, noise=noise, most=job.settings.most)
         facts = {"task": task, "seed": seed, "noise": noise, "success": made["success"]}
         if made["success"]:
             write_episode(job, opened["sentence"], made, facts)

@@ -112,14 +112,18 @@ class SuiteJob:
         problems = Problems()
         if self.target.exists():
             problems.add(str(self.target), "a new folder", "one that exists", "choose another")
-        for task in [name for name in self.tasks if name not in TASKS]:
-            problems.add("task", ", ".join(sorted(TASKS)), repr(task), "choose among these")
+        self.check_tasks(problems)
         if self.episodes < 1 or not self.tasks:
             problems.add(
                 "episodes", "at least 1 of at least one task", self.episodes, "ask for more"
             )
         problems.raise_if_any()
         self.settings.check()
+
+    def check_tasks(self, problems: Problems) -> None:
+        """Add every task that is none."""
+        for task in [name for name in self.tasks if name not in TASKS]:
+            problems.add("task", ", ".join(sorted(TASKS)), repr(task), "choose among these")
 
     @property
     def show(self) -> Callable[[SuiteJob, str, list[int]], int]:

@@ -8,3 +8,7 @@
 
 ``worker``, ``world`` and ``expert`` run in the other environment, which has numpy and LIBERO alone.
 """
+
+BUDGETS = {"spatial": 220, "object": 280, "goal": 300, "10": 520, "90": 400}  # steps, openpi's
+CAMERAS = {"image": "agentview", "wrist_image": "robot0_eye_in_hand"}  # openpi's name -> LIBERO's
+RATE_HZ = 20

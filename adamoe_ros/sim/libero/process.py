@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -179,3 +180,9 @@ class SimulatorProcess:
                 if stream is not None:
                     stream.close()
         self._log.close()
+
+
+@cache
+def own_simulator(python: Path) -> SimulatorProcess:
+    """The one simulator of this process, which starts with the first call and ends with the process."""
+    return SimulatorProcess(python)

@@ -15,8 +15,9 @@ from libero.libero import benchmark, get_libero_path
 from libero.libero.envs import OffScreenRenderEnv
 from numpy.typing import NDArray
 
+from adamoe_ros.sim.libero import CAMERAS
+
 Vector = NDArray[np.float64]
-CAMERAS = {"image": "agentview", "wrist_image": "robot0_eye_in_hand"}
 IDLE = np.array([0.0] * 6 + [-1.0])  # openpi's: things fall on the table first
 
 
