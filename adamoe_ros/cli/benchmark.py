@@ -15,14 +15,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adamoe_ros.cli.evaluate import _not_negative, _positive, _reporter
-from adamoe_ros.cli.options import add_options, add_workers, declared_values, workers
+from adamoe_ros.cli.evaluate import block_reporter
+from adamoe_ros.cli.options import (
+    add_options,
+    add_workers,
+    declared_values,
+    not_negative,
+    positive,
+    workers,
+)
 from adamoe_ros.evaluation.evaluation_settings import LiberoSettings
+from adamoe_ros.sim.libero import BUDGETS
 
 if TYPE_CHECKING:
     from adamoe_ros.evaluation.blocks import Job
-
-_SUITES = ("spatial", "object", "goal", "10", "90")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,13 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--policy-url", default="", metavar="URL", help="of a server, instead: ws://host:8000")
     add("--token-file", type=Path, metavar="FILE", help="token that the server asks for")
     add("--device", default="auto", help="of --checkpoint: cpu, cuda, auto")
-    add("--suites", nargs="+", choices=_SUITES, default=["object"], help="default: object")
-    add("--tasks", nargs="+", type=_not_negative, metavar="N", help="of each suite; default: all")
+    add("--suites", nargs="+", choices=tuple(BUDGETS), default=["object"], help="default: object")
+    add("--tasks", nargs="+", type=not_negative, metavar="N", help="of each suite; default: all")
     text = "initial states of each task, LIBERO's first ones (default 10; openpi: 50)"
-    add("--episodes", type=_positive, default=10, metavar="N", help=text)
+    add("--episodes", type=positive, default=10, metavar="N", help=text)
     controls = ("wrong-sentence", "blind")
     add("--control", action="append", choices=controls, default=[], help="repeatable")
-    add("--videos", type=_not_negative, default=2, metavar="N", help="of failures, per task")
+    add("--videos", type=not_negative, default=2, metavar="N", help="of failures, per task")
     add("--out", type=Path, help="folder (default out/benchmark/libero/NAME)")
     add("--overwrite", action="store_true", help="begin anew where --out holds a benchmark")
     add_options(libero, LiberoSettings, "replan idle_steps seed parallel", parallel="block")
@@ -75,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     sentences = _sentences(python)
     out = options.out or Path("out/benchmark/libero") / name.replace(":", "_")
     blocks = Blocks(_job(options, sentences), out, options.overwrite)
-    report = _reporter(blocks)
+    report = block_reporter(blocks)
     if blocks.missing():
         serving = served(folder, options.device) if folder else None
         with serving or contextlib.nullcontext(options.policy_url) as url:
@@ -98,7 +104,7 @@ def _sentences(python: Path) -> dict[str, str]:
 
     simulator = SimulatorProcess(python)
     try:
-        suites = simulator.ask("suites", names=[f"libero_{suite}" for suite in _SUITES])
+        suites = simulator.ask("suites", names=[f"libero_{suite}" for suite in BUDGETS])
     finally:
         simulator.close()
     return {

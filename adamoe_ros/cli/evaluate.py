@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adamoe_ros.cli.options import add_options, add_ray, declared_values
+from adamoe_ros.cli.options import add_options, add_ray, declared_values, not_negative, positive
 from adamoe_ros.evaluation.evaluation_settings import EvaluationSettings
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", type=Path, nargs="?", help="folder (default: the shipped demo policy)")
     add("--tasks", nargs="+", metavar="TASK", help="default: those the policy was trained on")
-    add("--episodes", type=_positive, default=50, metavar="N", help="per task (default 50)")
-    add("--seed", type=_not_negative, default=1000, help="of each task's first episode")
+    add("--episodes", type=positive, default=50, metavar="N", help="per task (default 50)")
+    add("--seed", type=not_negative, default=1000, help="of each task's first episode")
     add("--control", action="append", choices=_CONTROLS, default=[], help="repeatable")
     add("--instruction", help="what every scene asks for (default: drawn from the seed)")
-    add("--processes", type=_not_negative, default=0, metavar="N", help="0: by cores and size")
+    add("--processes", type=not_negative, default=0, metavar="N", help="0: by cores and size")
     add_ray(parser)
-    add("--videos", type=_not_negative, default=2, metavar="N", help="of failures, per task")
+    add("--videos", type=not_negative, default=2, metavar="N", help="of failures, per task")
     add("--ros", action="store_true", help="over the real ROS 2 nodes, one episode at a time")
     add("--out", type=Path, help="folder (default out/evaluation/NAME)")
     add("--overwrite", action="store_true", help="begin anew where --out holds an evaluation")
@@ -74,11 +74,11 @@ def run(options: argparse.Namespace) -> int:
     if options.ros:
         from adamoe_ros.cli.evaluate_ros import run_over_ros
 
-        run_over_ros(blocks, _reporter(blocks))
+        run_over_ros(blocks, block_reporter(blocks))
     else:
         from adamoe_ros.evaluation.blocks import run_blocks
 
-        run_blocks(blocks, _workers(folder, options), _reporter(blocks))
+        run_blocks(blocks, _workers(folder, options), block_reporter(blocks))
     trained = load_manifest(folder / "manifest.json").provenance.notes
     document = evaluation_document(blocks, checkpoint_name(folder), trained, machine_line())
     write_results(blocks, document, lambda text: print(text, file=sys.stderr))
@@ -145,7 +145,7 @@ def _workers(folder: Path, options: argparse.Namespace) -> Workers:
     return Workers(options.processes or (len(os.sched_getaffinity(0)) if small and on_cpu else 1))
 
 
-def _reporter(blocks: Blocks) -> Any:
+def block_reporter(blocks: Blocks) -> Any:
     """Prints a line with counts and time left as blocks end."""
     from adamoe_ros.training.training_log import Counter
 
@@ -163,17 +163,3 @@ def _reporter(blocks: Blocks) -> Any:
         counter.add(len(episodes), f"({last.control} {last.task}: {sum(own)}/{len(own)}) ")
 
     return report
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
-
-
-def _not_negative(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {value}")
-    return value

@@ -84,3 +84,20 @@ def workers(options: argparse.Namespace) -> Workers:
     """Of --workers and --ray."""
     most = max(0, options.workers)
     return Workers(most, options.ray) if options.ray else Workers(most or os.cpu_count() or 1)
+
+
+def positive(text: str) -> int:
+    """A type of argparse: 1 or more."""
+    return _at_least(text, 1, "at least 1")
+
+
+def not_negative(text: str) -> int:
+    """A type of argparse: 0 or more."""
+    return _at_least(text, 0, "0 or more")
+
+
+def _at_least(text: str, least: int, words: str) -> int:
+    value = int(text)
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected {words}, got {value}")
+    return value

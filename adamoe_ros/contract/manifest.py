@@ -49,7 +49,7 @@ class JointRole(_Strict):
 
 
 def vector_entry(role: str, representation: Representation = "absolute") -> JointRole:
-    """An entry told by its canonical name."""
+    """An entry by its canonical name."""
     name = role.rpartition("_")[2] if role.startswith("ee_") else ""
     kind: Kind = "position" if name in ("x", "y", "z") else "rotation" if name else "revolute"
     if role.endswith("gripper"):

@@ -20,33 +20,29 @@ collect_ignore += [] if CLIENTS.is_file() else ["test_clients.py"]
 collect_ignore += [] if LINTERS.is_file() else ["test_linters.py"]
 
 
+def entries(variable: str, name: str, **head: Any) -> Iterator[dict[str, Any]]:
+    """What tests put in; a JSON file, named by a variable, when every test of the session ran."""
+    found: dict[str, Any] = {}
+    yield found
+    target = os.environ.get(variable)
+    if target:
+        text = json.dumps({**head, name: found}, indent=1, ensure_ascii=False)
+        Path(target).write_text(text + "\n", encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
 def report() -> Iterator[dict[str, Any]]:
-    """What was compared; written to $CONFORMANCE_REPORT when every test of the session ran."""
-    entries: dict[str, Any] = {}
-    yield entries
-    target = os.environ.get("CONFORMANCE_REPORT")
-    if target:
-        document = {"judge": "lerobot 0.6.1", "compared": entries}
-        Path(target).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    """What was compared."""
+    yield from entries("CONFORMANCE_REPORT", "compared", judge="lerobot 0.6.1")
 
 
 @pytest.fixture(scope="session")
 def client_report() -> Iterator[dict[str, Any]]:
-    """What other projects' clients got; written to $CLIENTS_REPORT."""
-    entries: dict[str, Any] = {}
-    yield entries
-    target = os.environ.get("CLIENTS_REPORT")
-    if target:
-        Path(target).write_text(json.dumps({"clients": entries}, indent=1) + "\n", encoding="utf-8")
+    """What other projects' clients got."""
+    yield from entries("CLIENTS_REPORT", "clients")
 
 
 @pytest.fixture(scope="session")
 def linter_report() -> Iterator[dict[str, Any]]:
-    """What each linter and we find first in broken datasets; written to $LINTERS_REPORT."""
-    entries: dict[str, Any] = {}
-    yield entries
-    target = os.environ.get("LINTERS_REPORT")
-    if target:
-        text = json.dumps({"first finding": entries}, indent=1, ensure_ascii=False)
-        Path(target).write_text(text + "\n", encoding="utf-8")
+    """What each linter and we find first in broken datasets."""
+    yield from entries("LINTERS_REPORT", "first finding")

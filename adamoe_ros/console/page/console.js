@@ -34,6 +34,9 @@ let lastState = 0;
 let asked = 0;
 const answers = new Map();
 
+const scheme = location.protocol === "https:" ? "wss" : "ws";
+const socketAt = (path) => new WebSocket(`${scheme}://${location.host}/${path}`);
+
 class Line {
   // One socket that comes back by itself.
   constructor(path, onMessage, hello = () => ({})) {
@@ -41,8 +44,7 @@ class Line {
     this.open();
   }
   open() {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/${this.path}`);
+    const socket = socketAt(this.path);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.delay = 300;
@@ -125,8 +127,7 @@ const showHeld = () => {
 };
 const lead = () => {
   if (leading) return leading.close();
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const socket = leading = new WebSocket(`${scheme}://${location.host}/lead`);
+  const socket = leading = socketAt("lead");
   letGo();
   socket.onopen = () => socket.send(JSON.stringify({ token: recall("token"), number: me.number, robot }));
   socket.onmessage = (event) => {

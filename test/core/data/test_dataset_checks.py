@@ -26,6 +26,11 @@ def found(folder: Path) -> list[Finding]:
     return validate(Dataset(folder))
 
 
+def has(folder: Path, level: str, words: str) -> bool:
+    """Whether a finding of a level has these words."""
+    return any(f.level == level and words in f.line for f in found(folder))
+
+
 def test_a_whole_dataset_has_nothing(tmp_path: Path) -> None:
     assert found(write(tmp_path / "set")) == []
 
@@ -61,7 +66,7 @@ def test_faults_of_the_rows(
 ) -> None:
     table = whole_rows()
     change(table)
-    assert any(f.level == level and words in f.line for f in found(write(tmp_path / "set", table)))
+    assert has(write(tmp_path / "set", table), level, words)
 
 
 FILES: list[tuple[Callable[[Path], None], str, str]] = [
@@ -102,7 +107,7 @@ def test_faults_of_the_files(
 ) -> None:
     folder = write(tmp_path / "set")
     change(folder)
-    assert any(f.level == level and words in f.line for f in found(folder))
+    assert has(folder, level, words)
 
 
 REFUSED = [
@@ -145,7 +150,7 @@ def test_faults_of_episodes_and_videos(
     tmp_path: Path, make: Callable[[Path], None], level: str, words: str
 ) -> None:
     make(tmp_path / "set")
-    assert any(f.level == level and words in f.line for f in found(tmp_path / "set"))
+    assert has(tmp_path / "set", level, words)
 
 
 def test_many_episodes_and_a_video_that_are_whole(tmp_path: Path) -> None:
