@@ -503,6 +503,11 @@ class ControlCore:
             return f"{named_distances(self.joint_ids, goal - self.gate.position, far)}; move the leader there"
         return self._conflict_detail if self._cause == Cause.CONFLICT else ""
 
+    def _status_cause(self) -> str:
+        """Of the last tick; without ticks whether the emergency stop is latched."""
+        stopped = self._mode is Mode.INACTIVE and self.estop.latched
+        return Cause.EMERGENCY_STOP if stopped else self._cause
+
     def status(self, now_ns: int) -> ControlSnapshot:
         """Everything that ``msg/ControlStatus`` carries of the core."""
         none: Vector = np.zeros(0)
@@ -512,7 +517,7 @@ class ControlCore:
             mode=int(self._mode),
             source=int(self._source),
             takeover=self._taken_over,
-            hold_cause=self._cause,
+            hold_cause=self._status_cause(),
             hold_detail=self._hold_detail(now_ns),
             joint_names=self.joint_ids,
             commanded=self.gate.position.copy() if self._commanded else none,

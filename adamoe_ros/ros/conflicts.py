@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,11 +170,20 @@ class SoleNode:
         node: with a publisher on the topic.
         kind, topic, profile: of the status.
         what: of the nodes, e.g. "control_node".
+        heard: takes each status with its publisher's gid, this node's own included, in any thread.
     """
 
-    def __init__(self, node: Node, kind: Any, topic: str, profile: QoSProfile, what: str) -> None:
+    def __init__(
+        self,
+        node: Node,
+        kind: Any,
+        topic: str,
+        profile: QoSProfile,
+        what: str,
+        heard: Callable[[Any, bytes], None] | None = None,
+    ) -> None:
         self._node, self._kind, self._profile, self._what = node, kind, profile, what
-        self._topic = node.resolve_topic_name(topic)
+        self._topic, self._heard = node.resolve_topic_name(topic), heard
         self._graph, self._heard_publishers = PublisherGraph(node), HeardPublishers()
         self._subscription: Subscription[Any] | None = None
         self._listened, self._made = 0.0, time.monotonic()
@@ -185,6 +194,8 @@ class SoleNode:
     def _note(self, message: Any, info: Any) -> None:
         with self._lock:
             self._heard_publishers.note(publisher_gid(info), time.monotonic())
+        if self._heard is not None:
+            self._heard(message, publisher_gid(info))
 
     def look(self) -> None:
         """Begin or end to listen; often, it is cheap."""

@@ -148,6 +148,24 @@ def test_other_joints_on_the_same_topic_are_no_conflict(rig: Rig, rogue: Node) -
     rogue.destroy_publisher(publisher)
 
 
+def test_a_stop_that_another_control_has_latched_counts_here(rig: Rig, rogue: Node) -> None:
+    """The service may reach one of two: whose caller has its first answer is gone."""
+    publisher = rogue.create_publisher(ControlStatus, names.CONTROL_STATUS, qos.CONTROL_STATUS)
+    status = ControlStatus(hold_cause="emergency_stop")
+    timer = rig.probe.node.create_timer(0.1, lambda: publisher.publish(status))
+    try:
+        rig.move(4.0)
+        rig.probe.wait_mode(ControlStatus.ESTOP)
+        # it stays with one word: a reset here is not undone by what the other still says
+        assert rig.probe.trigger(names.RESET).success
+        count = len(rig.probe.statuses)
+        rig.probe.wait(lambda: len(rig.probe.statuses) > count + 10, "statuses")
+        later = [s for _, s in rig.probe.statuses[count + 2 :] if s.joint_names]
+        assert later and all(s.mode == ControlStatus.HOLD for s in later)
+    finally:
+        rig.probe.node.destroy_timer(timer)
+
+
 def test_a_second_policy_stops_the_arms(rig: Rig, rogue: Node) -> None:
     publisher = rogue.create_publisher(PolicyStatus, names.POLICY_STATUS, qos.POLICY_STATUS)
     timer = rig.probe.node.create_timer(0.1, lambda: publisher.publish(PolicyStatus()))

@@ -17,6 +17,7 @@ from rclpy.node import Node
 from adamoe_ros.contract.errors import problem
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import command_topics, state_topics
+from adamoe_ros.control.settings import Cause
 from adamoe_ros.msg import ControlStatus
 from adamoe_ros.ros import names, qos
 from adamoe_ros.ros.conflicts import (
@@ -38,13 +39,36 @@ class ControlConflicts:
     def __init__(self, node: Node) -> None:
         self._node, self._graph = node, PublisherGraph(node)
         self._sole = SoleNode(
-            node, ControlStatus, names.CONTROL_STATUS, qos.CONTROL_STATUS, names.CONTROL_NODE
+            node,
+            ControlStatus,
+            names.CONTROL_STATUS,
+            qos.CONTROL_STATUS,
+            names.CONTROL_NODE,
+            self._note_status,
         )
+        self._stopped: set[bytes] = set()  # gids of control nodes whose emergency stop is latched
+        self._newly_stopped = threading.Event()
         self._policy, self._chunks = HeardPublishers(), HeardPublishers()
         self._chunk_gid = b""
         self._commands: list[str] = []
         self._joints: dict[str, frozenset[str]] = {}
         self._drivers: dict[str, HeardPublishers] = {}
+
+    def _note_status(self, status: ControlStatus, gid: bytes) -> None:
+        if status.hold_cause != Cause.EMERGENCY_STOP:
+            self._stopped.discard(gid)
+        elif gid not in self._stopped:
+            self._stopped.add(gid)
+            self._newly_stopped.set()
+
+    def take_stop(self) -> bool:
+        """Whether another control_node has latched an emergency stop since the last call.
+
+        A service call may reach one of two: its caller leaves with the first answer.
+        """
+        newly = self._newly_stopped.is_set()
+        self._newly_stopped.clear()
+        return newly
 
     def watch_robot(self, profile: RobotProfile, shadow: bool) -> None:
         """Look at the topics of a robot as well; with ``shadow`` its commands are not ours."""

@@ -296,6 +296,8 @@ class ControlNode(ManagedNode[ControlParameters]):
         self._conflict = detail
         if self._core is not None:
             self._core.on_conflict(detail)
+            if self._conflicts.take_stop():
+                self._core.on_estop_call()
 
     def _clock_differences(self) -> list[str]:
         if self._inputs is None or self._sim_time:  # simulation time is everybody's

@@ -109,6 +109,15 @@ def test_estop_latches_and_publishes_nothing_by_default() -> None:
     assert driven.tick().mode is Mode.ESTOP
 
 
+def test_a_latched_stop_is_said_without_ticks_as_well() -> None:
+    driven = moving()
+    driven.core.deactivate()
+    assert driven.core.status(driven.now).hold_cause == ""
+    driven.core.on_estop_call()
+    assert driven.core.status(driven.now).hold_cause == Cause.EMERGENCY_STOP
+    assert driven.core.status(driven.now).mode == int(Mode.INACTIVE)
+
+
 def test_estop_output_repeats_the_held_command() -> None:
     driven = moving(estop_output=True)
     driven.core.on_estop()
