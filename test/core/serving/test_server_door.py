@@ -119,6 +119,8 @@ def test_token_and_certificate(folder: Path, tmp_path: Path) -> None:
         header = {"Authorization": f"Api-Key {TOKEN}"}
         with connect(address, ssl=trusting(authority), additional_headers=header) as client:
             assert "adamoe" in wire.unpack(client.recv(20))
+            # one would reach openpi's client while it writes its request, which could be lost
+            assert client.socket.session.has_ticket is False
         with (
             pytest.raises(ssl.SSLCertVerificationError),
             connect(address, additional_headers=header),
