@@ -84,6 +84,7 @@ def dataset(
     made = {
         "states": [one["state"] for one in seen],
         "actions": rows,
+        "objects": demonstration["objects"][:8],
         "pictures": {name: [one["pictures"][name] for one in seen] for name in CAMERAS},
     }
     facts = {"task": job.tasks[0], "seed": 0, "success": True}
@@ -96,7 +97,13 @@ def dataset(
 @pytest.fixture(scope="module")
 def checkpoint(dataset: Path) -> Path:
     out = dataset.parent / "run"
-    changes = {"steps": 1, "batch_size": 2, "tensorboard": False, "data.dataset": str(dataset)}
+    changes = {
+        "steps": 2,
+        "perception_steps": 1,
+        "batch_size": 2,
+        "tensorboard": False,
+        "data.dataset": str(dataset),
+    }
     changes["data.cache"] = str(dataset.parent / "cache")
     words = [f"--set={key}={json.dumps(value)}" for key, value in changes.items()]
     assert main(["train", "--config", str(CONFIG), "--out", str(out), *words]) == 0
