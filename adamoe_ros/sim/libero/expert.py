@@ -161,20 +161,18 @@ class Expert:
     def _points(self, name: str) -> Vector:
         """(N, 3) corners of a thing's geoms."""
         root = self._world.env.env.obj_body_id[name]
-        geoms = [
-            geom
-            for geom in range(self._model.ngeom)
-            if self._model.body_rootid[self._model.geom_bodyid[geom]] == root
-        ]
-        solid = [geom for geom in geoms if self._model.geom_contype[geom]] or geoms
-        return np.concatenate([self._corners(geom) for geom in solid])
+        model = self._model
+        own = model.body_rootid[model.geom_bodyid] == root
+        solid = own & (model.geom_contype != 0)
+        geoms = np.flatnonzero(solid if solid.any() else own)
+        return np.concatenate([self._corners(geom) for geom in geoms])
 
     def _middle(self, name: str) -> Vector:
         """(3,) of the box around a thing."""
         points = self._points(name)
         return np.asarray((points.min(0) + points.max(0)) / 2)
 
-    def _corners(self, geom: int) -> Vector:
+    def _corners(self, geom: np.intp) -> Vector:
         model, data = self._model, self._data
         if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH:
             mesh = model.geom_dataid[geom]
@@ -194,9 +192,9 @@ class Expert:
 
     def _place_point(self) -> Vector:
         """(3,) middle of where the thing goes."""
-        names = [self._model.site(n).name for n in range(self._model.nsite)]
-        if self._place in names:
-            return np.array(self._data.site_xpos[self._model.site(self._place).id])
+        site = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_SITE, self._place)
+        if site >= 0:
+            return np.array(self._data.site_xpos[site])
         return self._middle(self._owner())
 
     def _place_top(self) -> float:
