@@ -77,6 +77,7 @@ def dataset(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Its first rows, with pictures: enough for a checkpoint that says what its numbers mean."""
+    simulator.ask("open", suite="libero_object", task=0)
     job = LiberoJob(tmp_path_factory.mktemp("data") / "set", ("libero_object-0",), 1)
     rows = demonstration["actions"][:8]
     seen = [simulator.ask("begin", seed=SETTINGS.seed, initial=0)]
@@ -139,3 +140,11 @@ def test_a_replayed_demonstration_succeeds_through_the_server(
     (episode,) = blocks.episodes()
     assert episode.success
     assert episode.details["steps"] == len(demonstration["actions"])
+
+
+def test_the_expert_grips_a_tall_carton_at_its_first_attempt(simulator: SimulatorProcess) -> None:
+    """Straight from above, and no deeper than the palm allows: else it falls over."""
+    simulator.ask("open", suite="libero_object", task=9)
+    shown = simulator.ask("demonstrate", seed=0, pictures=False)
+    assert shown["success"]
+    assert shown["attempts"] == 1
