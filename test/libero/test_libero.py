@@ -142,9 +142,12 @@ def test_a_replayed_demonstration_succeeds_through_the_server(
     assert episode.details["steps"] == len(demonstration["actions"])
 
 
-def test_the_expert_grips_a_tall_carton_at_its_first_attempt(simulator: SimulatorProcess) -> None:
-    """Straight from above, and no deeper than the palm allows: else it falls over."""
-    simulator.ask("open", suite="libero_object", task=9)
+@pytest.mark.parametrize(("suite", "task"), [("libero_object", 9), ("libero_spatial", 2)])
+def test_the_expert_grips_at_its_first_attempt(
+    simulator: SimulatorProcess, suite: str, task: int
+) -> None:
+    """A tall carton from straight above, else it falls over; a bowl low enough, else it slips."""
+    simulator.ask("open", suite=suite, task=task)
     shown = simulator.ask("demonstrate", seed=0, pictures=False)
     assert shown["success"]
     assert shown["attempts"] == 1

@@ -219,7 +219,7 @@ class Expert:
             point = np.array([*(across * middle + along * rest), 0.0])
             if width > _WIDEST:  # a bowl: one finger inside, over its rim
                 point[:2] = across * (reach.max() - 0.006) + along * rest
-                cost, height = 1.0, high - 0.02
+                cost, height = 1.0, high - 0.9 * _FINGER
             else:
                 cost, height = 0.0, max((low + high) / 2, high - 0.8 * _FINGER, low + 0.012)
             point[2] = height
