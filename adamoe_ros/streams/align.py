@@ -173,13 +173,8 @@ class Aligner:
     @property
     def reference_ns(self) -> int | None:
         """Newest image of the camera that is furthest behind; None until all have delivered."""
-        reference = None
-        for buffer in self._cameras.values():
-            newest = buffer.newest_ns
-            if newest is None:
-                return None
-            reference = newest if reference is None else min(reference, newest)
-        return reference
+        newest = [camera.items[-1][0] for camera in self._cameras.values() if camera.items]
+        return min(newest) if len(newest) == len(self._cameras) else None
 
     @property
     def oldest_ns(self) -> int | None:
