@@ -79,8 +79,6 @@ class Version:
             stdout=subprocess.PIPE,
             text=True,
         )
-        git = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--exclude=*"]
-        self.commit = subprocess.check_output(git, text=True).strip()
 
     def does(self, job: str) -> tuple[float, float]:
         """CPU seconds, and the highest resident memory so far in MiB."""
@@ -91,16 +89,26 @@ class Version:
         return cpu_s, mib
 
 
-def compared(old: Version, new: Version, job: str, rounds: int, seconds: float) -> dict[str, Any]:
+def commit(tree: Path) -> str:
+    """Its hash, and whether files differ."""
+    git = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.check_output(git, text=True).strip()
+
+
+def compared(trees: tuple[Path, Path], bag: Path, job: str, options: Any) -> dict[str, Any]:
     """CPU seconds of both, in turns; the first round of each only warms up."""
-    pairs = [(old.does(job), new.does(job)) for _ in range(rounds + 1)][1:]
+    rounds = options.rounds // 3 if job == CONVERT else options.rounds
+    old, new = (Version(tree, bag) for tree in trees)
+    first, *pairs = [(old.does(job), new.does(job)) for _ in range(rounds + 1)]
+    for version in (old, new):
+        version.process.communicate(timeout=60)
     cpu = {name: [pair[side][0] for pair in pairs] for side, name in enumerate(("old", "new"))}
     facts: dict[str, Any] = {
         name: {
             "cpu_s_least": round(min(values), 4),
             "cpu_s_median": round(statistics.median(values), 4),
-            "times_real_time_by_cpu_of_one_core": round(seconds / min(values), 1),
-            "highest_mib": round(pairs[-1][side][1], 1),
+            "times_real_time_by_cpu_of_one_core": round(options.seconds / min(values), 1),
+            "highest_mib_of_first_and_all": [round(p[side][1], 1) for p in (first, pairs[-1])],
         }
         for side, (name, values) in enumerate(cpu.items())
     }
@@ -125,14 +133,10 @@ def main() -> None:
     document = settings_facts({"seconds": options.seconds, "rounds": options.rounds})
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as place:
         bag = make_bag(Path(place) / "bag", options.seconds)
-        old, new = Version(options.old.resolve(), bag), Version(HERE.parent, bag)
-        document["commits"] = {"old": old.commit, "new": new.commit}
-        rounds = {REPLAY: options.rounds, ALL: options.rounds, CONVERT: options.rounds // 3}
-        document["figures"] = {
-            job: compared(old, new, job, number, options.seconds) for job, number in rounds.items()
-        }
-        for version in (old, new):
-            version.process.communicate(timeout=60)
+        trees = options.old.resolve(), HERE.parent
+        document["commits"] = dict(zip(("old", "new"), map(commit, trees), strict=True))
+        jobs = (REPLAY, ALL, CONVERT)
+        document["figures"] = {job: compared(trees, bag, job, options) for job in jobs}
     document["load_average_after"] = load_now()
     options.out.write_text(json.dumps(document, indent=1, default=str) + "\n")
     print(json.dumps(document["figures"], indent=1))

@@ -320,8 +320,8 @@ class BagStream:
         """Whether a stamp is far before the newest of its topic and joints; notes it."""
         if not stamp:
             return False
-        names = getattr(message, "name", ())  # the parts of one topic have their own joints
-        key = (topic, len(names), *names[:1])
+        names = getattr(message, "name", None)  # the parts of one topic have their own joints
+        key = (topic, len(names), names[0]) if names else (topic,)
         before = newest.get(key, 0)
         back = before - stamp >= _JUMP_NS
         if back or stamp >= before:

@@ -57,7 +57,7 @@ class Layout:
         self._names: dict[str, Any] = {"array": np.frombuffer}
         # one expression of our own words: nested calls take twice as long
         made = f"lambda data, numbers: {self._message(kind)}"
-        self._build: Build = eval(made, self._names)  # noqa: S307
+        self._build: Build = eval(made, self._names)
         self._length = len(data)
         edges = [0, *(edge for hole in self._holes for edge in hole), self._length]
         spans = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
