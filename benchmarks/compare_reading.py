@@ -135,11 +135,12 @@ def main() -> None:
         bag = make_bag(Path(place) / "bag", options.seconds)
         trees = options.old.resolve(), HERE.parent
         document["commits"] = dict(zip(("old", "new"), map(commit, trees), strict=True))
-        jobs = (REPLAY, ALL, CONVERT)
-        document["figures"] = {job: compared(trees, bag, job, options) for job in jobs}
-    document["load_average_after"] = load_now()
-    options.out.write_text(json.dumps(document, indent=1, default=str) + "\n")
-    print(json.dumps(document["figures"], indent=1))
+        for job in (REPLAY, ALL, CONVERT):
+            found = compared(trees, bag, job, options)
+            document.setdefault("figures", {})[job] = found
+            document["load_average_after"] = load_now()
+            options.out.write_text(json.dumps(document, indent=1, default=str) + "\n")
+            print(job, json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
