@@ -52,6 +52,7 @@ watchdogs: {policy: 5.0, chunk: 5.0}
 """
 
 
+PARTS = ("without", "nobody_looks", "looked_at")
 LOOKER = """
 import json, sys, threading, time
 from collections import Counter
@@ -154,9 +155,21 @@ def last_change(samples: list[Any], pressed: float) -> float:
     return 1e3 * (max(arrivals, default=pressed) - pressed)
 
 
-def jitter(seconds: float) -> dict[str, Any]:
-    """Spacing of ticks in ms, |deviation| from the period, and what the console costs."""
-    return {part: one_part(part, seconds) for part in ("without", "nobody_looks", "looked_at")}
+def jitter(seconds: float, rounds: int) -> dict[str, Any]:
+    """Spacing of ticks in ms, |deviation| from the period, and what the console costs.
+
+    In turns: what the machine itself does to a control stream changes from minute to minute.
+    """
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(rounds):
+        for part in PARTS:
+            runs.setdefault(part, []).append(one_part(part, seconds))
+    shares = ("p50_ms", "p95_ms", "p99_ms")
+    medians = {
+        part: {share: float(np.median([run[share] for run in made])) for share in shares}
+        for part, made in runs.items()
+    }
+    return {"median_of_runs": medians, "runs": runs}
 
 
 def one_part(part: str, seconds: float) -> dict[str, Any]:
@@ -208,11 +221,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "console.json")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rounds", type=int, default=7, help="of the three parts, in turns")
     options = parser.parse_args()
     document: dict[str, Any] = {"machine": machine(), "load_before": os.getloadavg()}
-    document["stop"] = stops(options.trials)
-    print(document["stop"], flush=True)
-    document["jitter"] = jitter(options.seconds)
+    if options.trials:
+        document["stop"] = stops(options.trials)
+        print(document["stop"], flush=True)
+    elif options.out.exists():  # of the run before
+        document["stop"] = json.loads(options.out.read_text())["stop"]
+    document["jitter"] = jitter(options.seconds, options.rounds)
     document["load_after"] = os.getloadavg()
     write(options.out, document)
 

@@ -242,6 +242,20 @@ def fuzzed(target: Target, count: int, first: int, until: float) -> dict[str, An
     return {"frames": sent, "first_seed": first, "outcomes": found, "faults": faults}
 
 
+def asking(target: Target, seconds: float, rate: float) -> dict[str, Any]:
+    """A client more, with nothing wrong: whole requests at random times."""
+    rng, frame, asked = np.random.default_rng(0), wire.pack(aloha(1)), 0
+    with target.connect() as client:
+        client.recv(60)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(rng.exponential(1.0 / rate))
+            client.send(frame)
+            client.recv(60)
+            asked += 1
+    return {"asked": asked, "rate": round(rate, 2)}
+
+
 def slow(target: Target, seconds: float) -> dict[str, Any]:
     """Handshakes and frames of which a byte comes each second."""
     halves = [target.half() for _ in range(100)]
@@ -341,6 +355,8 @@ def page_block(found: dict[str, Any]) -> str:
         if "faults" in one:  # by protocol
             outcomes = sum((Counter(each) for each in outcomes.values()), Counter())
             outcomes = {"frames": one["frames"], **outcomes, "faults": len(one["faults"])}
+        if "rate" in one:
+            outcomes = {"requests": one["asked"]}
         if "ended by the server" in one:
             outcomes = {k: one[k] for k in ("connections", "ended by the server")}
         said = "; ".join(f"{what}: {count}" for what, count in outcomes.items())
@@ -374,6 +390,13 @@ def attack_server(frames_wanted: int, first: int, minutes: float, out: Path | No
         for name, attack in attacks.items():
             found[name] = beside(target, attack)
             print(name, found[name], flush=True)
+            if name == "fuzzed frames":  # some are whole requests: what those cost by themselves
+                answered = sum(one.get("answered", 0) for one in found[name]["outcomes"].values())
+                rate = max(1, answered) / found[name]["seconds"]
+                again = partial(asking, target, 60.0, rate)
+                found["a fifth robot that asks as often as fuzzed frames were answered"] = beside(
+                    target, again
+                )
     write(out or RESULTS / "fuzz_serving.json", found)
     print(page_block(found))
     if out is None:

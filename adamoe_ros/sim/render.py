@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.sim.scene import CAMERAS
 
 
@@ -21,11 +22,19 @@ class CameraRenderer:
     Args:
         model: compiled scene.
         width, height: px.
+
+    Raises:
+        ContractError: there is no OpenGL here.
     """
 
     def __init__(self, model: mujoco.MjModel, width: int = 640, height: int = 480) -> None:
         _load_triton_first()
-        self._renderer = mujoco.Renderer(model, height, width)
+        try:
+            self._renderer = mujoco.Renderer(model, height, width)
+        except (mujoco.FatalError, ImportError) as error:
+            got = str(error).partition(",")[0]
+            do = "without a screen set MUJOCO_GL=egl (libegl1) or osmesa (libosmesa6)"
+            raise ContractError(problem("MuJoCo", "OpenGL to render with", got, do)) from error
         self.shadows = False
 
     def picture(self, data: Any, camera: str) -> NDArray[np.uint8]:
