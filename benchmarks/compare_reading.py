@@ -124,6 +124,8 @@ def main() -> None:
     parser.add_argument("--old", type=Path, help="worktree of the other commit")
     parser.add_argument("--seconds", type=float, default=10.0, help="of the bag")
     parser.add_argument("--rounds", type=int, default=20, help="of replay; of conversion a third")
+    jobs = (REPLAY, ALL, CONVERT)
+    parser.add_argument("--jobs", nargs="+", default=jobs, choices=jobs)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "reading.json")
     options = parser.parse_args()
@@ -135,7 +137,7 @@ def main() -> None:
         bag = make_bag(Path(place) / "bag", options.seconds)
         trees = options.old.resolve(), HERE.parent
         document["commits"] = dict(zip(("old", "new"), map(commit, trees), strict=True))
-        for job in (REPLAY, ALL, CONVERT):
+        for job in options.jobs:
             found = compared(trees, bag, job, options)
             document.setdefault("figures", {})[job] = found
             document["load_average_after"] = load_now()

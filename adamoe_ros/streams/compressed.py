@@ -124,8 +124,9 @@ def _jpeg_end(data: bytes) -> int:
 
 def _scan_end(data: bytes, start: int) -> int:
     """Where the first marker after coded data stands; -1: there is none."""
-    coded = np.frombuffer(data[start:], np.uint8)
-    marks = (coded[:-1] == _MARK) & (coded[1:] != 0)  # a 0 behind it is a stuffed one
+    coded = np.frombuffer(data, np.uint8)[start:]
+    marks = coded[:-1] == _MARK
+    marks &= coded[1:] != 0  # a 0 behind it is a stuffed one
     place = 0
     while place < len(marks):
         place += int(marks[place:].argmax())
