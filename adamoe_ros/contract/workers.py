@@ -8,6 +8,7 @@ error of that unit alone.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from adamoe_ros.contract.errors import ContractError, problem
@@ -141,6 +143,21 @@ def _given_up(name: str) -> Future[Any]:
     return future
 
 
+def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """In a process of ours, before its first unit."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    if begin is not None:
+        begin(*arguments)
+
+
+def _end_with_parent() -> None:
+    """Nobody takes results any more, and a process of a pool would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 class _Processes:
     """Processes of this machine: an executor each, so that one that dies takes one unit along.
 
@@ -168,7 +185,8 @@ class _Processes:
                 return pool
             pool.shutdown(wait=False)
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, context, self._work.begin, self._work.begin_with)
+        begin = (self._work.begin, self._work.begin_with)
+        return ProcessPoolExecutor(1, context, _begin, begin)
 
     def close(self) -> None:
         for pool, _ in self._slots:

@@ -188,6 +188,8 @@ class ModelConfig:
     def changed(self, changes: Mapping[str, Any]) -> ModelConfig:
         """The same with some values replaced, e.g. ``{"horizon": 25, "moe.top_k": 2}``.
 
+        A section (``{"moe": {"top_k": 2}}``, as ``--set`` makes them) replaces what it names.
+
         Raises:
             ContractError: unknown keys or values that do not fit, all listed.
         """
@@ -196,6 +198,8 @@ class ModelConfig:
             section, dot, name = key.partition(".")
             if dot and isinstance(tree.get(section), dict):
                 tree[section][name] = value
+            elif isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+                tree[key] |= value
             else:
                 tree[key] = value
         return ModelConfig.from_dict(tree)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.errors import ContractError, Problems, problem
 from adamoe_ros.data.dataset_checks import unlisted_rows
 from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
-from adamoe_ros.data.lerobot.dataset_schema import ACTION, IMAGES, STAMPS, STATE
+from adamoe_ros.data.lerobot.dataset_schema import ACTION, ENVIRONMENT, IMAGES, STAMPS, STATE
 from adamoe_ros.training.demonstration_set import DataLayout, Demonstration
 from adamoe_ros.training.picture_cache import cached_pictures
 from adamoe_ros.training.training_config import MeaningConfig
@@ -182,7 +182,7 @@ def _load_episode(
         steps=steps,
         state=_numbers(dataset, entry, STATE)[steps],
         actions=_numbers(dataset, entry, ACTION),
-        objects=None,
+        objects=_objects(dataset, entry, steps),
         instructions=instructions,
         tasks=instructions,
         seed=entry.index,
@@ -196,6 +196,15 @@ def _own_frames(dataset: Dataset, entry: EpisodeEntry) -> NDArray[np.int64]:
         return np.arange(entry.length, dtype=np.int64)
     stamps = dataset.column(entry, STAMPS)[:, 0]
     return np.flatnonzero(np.diff(stamps, prepend=-1)).astype(np.int64)
+
+
+def _objects(
+    dataset: Dataset, entry: EpisodeEntry, steps: NDArray[np.int64]
+) -> NDArray[np.float32] | None:
+    """Where a dataset of ours says that its simulator's state is positions of things in m."""
+    if not dataset.ours.get("object_positions"):
+        return None
+    return _numbers(dataset, entry, ENVIRONMENT)[steps]
 
 
 def _numbers(dataset: Dataset, entry: EpisodeEntry, key: str) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from adamoe_ros.training.suite_dataset import SuiteJob, SuiteOutcome, mark_stage
 
 POSE = ("ee_x", "ee_y", "ee_z", "ee_rx", "ee_ry", "ee_rz")
 STATE_ROLES, ACTION_ROLES = (*POSE, "finger_0", "finger_1"), (*POSE, "gripper")
+OBJECT_POSITIONS = tuple(f"{what}_{axis}" for what in ("object", "goal") for axis in "xyz")
 _TASKS = 10  # of each suite that the expert can do
 
 
@@ -79,7 +80,9 @@ class LiberoJob(SuiteJob):
         size = self.settings.size
         cameras = tuple(DatasetCamera(name, size, size) for name in CAMERAS)
         lossless = self.settings.lossless
-        return DatasetSchema(STATE_ROLES, cameras, RATE_HZ, "float32", lossless, ACTION_ROLES)
+        return DatasetSchema(
+            STATE_ROLES, cameras, RATE_HZ, "float32", lossless, ACTION_ROLES, OBJECT_POSITIONS
+        )
 
     def details(self, outcome: SuiteOutcome) -> DatasetDetails:
         """What it says of itself."""
@@ -89,6 +92,7 @@ class LiberoJob(SuiteJob):
             "embodiments": ["libero_panda"],
             "roles": list(STATE_ROLES),
             "action_roles": list(ACTION_ROLES),
+            "object_positions": list(OBJECT_POSITIONS),
             "gripper": {"open": -1.0, "closed": 1.0},
             "state_source": "measured",
             "settings": asdict(self.settings),
@@ -124,10 +128,11 @@ def write_episode(
     folder = job.folder(facts["task"], facts["seed"])
     writer = EpisodeWriter(folder, job.schema(), job.settings.crf)
     try:
-        for step, (state, action) in enumerate(zip(made["states"], made["actions"], strict=True)):
+        vectors = zip(made["states"], made["actions"], made["objects"], strict=True)
+        for step, (state, action, objects) in enumerate(vectors):
             stamps = np.full(2 + len(CAMERAS), step * 1_000_000_000 // RATE_HZ, np.int64)
             shown = {name: shown_frame(made["pictures"][name][step]) for name in CAMERAS}
-            writer.add(FrameRow(state, action, stamps, sentence, shown))
+            writer.add(FrameRow(state, action, stamps, sentence, shown, environment=objects))
         writer.close(facts)
     except BaseException:
         writer.abort()

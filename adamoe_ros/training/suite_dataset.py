@@ -178,6 +178,7 @@ def generate_dataset(job: SuiteJob, report: Callable[[str, int], None]) -> Suite
         outcome.reused += len(seeds) - len(waiting)
         report(task, len(seeds) - len(waiting))
         batches += [(task, waiting[n : n + _BATCH]) for n in range(0, len(waiting), _BATCH)]
+    batches.sort(key=lambda batch: batch[1][0])  # a stopped run has as much of every task
     for task, count in _run(job, batches):
         report(task, count)
     for task in job.tasks:

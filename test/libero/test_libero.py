@@ -77,6 +77,7 @@ def dataset(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Its first rows, with pictures: enough for a checkpoint that says what its numbers mean."""
+    simulator.ask("open", suite="libero_object", task=0)
     job = LiberoJob(tmp_path_factory.mktemp("data") / "set", ("libero_object-0",), 1)
     rows = demonstration["actions"][:8]
     seen = [simulator.ask("begin", seed=SETTINGS.seed, initial=0)]
@@ -84,6 +85,7 @@ def dataset(
     made = {
         "states": [one["state"] for one in seen],
         "actions": rows,
+        "objects": demonstration["objects"][:8],
         "pictures": {name: [one["pictures"][name] for one in seen] for name in CAMERAS},
     }
     facts = {"task": job.tasks[0], "seed": 0, "success": True}
@@ -96,7 +98,13 @@ def dataset(
 @pytest.fixture(scope="module")
 def checkpoint(dataset: Path) -> Path:
     out = dataset.parent / "run"
-    changes = {"steps": 1, "batch_size": 2, "tensorboard": False, "data.dataset": str(dataset)}
+    changes = {
+        "steps": 2,
+        "perception_steps": 1,
+        "batch_size": 2,
+        "tensorboard": False,
+        "data.dataset": str(dataset),
+    }
     changes["data.cache"] = str(dataset.parent / "cache")
     words = [f"--set={key}={json.dumps(value)}" for key, value in changes.items()]
     assert main(["train", "--config", str(CONFIG), "--out", str(out), *words]) == 0
@@ -132,3 +140,14 @@ def test_a_replayed_demonstration_succeeds_through_the_server(
     (episode,) = blocks.episodes()
     assert episode.success
     assert episode.details["steps"] == len(demonstration["actions"])
+
+
+@pytest.mark.parametrize(("suite", "task"), [("libero_object", 9), ("libero_spatial", 2)])
+def test_the_expert_grips_at_its_first_attempt(
+    simulator: SimulatorProcess, suite: str, task: int
+) -> None:
+    """A tall carton from straight above, else it falls over; a bowl low enough, else it slips."""
+    simulator.ask("open", suite=suite, task=task)
+    shown = simulator.ask("demonstrate", seed=0, pictures=False)
+    assert shown["success"]
+    assert shown["attempts"] == 1

@@ -15,6 +15,8 @@ Version = Literal["v3.0", "v2.1"]
 VERSIONS: tuple[Version, ...] = ("v3.0", "v2.1")
 CHUNK = 1000  # files of one folder
 STATE, ACTION, STAMPS = "observation.state", "action", "stamps_ns"
+# what only a simulator knows, e.g. where things are; the name that LeRobot has for it
+ENVIRONMENT = "observation.environment_state"
 INTERVENTION = "intervention"  # bool: a human led the arms; the name that LeRobot has for it
 INTERVENTIONS = (INTERVENTION, "complementary_info.is_intervention")  # by whom it was written
 IMAGES = "observation.images."
@@ -68,6 +70,7 @@ class DatasetSchema:
         precision: of state and action.
         lossless: pictures as PNG in the data files, else as H.264 video.
         action_names: of the action's columns; empty: those of the state.
+        environment_names: of the columns of the simulator's state; empty: there is none.
     """
 
     names: tuple[str, ...]
@@ -76,11 +79,13 @@ class DatasetSchema:
     precision: Literal["float32", "float64"] = "float32"
     lossless: bool = False
     action_names: tuple[str, ...] = ()
+    environment_names: tuple[str, ...] = ()
 
     @property
     def vectors(self) -> dict[str, tuple[str, ...]]:
         """Feature -> names of its columns."""
-        return {STATE: self.names, ACTION: self.action_names or self.names}
+        found = {STATE: self.names, ACTION: self.action_names or self.names}
+        return found | ({ENVIRONMENT: self.environment_names} if self.environment_names else {})
 
     @property
     def stamp_names(self) -> tuple[str, ...]:

@@ -126,7 +126,7 @@ class _Assembly:
         places = np.arange(first, first + table.num_rows)
         columns: dict[str, Any] = {
             name: table.column(name).cast(schema.field(name).type)
-            for name in (STATE, ACTION, STAMPS, INTERVENTION)
+            for name in (*self.schema.vectors, STAMPS, INTERVENTION)
         }
         if self.schema.lossless:
             for camera in self.schema.cameras:

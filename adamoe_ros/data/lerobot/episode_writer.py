@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from adamoe_ros.contract.files import replace_text
 from adamoe_ros.data.lerobot.dataset_schema import (
     ACTION,
+    ENVIRONMENT,
     INTERVENTION,
     STAMPS,
     STATE,
@@ -32,6 +33,7 @@ from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.memory import keep_freed_pictures
 
 NUMBERS, FACTS = "numeric.parquet", "done.json"
+_FIELDS = {STATE: "state", ACTION: "action", ENVIRONMENT: "environment"}  # of a row
 _ROWS = 256  # frames of one row group
 
 Vector = NDArray[np.float64]
@@ -47,6 +49,7 @@ class FrameRow:
         task: the sentence.
         frames: pictures by slot.
         intervention: whether a human led the arms.
+        environment: in the schema's order, where it has it.
     """
 
     state: Vector
@@ -55,6 +58,7 @@ class FrameRow:
     task: str
     frames: Mapping[str, Frame]
     intervention: bool = False
+    environment: Vector = field(default_factory=lambda: np.zeros(0))
 
 
 class EpisodeWriter:
@@ -119,17 +123,17 @@ class EpisodeWriter:
         if not self._rows:
             return
         rows = [row for row, _ in self._rows]
-        state, action = (
-            np.stack([getattr(row, name) for row in rows]) for name in ("state", "action")
-        )
         stored = np.dtype(self._schema.precision)  # statistics are of what readers will find
-        self._statistics[STATE].add(state.astype(stored))
-        self._statistics[ACTION].add(action.astype(stored))
+        vectors = {
+            key: np.stack([getattr(row, _FIELDS[key]) for row in rows])
+            for key in self._schema.vectors
+        }
+        for key, values in vectors.items():
+            self._statistics[key].add(values.astype(stored))
         led = np.array([row.intervention for row in rows], bool)
         self._statistics[INTERVENTION].add(led[:, None].astype(np.float64))
         columns = [
-            _lists(state, pa.float64()),
-            _lists(action, pa.float64()),
+            *(_lists(values, pa.float64()) for values in vectors.values()),
             _lists(np.stack([row.stamps_ns for row in rows]), pa.int64()),
             pa.array(led),
             pa.array([row.task for row in rows]),

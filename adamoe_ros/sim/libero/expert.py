@@ -23,10 +23,12 @@ _LARGEST_STEP, _LARGEST_TURN = 0.05, 0.5  # m and rad of an action of 1
 _GAIN = 4.0  # of the distance, so that the arm does not creep towards its goal
 _WIDEST = 0.076  # m between the fingers
 _CLEAR = 0.12  # m above the goal's top while something is carried
-_FINGER = 0.045  # m from a finger's tip to the palm
+_FINGER = 0.03  # m from the grip point to the palm
 _MEMORY = 0.9  # of the disturbance from one step to the next
 _SHIFTS = (0.0, 0.25, -0.25)  # of a thing's length, away from its middle
 _LONGEST, _STALLED = 80, 8  # steps of one move; without progress
+_PROGRESS = 0.002  # m, or a tenth of rad
+_ATTEMPTS = 3
 _LOST = 0.03  # m that a thing must have been lifted, else it slipped
 
 
@@ -52,8 +54,9 @@ class Expert:
         most: steps.
 
     Attributes:
-        states, actions, snapshots: before each step; actions undisturbed.
-        success: LIBERO's judgement.
+        states, actions, objects, snapshots: before each step; actions undisturbed; objects (6,), m:
+            middle of the thing and of where it goes.
+        success: LIBERO's judgement. attempts: at gripping.
     """
 
     def __init__(self, world: LiberoWorld, noise: float, seed: int, most: int) -> None:
@@ -62,8 +65,9 @@ class Expert:
         self._drift = np.zeros(3)
         self.states: list[Vector] = []
         self.actions: list[Vector] = []
+        self.objects: list[Vector] = []
         self.snapshots: list[Vector] = []
-        self.success = False
+        self.success, self.attempts = False, 0
         self._model = world.env.sim.model._model
         self._data = world.env.sim.data._data
         goal = world.env.env.parsed_problem["goal_state"][0]
@@ -73,7 +77,8 @@ class Expert:
     def run(self) -> None:
         """To the end; a thing that slipped is gripped again, turned otherwise."""
         try:
-            for attempt in range(3):
+            for attempt in range(_ATTEMPTS):
+                self.attempts += 1
                 before = self._points(self._thing)[:, 2].min()
                 self._pick(self._grasp(attempt))
                 if self._points(self._thing)[:, 2].min() - before > _LOST:
@@ -85,7 +90,7 @@ class Expert:
 
     def _pick(self, grasp: Grasp) -> None:
         above = grasp.point + np.array([0.0, 0.0, 0.09])
-        self._move(above, grasp.turn, OPEN, near=0.02)
+        self._move(above, grasp.turn, OPEN, near=0.006)  # else a finger comes down on the thing
         self._move(grasp.point, grasp.turn, OPEN, near=0.006)
         self._wait(CLOSED, 8)
         top = max(self._place_top() + _CLEAR, grasp.point[2] + 0.08)
@@ -95,11 +100,10 @@ class Expert:
     def _put(self) -> None:
         turn = self._turn()
         for height, near in ((_CLEAR, 0.02), (self._drop(), 0.01)):
-            points = self._points(self._thing)
-            centre = (points.min(0) + points.max(0)) / 2
+            bottom = self._points(self._thing)[:, 2].min()
             target = self._hand()[0].copy()
-            target[:2] += self._place_point()[:2] - centre[:2]
-            target[2] += self._place_top() + height - points[:, 2].min()
+            target[:2] += (self._place_point() - self._middle(self._thing))[:2]
+            target[2] += self._place_top() + height - bottom
             self._move(target, turn, CLOSED, near)
         self._wait(OPEN, 8)
         self._move(self._hand()[0] + np.array([0.0, 0.0, 0.1]), turn, OPEN, near=0.03)
@@ -109,17 +113,17 @@ class Expert:
         return -0.02 if "contain" in self._place else 0.005
 
     def _move(self, target: Vector, turn: float, gripper: float, near: float) -> None:
-        recent: list[Vector] = []
+        left: list[float] = []
         for _ in range(_LONGEST):
             position, matrix = self._hand()
-            recent = [*recent, position.copy()][-_STALLED:]
-            if len(recent) == _STALLED and np.ptp(recent, axis=0).max() < 0.002:
-                return  # something is in the way
             wanted = _about_z(turn) @ self._upright
             error = _rotation_vector(wanted @ matrix.T)
             away = target - position
             if np.linalg.norm(away) < near and np.linalg.norm(error) < 0.1:
                 return
+            left.append(float(np.linalg.norm(away) + 0.1 * np.linalg.norm(error)))
+            if len(left) > _STALLED and left[-1 - _STALLED] - left[-1] < _PROGRESS:
+                return  # something is in the way
             turned = _GAIN * error / _LARGEST_TURN
             self._act(np.concatenate([_GAIN * away / _LARGEST_STEP, turned, [gripper]]))
 
@@ -134,6 +138,7 @@ class Expert:
         kick = self._rng.standard_normal(3) * self._noise * np.sqrt(1 - _MEMORY**2)
         self._drift = _MEMORY * self._drift + kick
         self.states.append(self._world.state())
+        self.objects.append(np.concatenate([self._middle(self._thing), self._place_point()]))
         self.snapshots.append(self._world.snapshot())
         self.actions.append(clean)
         disturbed = clean + np.concatenate([self._drift, np.zeros(4)])
@@ -156,15 +161,18 @@ class Expert:
     def _points(self, name: str) -> Vector:
         """(N, 3) corners of a thing's geoms."""
         root = self._world.env.env.obj_body_id[name]
-        geoms = [
-            geom
-            for geom in range(self._model.ngeom)
-            if self._model.body_rootid[self._model.geom_bodyid[geom]] == root
-        ]
-        solid = [geom for geom in geoms if self._model.geom_contype[geom]] or geoms
-        return np.concatenate([self._corners(geom) for geom in solid])
+        model = self._model
+        own = model.body_rootid[model.geom_bodyid] == root
+        solid = own & (model.geom_contype != 0)
+        geoms = np.flatnonzero(solid if solid.any() else own)
+        return np.concatenate([self._corners(geom) for geom in geoms])
 
-    def _corners(self, geom: int) -> Vector:
+    def _middle(self, name: str) -> Vector:
+        """(3,) of the box around a thing."""
+        points = self._points(name)
+        return np.asarray((points.min(0) + points.max(0)) / 2)
+
+    def _corners(self, geom: np.intp) -> Vector:
         model, data = self._model, self._data
         if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH:
             mesh = model.geom_dataid[geom]
@@ -184,11 +192,10 @@ class Expert:
 
     def _place_point(self) -> Vector:
         """(3,) middle of where the thing goes."""
-        names = [self._model.site(n).name for n in range(self._model.nsite)]
-        if self._place in names:
-            return np.array(self._data.site_xpos[self._model.site(self._place).id])
-        points = self._points(self._owner())
-        return np.asarray((points.min(0) + points.max(0)) / 2)
+        site = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_SITE, self._place)
+        if site >= 0:
+            return np.array(self._data.site_xpos[site])
+        return self._middle(self._owner())
 
     def _place_top(self) -> float:
         return float(self._points(self._owner())[:, 2].max())
@@ -212,9 +219,9 @@ class Expert:
             point = np.array([*(across * middle + along * rest), 0.0])
             if width > _WIDEST:  # a bowl: one finger inside, over its rim
                 point[:2] = across * (reach.max() - 0.006) + along * rest
-                cost, height = 1.0, high - 0.02
+                cost, height = 1.0, high - 0.9 * _FINGER
             else:
-                cost, height = 0.0, max((low + high) / 2, high - _FINGER, low + 0.012)
+                cost, height = 0.0, max((low + high) / 2, high - 0.8 * _FINGER, low + 0.012)
             point[2] = height
             cost += 10 * width + 0.1 * abs(turn) + abs(shift) + self._crowd(point, across)
             found.append((cost, Grasp(point, float(turn), float(width))))
@@ -264,8 +271,8 @@ def demonstrate(
         pictures: of a success; a failure has none.
 
     Returns:
-        ``success``, ``states`` (N, 8), ``actions`` (N, 7), and ``pictures``, camera -> (N, size,
-        size, 3).
+        ``success``, ``attempts``, ``states`` (N, 8), ``actions`` (N, 7), ``objects`` (N, 6), and ``pictures``,
+        camera -> (N, size, size, 3).
     """
     world.begin(seed, initial)
     expert = Expert(world, noise, seed, most)
@@ -273,8 +280,10 @@ def demonstrate(
     shown = [world.show(moment) for moment in expert.snapshots if pictures and expert.success]
     return {
         "success": expert.success,
+        "attempts": expert.attempts,
         "states": np.array(expert.states),
         "actions": np.array(expert.actions),
+        "objects": np.array(expert.objects),
         "pictures": {name: np.stack([one[name] for one in shown]) for name in (shown or [{}])[0]},
     }
 

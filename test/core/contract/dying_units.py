@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import threading
 from pathlib import Path
 
 
@@ -15,3 +17,11 @@ def doubled(number: int, deaths: int, folder: Path) -> int:
         if tries.tell() <= deaths:
             os.kill(os.getpid(), signal.SIGKILL)
     return 2 * number
+
+
+def stay(folder: Path, number: int) -> None:
+    """Hold a lock for ever."""
+    with (folder / f"{number}.new").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        (folder / f"{number}.new").rename(folder / str(number))
+        threading.Event().wait()

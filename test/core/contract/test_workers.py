@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 from dying_units import doubled
+from serving_support import wait_until
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.contract.files import PackedFolder
@@ -37,6 +43,42 @@ def test_a_unit_whose_process_dies_runs_again(
     tries = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert tries == {"0": 1, "1": 3, "2": 1, "3": ATTEMPTS, "4": 2, "5": 1}
     assert capsys.readouterr().err.count("runs again") == 5
+
+
+_PARENT = """
+import sys
+from pathlib import Path
+from adamoe_ros.contract.workers import UnitWork, Workers
+from dying_units import stay
+if __name__ == "__main__":
+    list(Workers(2).run(UnitWork(stay, [(Path(sys.argv[1]), n) for n in range(2)])))
+"""
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    """Also where that one is killed: else they stay for ever, and their simulators with them."""
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT)
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        wait_until(lambda: all((tmp_path / name).exists() for name in "01"), 60.0)
+    finally:
+        parent.kill()
+        parent.wait()
+    for name in "01":
+        with (tmp_path / name).open() as held:
+            wait_until(lambda held=held: not _is_locked(held))
+
+
+def _is_locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def test_a_cluster_that_is_not_there_is_one_line() -> None:

@@ -45,6 +45,13 @@ def test_a_section_must_be_a_section(key):
         ModelConfig.from_dict({key: 3})
 
 
+def test_a_changed_section_keeps_what_it_does_not_name():
+    """As ``--set model.changes.vision.image_size=...`` has it."""
+    by_section = preset("small").changed({"vision": {"image_size": [48, 48]}})
+    assert by_section == preset("small").changed({"vision.image_size": [48, 48]})
+    assert by_section.vision.keypoints == preset("small").vision.keypoints
+
+
 def test_a_dense_model_has_no_experts():
     with pytest.raises(ContractError, match="dense"):
         tiny().changed({"moe.variant": "dense"})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,18 @@ from adamoe_ros.contract.manifest import load_manifest
 from adamoe_ros.contract.profile_io import load_profile, profile_path
 from adamoe_ros.contract.resources import robots_dir
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
+from adamoe_ros.data.lerobot.dataset_schema import ENVIRONMENT, OURS
 from adamoe_ros.data.lerobot.dataset_writer import assemble
 from adamoe_ros.data.lerobot.episode_writer import EpisodeWriter, FrameRow
 from adamoe_ros.evaluation.libero_benchmark import OpenpiClient
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.training.libero_dataset import ACTION_ROLES, STATE_ROLES, LiberoJob
+from adamoe_ros.training.lerobot_source import Reading, load_episodes
+from adamoe_ros.training.libero_dataset import (
+    ACTION_ROLES,
+    OBJECT_POSITIONS,
+    STATE_ROLES,
+    LiberoJob,
+)
 from adamoe_ros.training.suite_dataset import SuiteOutcome, shown_frame
 
 SENTENCE = "pick up the ketchup and place it in the basket"
@@ -43,7 +51,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for camera in schema.cameras
         }
         stamps = np.full(4, step * 50_000_000, np.int64)
-        writer.add(FrameRow(rng.normal(size=8), rng.uniform(-1, 1, 7), stamps, SENTENCE, frames))
+        vectors = rng.normal(size=8), rng.uniform(-1, 1, 7)
+        places = np.arange(6.0) + step
+        writer.add(FrameRow(*vectors, stamps, SENTENCE, frames, environment=places))
     writer.close({"success": True})
     assemble([staged], job.target, schema, "v3.0", job.details(SuiteOutcome()))
     return job.target
@@ -51,12 +61,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(dataset: Path) -> Path:
-    """Trained on it for one step by the shipped settings, with a smaller network."""
-    changes = {**SMALL_CHANGES, "aux_positions": 0, "state_dim": 8, "action_dim": 7}
+    """Trained on it for two steps by the shipped settings, with a smaller network."""
+    changes = {**SMALL_CHANGES, "aux_positions": 2, "state_dim": 8, "action_dim": 7}
     changes["prompt_length"] = 24
     out = dataset.parent / "run"
     settings = {
-        **{"steps": 1, "batch_size": 4, "threads": 1, "tensorboard": False},
+        **{"steps": 2, "perception_steps": 1, "batch_size": 4, "threads": 1, "tensorboard": False},
         **{"data.dataset": str(dataset), "data.cache": str(dataset.parent / "cache")},
         "model.changes": {**changes, "moe": {"variant": "dense", "num_experts": 0, "top_k": 0}},
     }
@@ -74,6 +84,21 @@ def test_the_dataset_has_both_vectors_and_no_errors(
     assert list(opened.cameras) == ["image", "wrist_image"]
     assert main(["dataset", "validate", str(dataset)]) == 0
     assert "0 errors" in capsys.readouterr().out
+
+
+def test_where_things_are_is_read_for_the_auxiliary_loss(dataset: Path) -> None:
+    """Only where the dataset says that these columns are positions."""
+    (episode,), _ = load_episodes(dataset, Reading((16, 16)))
+    assert episode.objects is not None
+    np.testing.assert_array_equal(episode.objects, np.arange(6) + np.arange(12)[:, None])
+    assert Dataset(dataset).names(ENVIRONMENT) == ["object_x", *OBJECT_POSITIONS[1:]]
+    other = dataset.with_name("other")
+    shutil.copytree(dataset, other)
+    ours = json.loads((other / OURS).read_text())
+    del ours["object_positions"]
+    (other / OURS).write_text(json.dumps(ours))
+    (unnamed,), _ = load_episodes(other, Reading((16, 16)))
+    assert unnamed.objects is None
 
 
 def test_the_checkpoint_says_what_its_numbers_mean(checkpoint: Path) -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,12 @@ from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
 from adamoe_ros.sim.bimanual import BimanualSim
 from adamoe_ros.sim.demonstrations import run_expert
-from adamoe_ros.training.suite_dataset import SuiteJob, SuiteSettings, generate_dataset
+from adamoe_ros.training.suite_dataset import (
+    SuiteJob,
+    SuiteSettings,
+    generate_dataset,
+    mark_staged,
+)
 
 SETTINGS = SuiteSettings(
     fps=5, size=(24, 32), noise=(0.0, 0.004), gripper="driver", lossless=True, all_phrasings=False
@@ -56,6 +62,31 @@ def test_stopped_run_goes_on(tmp_path: Path) -> None:
     outcome = generate_dataset(job(tmp_path), lambda task, count: None)
     assert outcome.reused == 2 and outcome.totals is not None and outcome.totals.episodes == 4
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+@dataclass(frozen=True)
+class _FailingJob(SuiteJob):
+    """Whose expert never succeeds."""
+
+    @property
+    def show(self) -> Callable[[SuiteJob, str, list[int]], int]:
+        return _fail
+
+
+def _fail(job: SuiteJob, task: str, seeds: list[int]) -> int:
+    for seed in seeds:
+        mark_staged(job, {"task": task, "seed": seed, "success": False})
+    return len(seeds)
+
+
+def test_tasks_come_in_turn(tmp_path: Path) -> None:
+    """So that a stopped run has as much of every task."""
+    plain, done = job(tmp_path, episodes=7), []
+    failing = _FailingJob(plain.target, plain.tasks, plain.episodes, plain.first_seed, SETTINGS)
+    with pytest.raises(ContractError, match="expected successful episodes, got none"):
+        generate_dataset(failing, lambda task, count: done.append((task, count)))
+    made = [pair for pair in done if pair[1]]
+    assert made == [("pick_cube", 5), ("lift_bar", 5), ("pick_cube", 2), ("lift_bar", 2)]
 
 
 def test_failed_episodes_are_left_out_and_named(tmp_path: Path) -> None:
