@@ -48,8 +48,6 @@ class _PartTimeline:
             self._values[-1] = value
 
     def forget(self, before_ns: int) -> None:
-        if len(self._stamps) <= _PIECE:
-            return
         place = bisect_right(self._stamps, before_ns) - 1
         if place > _PIECE:
             del self._stamps[:place]
@@ -86,11 +84,16 @@ class JointTimeline:
 
     def __init__(self, columns: Sequence[Sequence[int]]) -> None:
         self._parts: dict[tuple[int, ...], _PartTimeline] = {}
+        self._added = 0  # since something was dropped
         self._width = sum(map(len, columns))
 
     def add(self, stamp_ns: int, value: JointValues) -> None:
         """Append what one message says."""
-        self._parts.setdefault(value.columns, _PartTimeline()).add(stamp_ns, value)
+        part = self._parts.get(value.columns)
+        if part is None:
+            part = self._parts[value.columns] = _PartTimeline()
+        part.add(stamp_ns, value)
+        self._added += 1
 
     @property
     def newest_ns(self) -> int | None:
@@ -108,8 +111,10 @@ class JointTimeline:
 
     def forget(self, before_ns: int) -> None:
         """Drop what no later look needs: all but the last entries at or before a time."""
-        for part in self._parts.values():
-            part.forget(before_ns)
+        if self._added > _PIECE:
+            self._added = 0
+            for part in self._parts.values():
+                part.forget(before_ns)
 
     def held(self, time_ns: int) -> Vector | None:
         """(J,) the last values at or before a time; None where a joint has none."""

@@ -320,8 +320,8 @@ class BagStream:
         """Whether a stamp is far before the newest of its topic and joints; notes it."""
         if not stamp:
             return False
-        names = getattr(message, "name", ())  # the parts of one topic have their own joints
-        key = (topic, len(names), *names[:1])
+        names = getattr(message, "name", None)  # the parts of one topic have their own joints
+        key = (topic, len(names), names[0]) if names else (topic,)
         before = newest.get(key, 0)
         back = before - stamp >= _JUMP_NS
         if back or stamp >= before:
@@ -362,7 +362,8 @@ class BagStream:
                     self._notes.append(f"{now_ns / 1e9:.3f}: {event}")
         if name in self._state_columns and verdict in (Verdict.KEPT, Verdict.JUMPED_BACK):
             yield Event("state", now_ns, sample.stamp_ns, sample.value)
-        yield from self._complete_observation(now_ns)
+        if self._is_complete:
+            yield from self._observation(now_ns)
 
     def _take_command(self, topic: str, message: Any, now_ns: int) -> Iterator[Event]:
         if topic in self._standing:
@@ -379,13 +380,14 @@ class BagStream:
         if self._inputs.from_commands:
             values = motion.at(motion.stamp_ns)
             self._inputs.push_commanded(motion.stamp_ns, values, now_ns, motion.columns)
-            yield from self._complete_observation(now_ns)
+            if self._is_complete:
+                yield from self._observation(now_ns)
 
-    def _complete_observation(self, now_ns: int) -> Iterator[Event]:
-        """The next one, where no later message could change it."""
+    @property
+    def _is_complete(self) -> bool:
+        """Whether the next observation is there, and no later message could change it."""
         aligner = self._inputs.aligner
-        if aligner.reference_ns != self._last_stamp and aligner.state_complete:
-            yield from self._observation(now_ns)
+        return aligner.reference_ns != self._last_stamp and aligner.state_complete
 
     def _observation(self, now_ns: int) -> Iterator[Event]:
         aligner = self._inputs.aligner

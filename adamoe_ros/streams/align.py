@@ -82,20 +82,16 @@ class Aligner:
         self._profile = profile
         self._topics = {topic.source.topic: topic for topic in state_topics(profile)}
         self._cameras: dict[str, StreamBuffer[Array]] = {
-            slot: self._buffer(slot, settings.frames, 2_000_000) for slot in self.slots
+            slot: _buffer(settings, slot, settings.frames, 2_000_000) for slot in self.slots
         }
         self._states = {
-            name: JointStream(topic, partial(self._buffer, name, settings.states, 100_000))
+            name: JointStream(topic, partial(_buffer, settings, name, settings.states, 100_000))
             for name, topic in self._topics.items()
         }
         self._latest_arrival_ns = -1
         # every value that reference_ns took and whose pictures are still there, oldest first
         self._references: deque[int] = deque(maxlen=settings.frames)
         self._given_ns = -1  # of the last observation: none older is given after it
-
-    def _buffer(self, name: str, size: int, receipt_ns: int) -> StreamBuffer[Array]:
-        jump, clock = self._settings.jump_s, self._settings.clock_tolerance_s
-        return StreamBuffer(name, size, round(jump * 1e9), round(clock * 1e9), receipt_ns)
 
     def push_image(self, slot: str, stamp_ns: int, image: Image, arrival_ns: int) -> Verdict:
         """Take a decoded image.
@@ -173,13 +169,8 @@ class Aligner:
     @property
     def reference_ns(self) -> int | None:
         """Newest image of the camera that is furthest behind; None until all have delivered."""
-        reference = None
-        for buffer in self._cameras.values():
-            newest = buffer.newest_ns
-            if newest is None:
-                return None
-            reference = newest if reference is None else min(reference, newest)
-        return reference
+        newest = [camera.items[-1][0] for camera in self._cameras.values() if camera.items]
+        return min(newest) if len(newest) == len(self._cameras) else None
 
     @property
     def oldest_ns(self) -> int | None:
@@ -318,6 +309,11 @@ class Aligner:
     def unused_frames(self) -> int:
         """Images that were never part of an observation because a newer one came."""
         return sum(buffer.unused for buffer in self._cameras.values())
+
+
+def _buffer(settings: AlignSettings, name: str, size: int, receipt_ns: int) -> StreamBuffer[Array]:
+    jump, clock = round(settings.jump_s * 1e9), round(settings.clock_tolerance_s * 1e9)
+    return StreamBuffer(name, size, jump, clock, receipt_ns)
 
 
 def present_slots(profile: RobotProfile, slots: Sequence[str] | None) -> tuple[str, ...]:

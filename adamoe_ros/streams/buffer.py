@@ -39,6 +39,8 @@ class Verdict(Enum):
     OTHER_JOINTS = "other joints"  # none of the profile's
     JUMPED_BACK = "jumped back"  # kept; everything before it is void
 
+    __hash__ = object.__hash__  # an Enum's own is a function in Python, and every message counts
+
 
 @dataclass(frozen=True)
 class StreamHealth:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,21 +106,21 @@ class CommandedMotion:
     Attributes:
         stamp_ns: start.
         columns: places in ``RobotProfile.joint_ids``.
-        times_ns: (K,) when each row is to be reached.
+        times_ns: K times when each row is to be reached.
         positions: (K, len(columns)) driver's command units.
     """
 
     stamp_ns: int
     columns: tuple[int, ...]
-    times_ns: NDArray[np.int64]
+    times_ns: tuple[int, ...]
     positions: Rows
 
     def at(self, time_ns: int) -> Vector:
         """(len(columns),) set point of a moment: linear between points, the first before them."""
-        place = int(np.searchsorted(self.times_ns, time_ns, "right"))
+        place = bisect_right(self.times_ns, time_ns)
         if place == 0 or place == len(self.times_ns):
             return np.asarray(self.positions[min(place, len(self.times_ns) - 1)])
-        before, after = int(self.times_ns[place - 1]), int(self.times_ns[place])
+        before, after = self.times_ns[place - 1], self.times_ns[place]
         share = (time_ns - before) / (after - before)
         old, new = self.positions[place - 1], self.positions[place]
         return np.asarray(old + share * (new - old))
@@ -173,10 +174,10 @@ class CommandDecoder:
         if not all_finite(rows.reshape(-1)):
             raise ContractError(problem(where, "finite positions", "NaN or inf", "leave it out"))
         start = self._start(known, where, command.stamp_ns, arrival_ns)
-        times = np.array([start + round(time_s * 1e9) for time_s in command.times_s], np.int64)
+        times = tuple([start + round(time_s * 1e9) for time_s in command.times_s])
         motion = CommandedMotion(start, columns, times, rows)
-        covered = [key for key in self._motions if set(key) <= set(columns)]
-        for key in covered:
+        own = frozenset(columns)
+        for key in [key for key in self._motions if own.issuperset(key)]:
             del self._motions[key]
         self._motions[columns] = motion  # last: it overrides the others where they overlap
         return motion

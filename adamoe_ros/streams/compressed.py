@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable
 
@@ -21,8 +20,7 @@ _TIFF = (b"II*\x00", b"MM\x00*")
 _MARK = 0xFF  # begins every segment of a JPEG
 _FRAME_HEADS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 ... SOF15; the three are others
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
-# what ends coded data: neither a stuffed 0, nor a fill byte, nor a restart
-_SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_RESTART, _RESTART_BITS = 0xD0, 0xF8  # eight codes that stand inside coded data
 _GREY_16 = b"\x10\x00"  # PNG: bits a sample, colour type
 _OFFSETS, _COUNTS = (273, 324), (279, 325)  # TIFF: where strips or tiles are, and their bytes
 
@@ -126,8 +124,11 @@ def _jpeg_end(data: bytes) -> int:
 
 def _scan_end(data: bytes, start: int) -> int:
     """Where the first marker after coded data stands; -1: there is none."""
-    found = _SCAN_END.search(data, start)
-    return found.start() if found else -1
+    coded = np.frombuffer(data, np.uint8)[start:]
+    marks = np.flatnonzero((coded[:-1] == _MARK) & (coded[1:] != 0))  # before a 0 it is a number
+    codes = coded[marks + 1]
+    ends = marks[(codes != _MARK) & ((codes & _RESTART_BITS) != _RESTART)]
+    return start + int(ends[0]) if len(ends) else -1
 
 
 def _png_end(data: bytes) -> int:

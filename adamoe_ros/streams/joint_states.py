@@ -70,7 +70,7 @@ class JointStateDecoder:
         self.others: tuple[str, ...] = ()
         self._where = f"joint states on {topic.source.topic}"
         # names of a message -> places in it, columns of the profile; one entry a publisher
-        self._known: dict[tuple[str, ...], tuple[list[int], tuple[int, ...]]] = {}
+        self._known: dict[tuple[str, ...], tuple[NDArray[np.intp], tuple[int, ...]]] = {}
 
     def decode(self, message: JointStateMessage) -> JointPart:
         """The topic's joints that a message has; other names in it are ignored.
@@ -87,8 +87,7 @@ class JointStateDecoder:
                     problem(self._where, f"{len(names)} positions", count, "correct the driver")
                 )
             places, columns = self._find(names if count else ())
-            values = np.array([message.position[place] for place in places], np.float64)
-            part = JointPart(columns, values)
+            part = JointPart(columns, np.asarray(message.position, np.float64)[places])
             if not columns:
                 self.others = names
         if not all_finite(part.values):
@@ -120,7 +119,7 @@ class JointStateDecoder:
             )
         return np.array(positions, np.float64)
 
-    def _find(self, names: tuple[str, ...]) -> tuple[list[int], tuple[int, ...]]:
+    def _find(self, names: tuple[str, ...]) -> tuple[NDArray[np.intp], tuple[int, ...]]:
         known = self._known.get(names)
         if known is not None:
             return known
@@ -135,7 +134,8 @@ class JointStateDecoder:
         ]
         if len(self._known) >= len(self.topic.names) + 1:
             self._known.clear()  # a driver whose names vary without end
-        found = [place for place, _ in own], tuple(column for _, column in own)
+        places = np.array([place for place, _ in own], np.intp)
+        found = places, tuple(column for _, column in own)
         self._known[names] = found
         return found
 

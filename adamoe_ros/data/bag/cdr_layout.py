@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,10 @@ class Layout:
         self._store, self._data, self._end = store, data, 4
         self._scalars: list[tuple[int, str]] = []
         self._holes: list[tuple[int, int]] = []
-        self._build = self._message(kind)
+        self._names: dict[str, Any] = {"array": np.frombuffer}
+        # one expression of our own words: nested calls take twice as long
+        made = f"lambda data, numbers: {self._message(kind)}"
+        self._build: Build = eval(made, self._names)
         self._length = len(data)
         edges = [0, *(edge for hole in self._holes for edge in hole), self._length]
         spans = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
@@ -89,73 +92,56 @@ class Layout:
         self._end += 4
         return int(struct.unpack_from("<I", self._data, place)[0])
 
-    def _message(self, kind: str) -> Build:
-        made = self._store.types[kind]
+    def _message(self, kind: str) -> str:
         parts = [self._field(field) for _, field in self._store.fielddefs[kind][1]]
-        if len(parts) == 1:
-            only = parts[0]
-            return lambda data, numbers: made(only(data, numbers))
-        if len(parts) == 2:
-            first, second = parts
-            return lambda data, numbers: made(first(data, numbers), second(data, numbers))
-        return lambda data, numbers: made(*[part(data, numbers) for part in parts])
+        return f"{self._named(self._store.types[kind])}({', '.join(parts)})"
 
-    def _field(self, field: Any) -> Build:
+    def _field(self, field: Any) -> str:
         node, what = int(field[0]), field[1]
         if node == _NAME:
             return self._message(what)
         if node == _BASE:
-            return self._text() if what[0] == "string" else self._number(what[0])
+            return self._named(self._text()) if what[0] == "string" else self._number(what[0])
         item = what[0]
         count = what[1] if node == _ARRAY else self._count()
-        if int(item[0]) == _BASE and item[1][0] != "string":
-            return self._numbers(item[1][0], count)
-        return self._several([self._field(item) for _ in range(count)])
+        if int(item[0]) != _BASE:
+            return f"[{', '.join(self._field(item) for _ in range(count))}]"
+        if item[1][0] == "string":  # the names of joints
+            return f"{self._named([self._text() for _ in range(count)])}.copy()"
+        return self._numbers(item[1][0], count)
 
-    def _text(self) -> Build:
+    def _named(self, value: Any) -> str:
+        """A name in the expression for what is the same in every message of the layout."""
+        name = f"known{len(self._names)}"
+        self._names[name] = value
+        return name
+
+    def _text(self) -> str:
         size = self._count()
         value = self._data[self._end : self._end + size - 1].decode()
         self._end += size
-        return _Constant(value)
+        return value
 
-    def _number(self, name: str) -> Build:
+    def _number(self, name: str) -> str:
         code = _code(name)
         size = struct.calcsize(code)
         place, index = self._align(size), len(self._scalars)
         self._scalars.append((place, code))
         self._hole(place, size)
-        return lambda data, numbers: numbers[index]
+        return f"numbers[{index}]"
 
-    def _numbers(self, name: str, count: int) -> Build:
+    def _numbers(self, name: str, count: int) -> str:
         code = _code(name)
         if not count:
-            empty = np.frombuffer(b"", code)
-            return lambda data, numbers: empty
+            return self._named(np.frombuffer(b"", code))
         size = struct.calcsize(code)
         place = self._align(size)
         self._hole(place, size * count)
-        return lambda data, numbers: np.frombuffer(data, code, count, place)
+        return f"array(data, {self._named(np.dtype(code))}, {count}, {place})"
 
     def _hole(self, place: int, size: int) -> None:
         self._end = place + size
         self._holes.append((place, self._end))
-
-    @staticmethod
-    def _several(parts: Sequence[Build]) -> Build:
-        constants = [part.value for part in parts if isinstance(part, _Constant)]
-        if len(constants) == len(parts):  # the names of joints
-            return lambda data, numbers: constants.copy()
-        return lambda data, numbers: [part(data, numbers) for part in parts]
-
-
-class _Constant:
-    """A text: the same in every message of a layout."""
-
-    def __init__(self, value: str) -> None:
-        self.value = value
-
-    def __call__(self, data: bytes, numbers: tuple[Any, ...]) -> str:
-        return self.value
 
 
 def _code(name: str) -> str:

@@ -232,15 +232,16 @@ class Bag:
         readers = {topic: self.type_reader(topic) for topic in topics if topic in self.topics}
         known = {topic: reader for topic, reader in readers.items() if reader is not None}
         for raw in self.raw(known):
-            message = self.deserialised(raw)
+            message = self._read(known[raw.topic], raw)
             if message is not None:
                 yield BagMessage(raw.time_ns, raw.topic, message)
 
     def deserialised(self, raw: RawMessage) -> Any | None:
         """One message as an object; None (and counted) where its bytes are not of its type."""
         reader = self.type_reader(raw.topic)
-        if reader is None:
-            return None
+        return None if reader is None else self._read(reader, raw)
+
+    def _read(self, reader: TypeReader, raw: RawMessage) -> Any | None:
         try:
             return reader.read(raw.data)
         except ContractError as error:

@@ -192,7 +192,7 @@ def test_a_hash_of_a_type_with_a_char_is_not_judged() -> None:
 
 
 def test_a_type_nobody_knows() -> None:
-    with pytest.raises(ContractError, match="a definition of nobody/msg/Knows"):
+    with pytest.raises(ContractError, match="nobody/msg/Knows: expected a definition"):
         TypeReader(TopicEntry("/x", "nobody/msg/Knows", 1))
 
 

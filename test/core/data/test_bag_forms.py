@@ -269,7 +269,7 @@ def test_a_definition_that_does_not_parse_costs_its_topic_alone(tmp_path: Path) 
     with Bag(path) as bag:
         kinds = {bag.topics[item.topic].type for item in bag.messages(bag.topics)}
         assert kinds == {IMAGE, STRING}
-        assert any("a readable definition of" in line for line in bag.problems)
+        assert any("expected a readable definition" in line for line in bag.problems)
 
 
 def observations(path: Path, robot: Any = ROBOT) -> tuple[int, BagStream, Bag]:

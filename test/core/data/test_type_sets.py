@@ -15,8 +15,9 @@ import pytest
 import yaml
 from bag_support import HUMBLE_TABLES, SECOND, motion, simulated_robot, write_mcap
 
+from adamoe_ros.data.bag.bag_entry import TopicEntry
 from adamoe_ros.data.bag.reader import Bag
-from adamoe_ros.data.bag.types import distro_store
+from adamoe_ros.data.bag.types import TypeReader, distro_store
 
 RANGE, GOALS, JOINTS = "sensor_msgs/msg/Range", "nav_msgs/msg/Goals", "sensor_msgs/msg/JointState"
 DISTROS = ("humble", "jazzy", "kilted")
@@ -125,7 +126,7 @@ def test_a_type_that_only_kilted_has(tmp_path: Path) -> None:
     assert list(message.goals) == [] and message.header.stamp.nanosec == 8
     message, bag = only(database(tmp_path / "jazzy", GOALS, data, "jazzy", None))
     assert message is None and bag.unreadable["/topic"] == 1
-    assert any(f"expected a definition of {GOALS}" in line for line in bag.problems)
+    assert any(f"{GOALS}: expected a definition" in line for line in bag.problems)
 
 
 @pytest.mark.parametrize("distro", [*DISTROS, "nobody"])
@@ -139,3 +140,17 @@ def test_robot_messages_are_the_same_in_every_set(distro: str, tmp_path: Path) -
         assert bag.distro == distro
         assert sum(1 for _ in bag.messages(bag.topics)) == len(records)
         assert bag.state == "whole"
+
+
+def test_topics_share_a_definition_and_two_of_one_name_stay_apart() -> None:
+    def of(topic: str, definition: str) -> TypeReader:
+        return TypeReader(TopicEntry(topic, "some/msg/Level", 1, definition))
+
+    one, same, other = (
+        of("/a", "int32 level"),
+        of("/b", "int32 level\r\n"),
+        of("/c", "float32 level"),
+    )
+    assert one.store is same.store
+    data = b"\x00\x01\x00\x00\x00\x00\x80\x3f"
+    assert [reader.read(data).level for reader in (one, same, other)] == [0x3F800000] * 2 + [1.0]
