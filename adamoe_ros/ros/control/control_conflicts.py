@@ -28,6 +28,8 @@ from adamoe_ros.ros.conflicts import (
 )
 from adamoe_ros.ros.topic_reader import Takers
 
+_ECHOES = 256  # statuses of this node that may come back to it
+
 
 class ControlConflicts:
     """Collects them.
@@ -48,13 +50,20 @@ class ControlConflicts:
         )
         self._stopped: set[bytes] = set()  # gids of control nodes whose emergency stop is latched
         self._newly_stopped = threading.Event()
+        self._own: tuple[Any, ...] = ()  # of statuses of this node; replaced, as threads read it
         self._policy, self._chunks = HeardPublishers(), HeardPublishers()
         self._chunk_gid = b""
         self._commands: list[str] = []
         self._joints: dict[str, frozenset[str]] = {}
         self._drivers: dict[str, HeardPublishers] = {}
 
+    def note_own_status(self, status: ControlStatus) -> None:
+        """It is about to be published: its echo must not undo a reset."""
+        self._own = (*self._own[1 - _ECHOES :], _identity(status))
+
     def _note_status(self, status: ControlStatus, gid: bytes) -> None:
+        if _identity(status) in self._own:
+            return
         if status.hold_cause != Cause.EMERGENCY_STOP:
             self._stopped.discard(gid)
         elif gid not in self._stopped:
@@ -136,3 +145,9 @@ class ControlConflicts:
             return []
         do = "wait a second; activation is tried again with autostart"
         return [problem(names.CONTROL_STATUS, "one publisher", "another one, silent so far", do)]
+
+
+def _identity(status: ControlStatus) -> tuple[int, int, int, str]:
+    """What tells a node's statuses from another's: no middleware names the publisher to both sides."""
+    stamp = status.header.stamp
+    return stamp.sec, stamp.nanosec, status.mode, status.hold_cause

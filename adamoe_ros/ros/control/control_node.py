@@ -342,7 +342,9 @@ class ControlNode(ManagedNode[ControlParameters]):
         self._publish_status()
 
     def _publish_status(self) -> None:
-        self._status.publish(self._message())
+        message = self._message()
+        self._conflicts.note_own_status(message)
+        self._status.publish(message)
 
     def _collect_diagnostics(self) -> list[Diagnostic]:
         timing = Timing(self._monitor.period_s, self._monitor.jitter(0.999))
