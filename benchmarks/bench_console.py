@@ -227,8 +227,9 @@ def main() -> None:
     if options.trials:
         document["stop"] = stops(options.trials)
         print(document["stop"], flush=True)
-    elif options.out.exists():  # of the run before
-        document["stop"] = json.loads(options.out.read_text())["stop"]
+    elif options.out.exists():  # of the run before, with its machine and commit
+        before = json.loads(options.out.read_text())
+        document["stop"] = {"machine": before["machine"], **before["stop"]}
     document["jitter"] = jitter(options.seconds, options.rounds)
     document["load_after"] = os.getloadavg()
     write(options.out, document)
