@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +211,12 @@ def rate_of(info: Mapping[str, Any], path: Path) -> float:
     Raises:
         ContractError: no positive number.
     """
-    said = info.get("fps")
+    said: Any = info.get("fps")
     try:
-        rate = float(said)  # type: ignore[arg-type]
+        rate = float(Fraction(said) if isinstance(said, str) else said)  # "30000/1001", too
         if isinstance(said, bool) or not 0 < rate < math.inf:
             raise ValueError
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         do = "write the rate of the rows there"
         raise ContractError(problem(f"{path}: fps", "a rate in Hz", repr(said), do)) from error
     return rate
@@ -259,12 +260,14 @@ def _names(said: Any, where: str) -> tuple[str, ...]:
     if isinstance(said, list):
         return tuple(name for item in said for name in _names(_plain(item), where))
     if isinstance(said, dict):
-        if said and all(_is_whole(value) for value in said.values()):
-            if len(set(said.values())) == len(said):
-                return tuple(sorted(map(str, said), key=lambda name: int(said[name])))
-        elif said and all(isinstance(value, str) for value in said.values()):
-            if all(str(key).isdigit() for key in said):
-                return tuple(said[key] for key in sorted(said, key=int))
+        texts = all(isinstance(value, str) for value in said.values())
+        if said and texts and all(str(key).isdigit() for key in said):
+            return tuple(said[key] for key in sorted(said, key=int))
+        columns = [_column(value) for value in said.values()]
+        if said and None not in columns:
+            if _is_an_order(columns):
+                places = dict(zip(map(str, said), columns, strict=True))
+                return tuple(sorted(places, key=lambda name: places[name] or 0))
         elif all(value is None or isinstance(value, (list, dict)) for value in said.values()):
             return tuple(name for item in said.values() for name in _names(item, where))
     do = "write a list of names, in the order of the columns"
@@ -275,8 +278,20 @@ def _plain(item: Any) -> Any:
     return item if item is None or isinstance(item, (list, dict)) else str(item)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _column(value: Any) -> int | None:
+    """A whole number, as JSON, pandas (a float) or YAML (a text) write it; None: something else."""
+    if isinstance(value, str) and value.isdigit():
+        return int(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1:
+        return int(value)
+    return None
+
+
+def _is_an_order(columns: list[int | None]) -> bool:
+    """From 0 or 1 on without a gap; other numbers (of motors) only where they rise as they are listed."""
+    rising = sorted(column for column in columns if column is not None)
+    counted = rising in [list(range(first, first + len(rising))) for first in (0, 1)]
+    return counted or (columns == rising and len(set(rising)) == len(rising))
 
 
 def _depth(key: str, raw: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
@@ -300,13 +315,16 @@ def _depth(key: str, raw: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
 # --- tasks and episodes -------------------------------------------------------------------------
 
 
-def read_tasks(folder: Path) -> dict[int, str]:
+def read_tasks(folder: Path, version: dataset_schema.Version) -> dict[int, str]:
     """Task number -> sentence, empty where it is null; no entry at all where there is no list.
+
+    A dataset that was converted may still have the other version's list: its own one counts.
 
     Raises:
         ContractError: a list that cannot be read, or does not say which number a sentence has.
     """
-    for name in dataset_schema.TASKS.values():
+    other = (name for key, name in dataset_schema.TASKS.items() if key != version)
+    for name in (dataset_schema.TASKS[version], *other):
         path = folder / name
         if path.exists():
             records = _task_rows(path) if path.suffix == ".parquet" else read_json_lines(path)
