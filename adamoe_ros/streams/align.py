@@ -309,7 +309,9 @@ class Aligner:
         """Name -> arrival - stamp of recent messages, of every camera and every part of joint states."""
         found = {slot: buffer.delays for slot, buffer in self._cameras.items()}
         for name, stream in self._states.items():
-            found |= {stream.part_name(name, key): item.delays for key, item in stream.parts.items()}
+            found |= {
+                stream.part_name(name, key): item.delays for key, item in stream.parts.items()
+            }
         return found
 
     @property

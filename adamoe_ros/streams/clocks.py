@@ -91,7 +91,9 @@ class ClockSpread:
 
     def compare(self, streams: Mapping[str, Delays]) -> None:
         """Look at the streams' last messages."""
-        known = {name: delays.median_s for name, delays in streams.items() if delays.count >= _ENOUGH}
+        known = {
+            name: delays.median_s for name, delays in streams.items() if delays.count >= _ENOUGH
+        }
         usual = median_low(known.values()) if known else 0.0
         for name, delay_s in known.items():
             if abs(delay_s - usual) > abs(self.worst.get(name, 0.0)):

@@ -34,12 +34,14 @@ class Feature:
         shape: empty: info.json does not say.
         names: of a vector's values, in their order; empty: none.
         depth: pictures that are no RGB pictures.
+        rate: of a video's frames, Hz; 0: info.json does not say.
     """
 
     dtype: str
     shape: tuple[int, ...]
     names: tuple[str, ...]
     depth: bool
+    rate: float = 0.0
 
     @property
     def camera(self) -> bool:
@@ -239,7 +241,9 @@ def features_of(info: Mapping[str, Any], path: Path) -> dict[str, Feature]:
             raise ContractError(problem(where, "dtype, shape and names", repr(raw), _AGAIN))
         shape = _shape(raw.get("shape"), where)
         dtype = str(raw.get("dtype") or "")
-        found[key] = Feature(dtype, shape, _names(raw.get("names"), where), _depth(key, raw, shape))
+        names, marks = _names(raw.get("names"), where), _marks(raw)
+        depth = _depth(key, marks, shape)
+        found[key] = Feature(dtype, shape, names, depth, _rate(marks.get("video.fps")))
     return found
 
 
@@ -294,16 +298,27 @@ def _is_an_order(columns: list[int | None]) -> bool:
     return counted or (columns == rising and len(set(rising)) == len(rising))
 
 
-def _depth(key: str, raw: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
-    """Pictures that are no RGB pictures: marked so, of one channel, or called a depth map.
-
-    LeRobot marks them in ``info`` (0.6) or ``video_info`` (older); its recorder writes False for every
-    video that nobody marked, so a name that says depth counts more than that.
-    """
+def _marks(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a feature's pictures: in ``info`` (LeRobot 0.6), ``video_info`` (older), or plain."""
     marks: dict[str, Any] = dict(raw)
     for name in ("info", "video_info"):
         if isinstance(raw.get(name), dict):
             marks |= raw[name]
+    return marks
+
+
+def _rate(said: Any) -> float:
+    """Hz; 0 where it is no rate."""
+    good = isinstance(said, (int, float)) and not isinstance(said, bool) and 0 < said < math.inf
+    return float(said) if good else 0.0
+
+
+def _depth(key: str, marks: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
+    """Pictures that are no RGB pictures: marked so, of one channel, or called a depth map.
+
+    LeRobot's recorder writes False for every video that nobody marked, so a name that says depth counts
+    more than that.
+    """
     if any(marks.get(name) is True for name in ("is_depth_map", "video.is_depth_map")):
         return True
     pixels = str(marks.get("video.pix_fmt") or "")

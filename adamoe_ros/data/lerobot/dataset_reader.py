@@ -71,7 +71,8 @@ class Dataset:
             self._by_data.setdefault(entry.data, []).append((entry.index, entry.length))
         self._rows = RowFinder()
         self._times: dict[int, NDArray[np.float64]] = {}  # asked for by every camera
-        self._frames = RowFrames(self.episodes, self.fps)
+        rates = {key: feature.rate for key, feature in self.features.items()}
+        self._frames = RowFrames(self.episodes, self.fps, rates)
 
     # --- columns --------------------------------------------------------------------------------
 

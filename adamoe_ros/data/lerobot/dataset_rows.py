@@ -77,8 +77,10 @@ def _spans(path: Path, lengths: Sequence[tuple[int, int]]) -> dict[int, Span]:
     episodes = columns.get("episode_index")
     if episodes is None:
         episodes = _listed(path, lengths, rows)
-    starts = np.flatnonzero(np.diff(episodes, prepend=-1)) if rows else np.zeros(0, np.int64)
     found: dict[int, Span] = {}
+    if not rows:
+        return found
+    starts = np.flatnonzero(np.diff(episodes, prepend=episodes[0] - 1))
     for first, end in zip(starts, [*starts[1:], rows], strict=True):
         number = int(episodes[first])
         span = _span(f"{path}: episode {number}", int(first), int(end), columns)

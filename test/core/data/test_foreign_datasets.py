@@ -132,6 +132,7 @@ def test_a_lost_line_of_the_list(tmp_path: Path, lost: int, video: bool) -> None
         (lambda t: t + t[6:14], ("episode 1", "in one place")),
         (lambda t: t[:6][::-1] + t[6:], ("frame_index",)),
         (lambda t: t[:6] + t[14:], ("episode 1", "got 0")),
+        (lambda t: [], ("got 0",)),
         (lambda t: t[14:] + t[:14], ()),
         (lambda t: [{**row, "index": row["index"] + 5} for row in t], ("index", "expected 0")),
         (lambda t: [{**r, "frame_index": r["frame_index"] + 1} for r in t], ("frame_index",)),
@@ -147,7 +148,10 @@ def test_a_lost_line_of_the_list(tmp_path: Path, lost: int, video: bool) -> None
         (lambda t: [*t[:2], {**t[2], "action": None}, *t[3:]], ("one width", "row 2")),
         (lambda t: [{**row, "action": "left"} for row in t], ("action",)),
         (without("action"), ("a column action",)),
-        (lambda t: [{**r, "frame_index": r["frame_index"] + 0.5} for r in t], ("frame_index", "0.5")),
+        (
+            lambda t: [{**r, "frame_index": r["frame_index"] + 0.5} for r in t],
+            ("frame_index", "0.5"),
+        ),
         (lambda t: [{**r, "task_index": 0.5} for r in t], ("task_index", "0.5")),
         (lambda t: [*t[:2], {**t[2], "task_index": 7}, *t[3:]], ("row 2", "task_index", "7")),
     ],
@@ -296,6 +300,27 @@ def test_frames_that_are_not_the_rows(
 ) -> None:
     folder = write_v30(tmp_path / "set", video=True, plan=change(video_plan()))
     refused(folder, *words)
+
+
+def test_a_video_that_lost_every_second_frame(tmp_path: Path) -> None:
+    """It looks like a slower one; the dataset says that it is none, or rows share frames, which is told."""
+    folder = write_v30(tmp_path / "set", video=True, plan=video_plan()[::2])
+    found = [f.line for f in validate(Dataset(folder))]
+    assert any("cam_high" in line and "12.5 Hz; rows share frames" in line for line in found)
+    change_info(folder, lambda i: i["features"][CAMERA].update(info={"video.fps": FPS}))
+    refused(folder, "episode 0", "row 1", "3 of 6 rows have none")
+
+
+def test_episodes_that_stand_in_another_order_in_a_video(tmp_path: Path) -> None:
+    """Of equal length, nothing else tells them from episodes whose places were swapped in the list."""
+    lengths, place = (7, 7, 7), f"videos/{CAMERA}/from_timestamp"
+    listed = lines(lengths)
+    for line, begin in zip(listed, (0, 14, 7), strict=True):
+        line[place] = begin / FPS
+        line[place.replace("from", "to")] = (begin + 7) / FPS
+    folder = write_v30(tmp_path / "set", rows(lengths), listed, video=True)
+    found = [f.line for f in validate(Dataset(folder)) if f.level == "warning"]
+    assert any("episode 1: expected it before episode 2" in line for line in found)
 
 
 @pytest.mark.parametrize(
@@ -505,7 +530,8 @@ def test_no_names(tmp_path: Path, names: Any) -> None:
     assert main(["dataset", "validate", str(folder)]) == 0
 
 
-@pytest.mark.parametrize("names",
+@pytest.mark.parametrize(
+    "names",
     [{"a": 0, "b": 0}, 17, {"a": 1.5}, {"a": "b"}, {"a": 12, "b": 11}, {"a": 0, "b": None}],
 )
 def test_names_that_are_none(tmp_path: Path, names: Any) -> None:
