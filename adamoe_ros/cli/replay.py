@@ -178,6 +178,8 @@ class _Replay:
         if not self._records:
             raise ContractError([line for lines in self._skipped.values() for line in lines])
         self._write()
+        if not any(record.observations for record in self._records):
+            raise ContractError([line for item in self._records for line in item.notes])
         partial = [record.path.name for record in self._records if record.state == "partial"]
         if partial:
             print(f"{len(partial)} bags read in part: {', '.join(partial)}")

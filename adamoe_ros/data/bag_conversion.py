@@ -419,7 +419,8 @@ def _facts(
         notes.append(f"one picture stands for {grid.longest_hold} frames in a row")
     if stream.refused:
         notes.append(f"{stream.refused} messages have stamps of another clock: see --clock")
-    damaged = bag.state == "partial" or stream.broken or stream.refused or episodes.lost or breaks
+    damaged = bag.state == "partial" or stream.broken or stream.refused or stream.clocks_differ
+    damaged = damaged or episodes.lost or breaks
     return {
         "bag": bag.path.name,
         "state": "partial" if damaged else "whole",

@@ -23,6 +23,7 @@ from adamoe_ros.data.lerobot.dataset_metadata import (
 )
 from adamoe_ros.data.lerobot.dataset_reader import Dataset
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, STATE
+from adamoe_ros.data.lerobot.episode_entries import EpisodeEntry, by_video
 
 Level = Literal["error", "warning", "note"]
 Rows = NDArray[np.float64]
@@ -112,6 +113,31 @@ def unlisted_rows(dataset: Dataset) -> Iterator[Finding]:
                 expected, got = f"a line on episode {number} in {name}", "none"
                 do = f"its {span.count} rows are not read; make the dataset again"
                 yield found("error", where, expected, got, do)
+
+
+def video_order(dataset: Dataset) -> Iterator[Finding]:
+    """Videos in which episodes stand in another order than their rows: pictures may be another's."""
+    for (path, key), entries in by_video(dataset.episodes).items():
+        ordered = sorted(entries, key=lambda entry: (entry.videos[key][1], _place(entry)))
+        for before, entry in pairwise(ordered):
+            if _place(before) > _place(entry):
+                name = path.relative_to(dataset.folder)
+                expected, got = f"it before episode {before.index}, as its rows are", "it behind"
+                do = "look at its pictures: the list's from_timestamp may be another episode's"
+                yield found("warning", f"{name}: episode {entry.index}", expected, got, do)
+                break
+
+
+def slow_video(where: str, period: float, fps: float) -> Finding | None:
+    """That the frames of a video, a period (s) apart, are fewer than the rows; None: they are not."""
+    if period <= 1.25 / fps:
+        return None
+    got, do = f"{1 / period:.3g} Hz", "rows share frames: choose a smaller rate"
+    return found("warning", where, f"a video of {fps:.4g} Hz", got, do)
+
+
+def _place(entry: EpisodeEntry) -> int:
+    return entry.index if entry.index_from is None else entry.index_from
 
 
 def portability(dataset: Dataset) -> Iterator[Finding]:

@@ -27,7 +27,13 @@ from adamoe_ros.data.joint_timeline import JointTimeline
 from adamoe_ros.data.stream_account import StreamAccount
 from adamoe_ros.streams.align import AlignSettings, present_slots
 from adamoe_ros.streams.buffer import Verdict
-from adamoe_ros.streams.clocks import CLOCK_TOLERANCE_S, STANDING, standing_line
+from adamoe_ros.streams.clocks import (
+    CLOCK_TOLERANCE_S,
+    STANDING,
+    ClockSpread,
+    Delays,
+    standing_line,
+)
 from adamoe_ros.streams.commands import CommandDecoder
 from adamoe_ros.streams.frames import Frame
 from adamoe_ros.streams.inputs import ObservationInputs
@@ -42,6 +48,7 @@ GAP_S = 0.5
 _GAP_FRAMES = 3
 _TOLD_JUMPS = 10
 _LOOK = 200  # messages that the choice of the clock looks at
+_COMPARED = 64  # observations between looks at the delays of the streams
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,9 @@ class BagStream:
         self._wrong: dict[str, list[Any]] = {}  # name -> messages that do not fit, the first one
         self._instruction = self.options.instruction
         self._last_stamp = -1
-        self._newest_now = 0
+        self._newest_now = self._observations = 0
+        self._clocks = ClockSpread()
+        self._command_delays = {topic: Delays() for topic in self._topics.commands}
         self._odd = self._by_arrival()  # topics whose stamps say nothing of the time
         self._standing: dict[str, int] = {}  # command topics whose stamp never changes, ns
         self.clock = self._choose_clock()
@@ -265,10 +274,16 @@ class BagStream:
         yield from self._observation(now_ns=self._newest_now)
         self._note_streams()
 
+    def _compare_clocks(self) -> None:
+        self._clocks.compare({**self._inputs.aligner.delays(), **self._command_delays})
+
     def _note_streams(self) -> None:
-        """What was left out of whole streams, and what never came."""
+        """What was left out of whole streams, what is of another clock, and what never came."""
         clocks = self._inputs.aligner.clock_notes()
         self._notes += clocks
+        if self._last_stamp >= 0:
+            self._compare_clocks()
+            self._notes += self._clocks.lines()
         for topic, names in self._commands.others.items():
             self._notes.append(
                 f"commands on {topic}: left out, not in the profile: {listed(names)}"
@@ -376,6 +391,7 @@ class BagStream:
             return
         if motion is None:
             return
+        self._command_delays[topic].note(motion.stamp_ns, now_ns)
         yield Event("command", now_ns, motion.stamp_ns, motion)
         if self._inputs.from_commands:
             values = motion.at(motion.stamp_ns)
@@ -398,6 +414,9 @@ class BagStream:
         if found is None:
             return
         self._last_stamp = found.stamp_ns
+        self._observations += 1
+        if self._observations % _COMPARED == 0:
+            self._compare_clocks()
         for slot, stamp in found.image_stamps_ns.items():
             self.accounts[slot].skew(stamp - found.stamp_ns)
         frames = {slot: _frame(value) for slot, value in found.images.items()}
@@ -425,6 +444,11 @@ class BagStream:
     def refused(self) -> int:
         """Input messages that were left out because their stamps are of another clock."""
         return self._inputs.aligner.refused
+
+    @property
+    def clocks_differ(self) -> bool:
+        """Whether streams are so far apart that they cannot be of one clock."""
+        return self._clocks.wrong
 
     @property
     def broken(self) -> int:

@@ -52,6 +52,7 @@ def validate(
     if any(finding.level == "error" and "features" in finding.line for finding in findings):
         return findings
     findings += dataset_checks.unlisted_rows(dataset)
+    findings += dataset_checks.video_order(dataset)
     with suppress(ContractError):  # a data file that cannot be read: its episodes say so
         findings += dataset_checks.unstored_features(dataset)
     findings += dataset_checks.portability(dataset)
@@ -298,9 +299,9 @@ def _video(dataset: Dataset, entry: EpisodeEntry, key: str, where: str) -> Itera
     if key not in entry.videos:
         return
     period, off = dataset.frame_fit(entry, key)
-    if period > 1.25 / dataset.fps:
-        got, do = f"{1 / period:.3g} Hz", "rows share frames: choose a smaller rate"
-        yield found("warning", where, f"a video of {dataset.fps:.4g} Hz", got, do)
+    slow = dataset_checks.slow_video(where, period, dataset.fps)
+    if slow is not None:
+        yield slow
     elif off > _LEROBOTS_TOLERANCE_S:
         got, do = (
             f"one {1e3 * off:.1f} ms off",

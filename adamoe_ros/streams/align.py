@@ -25,7 +25,7 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.contract.profile import RobotProfile
 from adamoe_ros.contract.topics import state_topics
 from adamoe_ros.streams.buffer import StreamBuffer, StreamHealth, Verdict
-from adamoe_ros.streams.clocks import CLOCK_TOLERANCE_S
+from adamoe_ros.streams.clocks import CLOCK_TOLERANCE_S, Delays
 from adamoe_ros.streams.joint_stream import JointStream
 
 Vector = NDArray[np.float64]
@@ -304,6 +304,15 @@ class Aligner:
     def clock_notes(self) -> list[str]:
         """Streams that left out messages because of their stamps, over the whole time."""
         return [note for buffer in self._buffers() if (note := buffer.clock_note)]
+
+    def delays(self) -> dict[str, Delays]:
+        """Name -> arrival - stamp of recent messages, of every camera and every part of joint states."""
+        found = {slot: buffer.delays for slot, buffer in self._cameras.items()}
+        for name, stream in self._states.items():
+            found |= {
+                stream.part_name(name, key): item.delays for key, item in stream.parts.items()
+            }
+        return found
 
     @property
     def unused_frames(self) -> int:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from statistics import median_low
 
 NOTABLE_AHEAD_S = 0.02  # a stamp from the future, and more than a clock daemon leaves
 NOTABLE_BEHIND_S = 0.15  # longer than a camera with its encoder takes
+WRONG_S = 0.5  # between streams of one robot: longer than anything takes to arrive
 INTOLERABLE_S = 0.1  # ahead by more: rows of a chunk would be played at the wrong time
 CLOCK_TOLERANCE_S = 2.0  # stamp to arrival; beyond it the stamp is of another clock
 STANDING = 4  # messages in a row with the stamp of the one before: its clock stands
@@ -73,6 +76,43 @@ def clock_difference(delays: Delays, whose: str) -> str:
             f" {_DO}"
         )
     return ""
+
+
+class ClockSpread:
+    """Whether several streams are stamped by one clock: their delays, compared with each other's.
+
+    Attributes:
+        worst: name -> s, by which its messages took longer than those of the middle stream to arrive;
+            the largest that was seen.
+    """
+
+    def __init__(self) -> None:
+        self.worst: dict[str, float] = {}
+
+    def compare(self, streams: Mapping[str, Delays]) -> None:
+        """Look at the streams' last messages."""
+        known = {
+            name: delays.median_s for name, delays in streams.items() if delays.count >= _ENOUGH
+        }
+        usual = median_low(known.values()) if known else 0.0
+        for name, delay_s in known.items():
+            if abs(delay_s - usual) > abs(self.worst.get(name, 0.0)):
+                self.worst[name] = delay_s - usual
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a difference is no delay any more."""
+        return any(abs(off) > WRONG_S for off in self.worst.values())
+
+    def lines(self) -> list[str]:
+        """Every stream that is off by more than a camera takes, and what to do."""
+        return [
+            f"{name}: stamps are {abs(off):.2f} s {'behind' if off > 0 else 'ahead of'} those of the"
+            f" other streams, or {'it arrives' if off > 0 else 'they arrive'} so much later; "
+            "synchronise the clocks, or 'stamp: arrival' for it in the profile"
+            for name, off in self.worst.items()
+            if abs(off) > NOTABLE_BEHIND_S
+        ]
 
 
 def other_clock(stamp: int, arrival_ns: int) -> bool:

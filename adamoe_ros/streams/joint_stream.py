@@ -20,7 +20,7 @@ from adamoe_ros.streams.joint_states import listed
 Vector = NDArray[np.float64]
 Columns = tuple[int, ...]
 Buffer = StreamBuffer[NDArray[Any]]
-_PARTS = 16  # publishers of one topic that are told apart
+_MORE_PARTS = 16  # than joints: publishers of one topic that are told apart
 
 
 class JointStream:
@@ -44,11 +44,16 @@ class JointStream:
         """The buffer of a part; a new one for joints that have not come together before."""
         buffer = self.parts.get(columns)
         if buffer is None:
-            if len(self.parts) >= _PARTS:
+            if len(self.parts) >= len(self.topic.columns) + _MORE_PARTS:
                 oldest = min(self.parts, key=lambda key: self.parts[key].newest_ns or 0)
                 del self.parts[oldest]
             buffer = self.parts[columns] = self._make()
         return buffer
+
+    def part_name(self, name: str, columns: Columns) -> str:
+        """A part for people: the topic, and its joints where it does not have all of them."""
+        whole = len(columns) == len(self.topic.columns)
+        return name if whole else f"{name} ({self._listed(columns)})"
 
     def _newest(self) -> dict[int, int]:
         """Column -> newest stamp, of the joints that have one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamoe_ros.contract.errors import ContractError, Problems, problem
-from adamoe_ros.data.dataset_checks import unlisted_rows
+from adamoe_ros.data.dataset_checks import slow_video, unlisted_rows, video_order
 from adamoe_ros.data.lerobot.dataset_reader import Dataset, EpisodeEntry
 from adamoe_ros.data.lerobot.dataset_schema import ACTION, ENVIRONMENT, IMAGES, STAMPS, STATE
 from adamoe_ros.training.demonstration_set import DataLayout, Demonstration
@@ -141,7 +141,7 @@ def load_episodes(folder: Path, reading: Reading) -> tuple[list[Demonstration], 
     dataset = Dataset(folder)
     cameras = chosen_cameras(dataset, reading.cameras)
     layout = dataset_layout(dataset, tuple(cameras), reading.meaning)
-    _tell_left_out(dataset, reading.cameras)
+    _tell_oddities(dataset, reading.cameras)
     entries = dataset.episodes[: reading.most]
     counter = Counter("pictures of episodes", len(entries))
 
@@ -151,11 +151,25 @@ def load_episodes(folder: Path, reading: Reading) -> tuple[list[Demonstration], 
             if episode is not None:
                 episodes.append(episode)
             counter.add()
+    _tell_slow_videos(dataset, entries, cameras)
     return episodes, layout
 
 
-def _tell_left_out(dataset: Dataset, wanted: Mapping[str, str] | None) -> None:
-    for finding in unlisted_rows(dataset):
+def _tell_slow_videos(
+    dataset: Dataset, entries: Sequence[EpisodeEntry], cameras: Mapping[str, str]
+) -> None:
+    """The first one of each camera."""
+    for slot, key in cameras.items():
+        for entry in (item for item in entries if key in item.videos):
+            where = f"{dataset.folder}: episode {entry.index}: {slot}"
+            slow = slow_video(where, dataset.frame_fit(entry, key)[0], dataset.fps)
+            if slow is not None:
+                print(slow.line, file=sys.stderr)
+                break
+
+
+def _tell_oddities(dataset: Dataset, wanted: Mapping[str, str] | None) -> None:
+    for finding in (*unlisted_rows(dataset), *video_order(dataset)):
         print(finding.line, file=sys.stderr)
     if dataset.depth_cameras and wanted is None:
         names = ", ".join(dataset.depth_cameras)

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,14 @@ class Feature:
         shape: empty: info.json does not say.
         names: of a vector's values, in their order; empty: none.
         depth: pictures that are no RGB pictures.
+        rate: of a video's frames, Hz; 0: info.json does not say.
     """
 
     dtype: str
     shape: tuple[int, ...]
     names: tuple[str, ...]
     depth: bool
+    rate: float = 0.0
 
     @property
     def camera(self) -> bool:
@@ -210,12 +213,12 @@ def rate_of(info: Mapping[str, Any], path: Path) -> float:
     Raises:
         ContractError: no positive number.
     """
-    said = info.get("fps")
+    said: Any = info.get("fps")
     try:
-        rate = float(said)  # type: ignore[arg-type]
+        rate = float(Fraction(said) if isinstance(said, str) else said)  # "30000/1001", too
         if isinstance(said, bool) or not 0 < rate < math.inf:
             raise ValueError
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         do = "write the rate of the rows there"
         raise ContractError(problem(f"{path}: fps", "a rate in Hz", repr(said), do)) from error
     return rate
@@ -238,7 +241,9 @@ def features_of(info: Mapping[str, Any], path: Path) -> dict[str, Feature]:
             raise ContractError(problem(where, "dtype, shape and names", repr(raw), _AGAIN))
         shape = _shape(raw.get("shape"), where)
         dtype = str(raw.get("dtype") or "")
-        found[key] = Feature(dtype, shape, _names(raw.get("names"), where), _depth(key, raw, shape))
+        names, marks = _names(raw.get("names"), where), _marks(raw)
+        depth = _depth(key, marks, shape)
+        found[key] = Feature(dtype, shape, names, depth, _rate(marks.get("video.fps")))
     return found
 
 
@@ -259,12 +264,14 @@ def _names(said: Any, where: str) -> tuple[str, ...]:
     if isinstance(said, list):
         return tuple(name for item in said for name in _names(_plain(item), where))
     if isinstance(said, dict):
-        if said and all(_is_whole(value) for value in said.values()):
-            if len(set(said.values())) == len(said):
-                return tuple(sorted(map(str, said), key=lambda name: int(said[name])))
-        elif said and all(isinstance(value, str) for value in said.values()):
-            if all(str(key).isdigit() for key in said):
-                return tuple(said[key] for key in sorted(said, key=int))
+        texts = all(isinstance(value, str) for value in said.values())
+        if said and texts and all(str(key).isdigit() for key in said):
+            return tuple(said[key] for key in sorted(said, key=int))
+        columns = [_column(value) for value in said.values()]
+        if said and None not in columns:
+            if _is_an_order(columns):
+                places = dict(zip(map(str, said), columns, strict=True))
+                return tuple(sorted(places, key=lambda name: places[name] or 0))
         elif all(value is None or isinstance(value, (list, dict)) for value in said.values()):
             return tuple(name for item in said.values() for name in _names(item, where))
     do = "write a list of names, in the order of the columns"
@@ -275,20 +282,43 @@ def _plain(item: Any) -> Any:
     return item if item is None or isinstance(item, (list, dict)) else str(item)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _column(value: Any) -> int | None:
+    """A whole number, as JSON, pandas (a float) or YAML (a text) write it; None: something else."""
+    if isinstance(value, str) and value.isdigit():
+        return int(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1:
+        return int(value)
+    return None
 
 
-def _depth(key: str, raw: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
-    """Pictures that are no RGB pictures: marked so, of one channel, or called a depth map.
+def _is_an_order(columns: list[int | None]) -> bool:
+    """From 0 or 1 on without a gap; other numbers (of motors) only where they rise as they are listed."""
+    rising = sorted(column for column in columns if column is not None)
+    counted = rising in [list(range(first, first + len(rising))) for first in (0, 1)]
+    return counted or (columns == rising and len(set(rising)) == len(rising))
 
-    LeRobot marks them in ``info`` (0.6) or ``video_info`` (older); its recorder writes False for every
-    video that nobody marked, so a name that says depth counts more than that.
-    """
+
+def _marks(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a feature's pictures: in ``info`` (LeRobot 0.6), ``video_info`` (older), or plain."""
     marks: dict[str, Any] = dict(raw)
     for name in ("info", "video_info"):
         if isinstance(raw.get(name), dict):
             marks |= raw[name]
+    return marks
+
+
+def _rate(said: Any) -> float:
+    """Hz; 0 where it is no rate."""
+    good = isinstance(said, (int, float)) and not isinstance(said, bool) and 0 < said < math.inf
+    return float(said) if good else 0.0
+
+
+def _depth(key: str, marks: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
+    """Pictures that are no RGB pictures: marked so, of one channel, or called a depth map.
+
+    LeRobot's recorder writes False for every video that nobody marked, so a name that says depth counts
+    more than that.
+    """
     if any(marks.get(name) is True for name in ("is_depth_map", "video.is_depth_map")):
         return True
     pixels = str(marks.get("video.pix_fmt") or "")
@@ -300,13 +330,16 @@ def _depth(key: str, raw: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
 # --- tasks and episodes -------------------------------------------------------------------------
 
 
-def read_tasks(folder: Path) -> dict[int, str]:
+def read_tasks(folder: Path, version: dataset_schema.Version) -> dict[int, str]:
     """Task number -> sentence, empty where it is null; no entry at all where there is no list.
+
+    A dataset that was converted may still have the other version's list: its own one counts.
 
     Raises:
         ContractError: a list that cannot be read, or does not say which number a sentence has.
     """
-    for name in dataset_schema.TASKS.values():
+    other = (name for key, name in dataset_schema.TASKS.items() if key != version)
+    for name in (dataset_schema.TASKS[version], *other):
         path = folder / name
         if path.exists():
             records = _task_rows(path) if path.suffix == ".parquet" else read_json_lines(path)

@@ -60,7 +60,7 @@ class Dataset:
         self.features = metadata.features_of(self.info, path)
         ours = folder / dataset_schema.OURS
         self.ours: dict[str, Any] = metadata.read_json(ours) if ours.is_file() else {}
-        self.tasks = metadata.read_tasks(folder)
+        self.tasks = metadata.read_tasks(folder, self.version)
         records = metadata.read_episode_records(folder, self.version)
         lists = EpisodeLists(folder, self.info, self.version, self.fps)
         if records:
@@ -71,7 +71,8 @@ class Dataset:
             self._by_data.setdefault(entry.data, []).append((entry.index, entry.length))
         self._rows = RowFinder()
         self._times: dict[int, NDArray[np.float64]] = {}  # asked for by every camera
-        self._frames = RowFrames(self.episodes, self.fps)
+        rates = {key: feature.rate for key, feature in self.features.items()}
+        self._frames = RowFrames(self.episodes, self.fps, rates)
 
     # --- columns --------------------------------------------------------------------------------
 
@@ -283,9 +284,10 @@ class Dataset:
             raise ContractError(problem(where, expected, "none", do))
         found = []
         for row, number in enumerate(numbers.tolist()):
-            sentence = alone if number != number or not self.tasks else self.tasks.get(int(number))
+            # as a float: 1.5 is no task, and 1.0 is task 1
+            sentence = alone if number != number or not self.tasks else self.tasks.get(number)
             if sentence is None:
-                got = "none" if number != number else int(number)
+                got = "none" if number != number else f"{number:g}"
                 known = ", ".join(map(str, sorted(self.tasks))) or "one"
                 expected = f"a task_index of {known}"
                 raise ContractError(problem(f"{where}: row {row}", expected, got, AGAIN))

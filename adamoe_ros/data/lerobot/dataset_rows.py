@@ -77,8 +77,10 @@ def _spans(path: Path, lengths: Sequence[tuple[int, int]]) -> dict[int, Span]:
     episodes = columns.get("episode_index")
     if episodes is None:
         episodes = _listed(path, lengths, rows)
-    starts = np.flatnonzero(np.diff(episodes, prepend=-1)) if rows else np.zeros(0, np.int64)
     found: dict[int, Span] = {}
+    if not rows:
+        return found
+    starts = np.flatnonzero(np.diff(episodes, prepend=episodes[0] - 1))
     for first, end in zip(starts, [*starts[1:], rows], strict=True):
         number = int(episodes[first])
         span = _span(f"{path}: episode {number}", int(first), int(end), columns)
@@ -122,7 +124,13 @@ def _whole_numbers(table: Any, name: str, path: Path) -> NDArray[np.int64]:
         row = int(np.flatnonzero(np.asarray(pc.is_null(column)))[0])
         raise ContractError(problem(f"{path}: row {row}: {name}", "a number", "null", _AGAIN))
     try:
-        return np.asarray(scalars(column).astype(np.int64, casting="unsafe"))
+        values = scalars(column)
+        numbers = np.asarray(values.astype(np.int64, casting="unsafe"))
+        if values.dtype.kind == "f" and (numbers != values).any():
+            row = int(np.flatnonzero(numbers != values)[0])
+            where, got = f"{path}: row {row}: {name}", f"{values[row]:g}"
+            raise ContractError(problem(where, "a whole number", got, _AGAIN))
+        return numbers
     except (TypeError, ValueError, pa.ArrowInvalid) as error:
         got = str(column.type)
         raise ContractError(problem(f"{path}: {name}", "whole numbers", got, _AGAIN)) from error

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ class RowFrames:
     Args:
         entries: every listed episode.
         fps: rows per second.
+        rates: feature -> Hz that the dataset says its videos have; 0: it does not say.
     """
 
-    def __init__(self, entries: list[EpisodeEntry], fps: float) -> None:
-        self._fps, self._sharing = fps, by_video(entries)
+    def __init__(self, entries: list[EpisodeEntry], fps: float, rates: Mapping[str, float]) -> None:
+        self._fps, self._rates, self._sharing = fps, rates, by_video(entries)
         self._known: dict[Path, VideoTimes] = {}
         self._lock = threading.Lock()
 
@@ -108,7 +109,7 @@ class RowFrames:
             video = self._known.get(path)
         if video is None:
             try:
-                video = read_times(path, self._fps)
+                video = read_times(path, self._fps, self._rates.get(key, 0.0))
             except (av.FFmpegError, OSError, IndexError, ValueError) as error:
                 raise self._problem(entry, key, "a whole video", _short(error)) from error
             with self._lock:

@@ -28,6 +28,7 @@ class VideoTimes:
         pts: (N,) ticks, in order; of videos whose frames tell no time, their numbers.
         seconds: (N,) the same in s.
         period: s, between the frames of the video's own rate.
+        reach: s, from a time to its frame at most.
         timeless: the frames tell no time.
         pixels: pixel format, e.g. ``yuv420p``.
     """
@@ -35,6 +36,7 @@ class VideoTimes:
     pts: NDArray[np.int64]
     seconds: NDArray[np.float64]
     period: float
+    reach: float
     timeless: bool
     pixels: str
 
@@ -51,7 +53,7 @@ class VideoTimes:
         before, after = after - 1, np.minimum(after, len(self.seconds) - 1)
         earlier = times - self.seconds[before] <= self.seconds[after] - times
         chosen = np.where(earlier, before, after)
-        near = np.abs(self.seconds[chosen] - times) <= (0.5 + _SLACK) * self.period
+        near = np.abs(self.seconds[chosen] - times) <= self.reach
         return np.where(near, chosen, -1)
 
 
@@ -62,11 +64,13 @@ def open_video(path: Path) -> Any:
     return av.open(str(path), metadata_errors="replace")
 
 
-def read_times(path: Path, fps: float) -> VideoTimes:
+def read_times(path: Path, fps: float, stated: float = 0.0) -> VideoTimes:
     """Times of all frames of the first video stream; nothing is decoded.
 
     Args:
         fps: rate that is taken where neither the frames nor the file tell one, Hz.
+        stated: rate that the dataset says the video has, Hz: a slower one has lost frames, and no
+            other one stands for them. 0: it does not say.
 
     Raises:
         av.FFmpegError, IndexError: no video.
@@ -82,12 +86,17 @@ def read_times(path: Path, fps: float) -> VideoTimes:
     timeless = any(pts is None for pts in shown)
     if timeless:
         pts = np.arange(len(shown), dtype=np.int64)
-        return VideoTimes(pts, np.asarray(pts / rate, np.float64), 1.0 / rate, timeless, pixels)
+        seconds, reach = np.asarray(pts / rate, np.float64), _reach(1.0 / rate, stated)
+        return VideoTimes(pts, seconds, 1.0 / rate, reach, timeless, pixels)
     pts = np.sort(np.array(shown, np.int64))
     times = np.asarray(pts * float(tick or 1 / rate), np.float64)
     steps = np.diff(times)
     period = float(np.median(steps)) if len(steps) and np.median(steps) > 0 else 1.0 / rate
-    return VideoTimes(pts, times, period, timeless, pixels)
+    return VideoTimes(pts, times, period, _reach(period, stated), timeless, pixels)
+
+
+def _reach(period: float, stated: float) -> float:
+    return (0.5 + _SLACK) * (min(period, 1.0 / stated) if stated else period)
 
 
 def frames_at(container: Any, times: VideoTimes, numbers: Sequence[int]) -> Iterator[Any]:

@@ -144,6 +144,34 @@ def test_two_arms_and_a_base_on_one_topic(tmp_path: Path) -> None:
     assert_rows(dataset)
 
 
+def test_a_message_for_every_joint_of_many(tmp_path: Path) -> None:
+    """Two hands and arms on one topic, 20 joints of their own messages each: none crowds out another."""
+    document = ROBOT.model_dump(exclude_unset=True)
+    for side, arm in document["arms"].items():
+        arm["state"] = {"topic": "joint_states"}
+        joint = arm["joints"][0]
+        more = [{**joint, "name": f"finger_{n}"} for n in range(6)]
+        arm["joints"] = [*arm["joints"], *more]
+        arm["home"] = [*arm["home"][:-1], *6 * arm["home"][:1], arm["home"][-1]]
+        for item in (*arm["joints"], arm["gripper"]):
+            item["name"] = f"{side}_{item['name']}"
+    profile = RobotProfile.model_validate(document)
+
+    def alone(record: Record) -> Iterator[Record]:
+        time_ns, topic, kind, message = record
+        if topic != "/joint_states":
+            yield record
+            return
+        stamp = message.header.stamp.sec * SECOND + message.header.stamp.nanosec
+        for name, value in zip(message.name, message.position, strict=True):
+            yield time_ns, topic, kind, joints((name,), np.array([value]), stamp)
+
+    records = [new for record in motion(profile, 1.0) for new in alone(record)]
+    dataset, facts = convert(tmp_path, profile, records)
+    assert facts["state"] == "whole"
+    assert len(rows(dataset, STATE)) >= 24
+
+
 @pytest.mark.parametrize("action", ["command", "next_state"])
 def test_a_part_that_falls_silent_is_named_and_not_held(action: str, tmp_path: Path) -> None:
     def silent(record: Record) -> Iterator[Record]:
@@ -309,6 +337,35 @@ def test_a_stream_on_another_clock_is_named_or_taken_by_its_arrival(
     assert facts["state"] == "whole"
     # arrivals are 1 ms after the stamps: the command of the period before is the one in force
     assert_rows(dataset, within=2e-3, action_within=0.02 if stream == "commands" else 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("topics", "off_s", "told", "state"),
+    [
+        ("image_raw", -0.1, "", "whole"),
+        ("image_raw", -0.3, "0.30 s behind", "whole"),
+        ("image_raw", -1.5, "1.50 s behind", "partial"),
+        ("joint_states", 1.0, "1.00 s ahead of", "partial"),
+        ("joint_commands", -0.8, "0.80 s behind", "partial"),
+        ("/", 1.5, "", "whole"),
+    ],
+)
+def test_a_stream_that_is_a_little_off_the_others_is_told(
+    topics: str, off_s: float, told: str, state: str, tmp_path: Path
+) -> None:
+    """Too near for another clock, too far for one moment: pairs of the wrong times would be silent."""
+
+    def change(record: Record) -> Iterator[Record]:
+        if topics in record[1] and hasattr(record[3], "header"):
+            yield from restamped(record[1], lambda ns: ns + round(off_s * SECOND))(record)
+        else:
+            yield record
+
+    _, facts = convert(tmp_path, ROBOT, changed(change, seconds=2.5))
+    assert facts["state"] == state
+    lines = [line for line in facts["notes"] if "those of the other streams" in line]
+    assert bool(lines) == bool(told)
+    assert all(told in line and "stamp: arrival" in line for line in lines)
 
 
 def test_a_whole_bag_of_another_time_is_judged_by_its_stamps(tmp_path: Path) -> None:

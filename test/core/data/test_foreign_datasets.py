@@ -132,6 +132,7 @@ def test_a_lost_line_of_the_list(tmp_path: Path, lost: int, video: bool) -> None
         (lambda t: t + t[6:14], ("episode 1", "in one place")),
         (lambda t: t[:6][::-1] + t[6:], ("frame_index",)),
         (lambda t: t[:6] + t[14:], ("episode 1", "got 0")),
+        (lambda t: [], ("got 0",)),
         (lambda t: t[14:] + t[:14], ()),
         (lambda t: [{**row, "index": row["index"] + 5} for row in t], ("index", "expected 0")),
         (lambda t: [{**r, "frame_index": r["frame_index"] + 1} for r in t], ("frame_index",)),
@@ -147,6 +148,11 @@ def test_a_lost_line_of_the_list(tmp_path: Path, lost: int, video: bool) -> None
         (lambda t: [*t[:2], {**t[2], "action": None}, *t[3:]], ("one width", "row 2")),
         (lambda t: [{**row, "action": "left"} for row in t], ("action",)),
         (without("action"), ("a column action",)),
+        (
+            lambda t: [{**r, "frame_index": r["frame_index"] + 0.5} for r in t],
+            ("frame_index", "0.5"),
+        ),
+        (lambda t: [{**r, "task_index": 0.5} for r in t], ("task_index", "0.5")),
         (lambda t: [*t[:2], {**t[2], "task_index": 7}, *t[3:]], ("row 2", "task_index", "7")),
     ],
 )
@@ -246,6 +252,14 @@ def test_never_the_rows_of_another(
 # --- videos -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("written", ["30000/1001", "29.97002997002997"])
+def test_a_rate_that_is_written_as_text(tmp_path: Path, written: str) -> None:
+    folder = write_v30(tmp_path / "set", video=True, fps=30000 / 1001)
+    change_info(folder, lambda i: i.update(fps=written))
+    assert Dataset(folder).fps == pytest.approx(30000 / 1001, abs=1e-12)
+    assert_own(folder, 2, slack=1)
+
+
 @pytest.mark.parametrize("fps", [29.97, 30000 / 1001, 23.976, 12.5, 7.3, 59.94])
 def test_rates_that_are_no_whole_numbers(tmp_path: Path, fps: float) -> None:
     folder = write_v30(tmp_path / "set", video=True, fps=fps)
@@ -286,6 +300,27 @@ def test_frames_that_are_not_the_rows(
 ) -> None:
     folder = write_v30(tmp_path / "set", video=True, plan=change(video_plan()))
     refused(folder, *words)
+
+
+def test_a_video_that_lost_every_second_frame(tmp_path: Path) -> None:
+    """It looks like a slower one; the dataset says that it is none, or rows share frames, which is told."""
+    folder = write_v30(tmp_path / "set", video=True, plan=video_plan()[::2])
+    found = [f.line for f in validate(Dataset(folder))]
+    assert any("cam_high" in line and "12.5 Hz; rows share frames" in line for line in found)
+    change_info(folder, lambda i: i["features"][CAMERA].update(info={"video.fps": FPS}))
+    refused(folder, "episode 0", "row 1", "3 of 6 rows have none")
+
+
+def test_episodes_that_stand_in_another_order_in_a_video(tmp_path: Path) -> None:
+    """Of equal length, nothing else tells them from episodes whose places were swapped in the list."""
+    lengths, place = (7, 7, 7), f"videos/{CAMERA}/from_timestamp"
+    listed = lines(lengths)
+    for line, begin in zip(listed, (0, 14, 7), strict=True):
+        line[place] = begin / FPS
+        line[place.replace("from", "to")] = (begin + 7) / FPS
+    folder = write_v30(tmp_path / "set", rows(lengths), listed, video=True)
+    found = [f.line for f in validate(Dataset(folder)) if f.level == "warning"]
+    assert any("episode 1: expected it before episode 2" in line for line in found)
 
 
 @pytest.mark.parametrize(
@@ -401,6 +436,18 @@ def test_a_list_of_tasks_that_is_lost(tmp_path: Path) -> None:
     refused(folder, "episode 1", "task_index")
 
 
+@pytest.mark.parametrize("version", ["v3.0", "v2.1"])
+def test_the_other_versions_list_of_tasks_does_not_count(tmp_path: Path, version: str) -> None:
+    """A converted dataset keeps the list that it had before, and another order of sentences."""
+    folder = (write_v30 if version == "v3.0" else write_v21)(tmp_path / "set")
+    stale = {"task_index": 0, "task": "push it"}
+    if version == "v3.0":
+        (folder / "meta/tasks.jsonl").write_text(json.dumps(stale), encoding="utf-8")
+    else:
+        write_rows(folder / TASKS, [stale])
+    assert_own(folder, 1)
+
+
 # --- meta/ --------------------------------------------------------------------------------------
 
 
@@ -463,6 +510,9 @@ def test_the_line_that_is_cut_is_named(tmp_path: Path) -> None:
         {"left": NAMES[:3], "right": NAMES[3:]},
         [NAMES],
         {str(column): name for column, name in enumerate(NAMES)},
+        {name: float(column) for column, name in enumerate(NAMES)},
+        {name: str(column + 1) for column, name in enumerate(NAMES)},
+        {name: 3 * column + 11 for column, name in enumerate(NAMES)},
     ],
 )
 def test_names_in_other_forms(tmp_path: Path, names: Any) -> None:
@@ -480,7 +530,10 @@ def test_no_names(tmp_path: Path, names: Any) -> None:
     assert main(["dataset", "validate", str(folder)]) == 0
 
 
-@pytest.mark.parametrize("names", [{"a": 0, "b": 0}, 17, {"a": 1.5}, {"a": "b"}])
+@pytest.mark.parametrize(
+    "names",
+    [{"a": 0, "b": 0}, 17, {"a": 1.5}, {"a": "b"}, {"a": 12, "b": 11}, {"a": 0, "b": None}],
+)
 def test_names_that_are_none(tmp_path: Path, names: Any) -> None:
     folder = write_v30(tmp_path / "set")
     change_info(folder, lambda i: i["features"]["action"].update(names=names))
@@ -517,7 +570,7 @@ def test_features_that_say_less(tmp_path: Path, feature: str, part: str, video: 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("fps", value) for value in (None, 0, -5, "fast", [25], True, float("nan"), 1e400)),
+        *(("fps", value) for value in (None, 0, -5, "fast", "1/0", [25], True, float("nan"))),
         *(("codebase_version", value) for value in (None, "v1.6", 7, {})),
         *(
             ("features", value)

@@ -93,10 +93,10 @@ def test_a_video_whose_frames_tell_no_time(tmp_path: Path) -> None:
 
 def test_a_row_takes_the_nearest_frame_within_half_a_period() -> None:
     seconds = np.array([0.0, 0.04, 0.08, 0.16, 0.20])
-    times = VideoTimes(np.arange(5), seconds, 0.04, False, "yuv420p")
+    times = VideoTimes(np.arange(5), seconds, 0.04, 0.0208, False, "yuv420p")
     rows = np.array([-0.03, 0.0, 0.019, 0.021, 0.08, 0.12, 0.145, 0.2, 0.215, 0.24])
     assert times.nearest(rows).tolist() == [-1, 0, 0, 1, 2, -1, 3, 4, 4, -1]
-    assert VideoTimes(np.arange(1), seconds[:1], 0.04, False, "").nearest(rows)[1] == 0
+    assert VideoTimes(np.arange(1), seconds[:1], 0.04, 0.0208, False, "").nearest(rows)[1] == 0
 
 
 def test_a_format_that_no_decoder_knows(tmp_path: Path) -> None:
