@@ -167,6 +167,9 @@ class BagStream:
         self._newest_now = self._observations = 0
         self._clocks = ClockSpread()
         self._command_delays = {topic: Delays() for topic in self._topics.commands}
+        # (topic, joints) -> time of the last set point (ns), observations until it came
+        self._last_commands: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}
+        self._command_gaps: dict[str, float] = {}  # topic -> s, the longest while pictures came
         self._odd = self._by_arrival()  # topics whose stamps say nothing of the time
         self._standing: dict[str, int] = {}  # command topics whose stamp never changes, ns
         self.clock = self._choose_clock()
@@ -281,6 +284,12 @@ class BagStream:
         """What was left out of whole streams, what is of another clock, and what never came."""
         clocks = self._inputs.aligner.clock_notes()
         self._notes += clocks
+        for key in self._last_commands:
+            self._note_command_gap(key, self._last_stamp)
+        self._notes += [
+            f"commands on {topic}: none for {gap_s:.2f} s at most: the one before stands for them"
+            for topic, gap_s in self._command_gaps.items()
+        ]
         if self._last_stamp >= 0:
             self._compare_clocks()
             self._notes += self._clocks.lines()
@@ -318,11 +327,12 @@ class BagStream:
                 while heap:  # what came before the jump is of the time before
                     yield heapq.heappop(heap)[2]
             before_ns = time_ns
-            while heap and heap[0][0] <= time_ns:
+            due_ns = now_ns if self.clock == "stamps" else time_ns
+            while heap and heap[0][0] <= due_ns:
                 yield heapq.heappop(heap)[2]
             if topic in late:
                 arrival = _Arrival(now_ns, topic, message)
-                heapq.heappush(heap, (time_ns + LAG_NS, number, arrival))
+                heapq.heappush(heap, (due_ns + LAG_NS, number, arrival))
             else:
                 yield _Arrival(now_ns, topic, message)
         while heap:
@@ -392,12 +402,22 @@ class BagStream:
         if motion is None:
             return
         self._command_delays[topic].note(motion.stamp_ns, now_ns)
+        key = topic, motion.columns
+        self._note_command_gap(key, motion.stamp_ns)
+        self._last_commands[key] = motion.times_ns[-1], self._observations
         yield Event("command", now_ns, motion.stamp_ns, motion)
         if self._inputs.from_commands:
             values = motion.at(motion.stamp_ns)
             self._inputs.push_commanded(motion.stamp_ns, values, now_ns, motion.columns)
             if self._is_complete:
                 yield from self._observation(now_ns)
+
+    def _note_command_gap(self, key: tuple[str, tuple[int, ...]], until_ns: int) -> None:
+        """Note that no command came for long while pictures did."""
+        last_ns, seen = self._last_commands.get(key, (until_ns, self._observations))
+        if until_ns - last_ns > _JUMP_NS and self._observations - seen > _GAP_FRAMES:
+            before = self._command_gaps.get(key[0], 0.0)
+            self._command_gaps[key[0]] = max(before, (until_ns - last_ns) / 1e9)
 
     @property
     def _is_complete(self) -> bool:
