@@ -409,7 +409,7 @@ def lead(options: argparse.Namespace, folder: Path, stack: ExitStack) -> int:
 
 def _end(rig: subprocess.Popen[bytes]) -> None:
     if rig.poll() is None:
-        rig.send_signal(signal.SIGINT)
+        rig.send_signal(signal.SIGTERM)  # a shell that puts us behind lets nobody hear SIGINT
         rig.wait(START)
 
 
