@@ -206,7 +206,7 @@ class EpisodeFrames:
         now_ns = observed_ns = 0
         for event in self._stream.events():
             now_ns = event.now_ns
-            if event.kind == "observation" or not observed_ns:
+            if event.kind == "observation":
                 observed_ns = now_ns
             if event.kind == self._wanted:
                 joints = event.value.columns
@@ -225,7 +225,7 @@ class EpisodeFrames:
             yield from self._settled(event.now_ns)
             if not self._pending:
                 self._forget(event.now_ns - _KEPT_NS)
-        self.rest_s = (now_ns - observed_ns) / 1e9
+        self.rest_s = (now_ns - observed_ns) / 1e9 if observed_ns else 0.0
         yield from self._ended()
 
     def _broken(self, stamp_ns: int) -> Iterator[tuple[int, FrameRow]]:
@@ -432,7 +432,7 @@ def _facts(
         notes.append(f"one picture stands for {grid.longest_hold} frames in a row")
     if stream.refused:
         notes.append(f"{stream.refused} messages have stamps of another clock: see --clock")
-    damaged = bag.state == "partial" or stream.broken or stream.refused or stream.clocks_differ
+    damaged = bag.state == "partial" or stream.broken or stream.refused or stream.contradictory
     damaged = damaged or episodes.lost or breaks or cut
     return {
         "bag": bag.path.name,
