@@ -145,8 +145,15 @@ def _run(arguments: Sequence[str]) -> int:
     return int(module.run(parser.parse_args(rest)))
 
 
+_MANY, _SHOWN = (
+    12,
+    10,
+)  # lines from which on only the first ones are shown: one cause has many nearly always
+
+
 def _failed(name: str, lines: Sequence[str], code: int) -> int:
-    for line in lines:
+    more = len(lines) - _SHOWN
+    for line in lines if len(lines) <= _MANY else [*lines[:_SHOWN], f"and {more} more"]:
         print(f"{name}: {line}", file=sys.stderr)
     return code
 

@@ -169,6 +169,8 @@ class EpisodeFrames:
         led: frames in which a human led the arms.
         without_action: frames left out because nothing was commanded yet, or no state follows.
         breaks: why each episode but the last one ended.
+        gap_ns: as given.
+        rest_s: s of the bag behind the last observation.
     """
 
     def __init__(
@@ -180,10 +182,11 @@ class EpisodeFrames:
         first: str = "",
     ) -> None:
         self._stream, self._units, self._settings, self._first = stream, units, settings, first
-        self._period, self._gap_ns = 1e9 / settings.fps, gap_ns
+        self._period, self.gap_ns = 1e9 / settings.fps, gap_ns
         self.grid = FrameGrid(self._period)
         self.without_action = self.led = 0
         self.breaks: list[str] = []
+        self.rest_s = 0.0
         self._begin_ns: int | None = None  # stamps of the bag's first and newest observation
         self._newest_ns = 0
         self._newest_action_ns: dict[tuple[int, ...], int] = {}  # by the joints of a message
@@ -200,7 +203,11 @@ class EpisodeFrames:
         Raises:
             ContractError: a frame has no instruction.
         """
+        now_ns = observed_ns = 0
         for event in self._stream.events():
+            now_ns = event.now_ns
+            if event.kind == "observation":
+                observed_ns = now_ns
             if event.kind == self._wanted:
                 joints = event.value.columns
                 if event.stamp_ns < self._newest_action_ns.get(joints, 0) - _BACK_NS:
@@ -218,6 +225,7 @@ class EpisodeFrames:
             yield from self._settled(event.now_ns)
             if not self._pending:
                 self._forget(event.now_ns - _KEPT_NS)
+        self.rest_s = (now_ns - observed_ns) / 1e9 if observed_ns else 0.0
         yield from self._ended()
 
     def _broken(self, stamp_ns: int) -> Iterator[tuple[int, FrameRow]]:
@@ -225,7 +233,7 @@ class EpisodeFrames:
         if self._begin_ns is None:
             self._begin_ns = self._newest_ns = stamp_ns
         step_s = (stamp_ns - self._newest_ns) / 1e9
-        if step_s < 0 or step_s * 1e9 > self._gap_ns:
+        if step_s < 0 or step_s * 1e9 > self.gap_ns:
             yield from self._ended()
             after = f"{(self._newest_ns - self._begin_ns) / 1e9:.2f} s after the first frame"
             what = (
@@ -388,6 +396,9 @@ def convert_bag(
                 if episodes.frames % 100 == 0:
                     progress(episodes.frames)
             episodes.end()
+        except ContractError as error:
+            episodes.abort()
+            raise ContractError([*error.problems, *bag.problems, *stream.notes]) from error
         except BaseException:
             episodes.abort()
             raise
@@ -413,14 +424,16 @@ def _facts(
     if breaks:
         frames_of = ", ".join(map(str, episodes.lengths[:_TOLD_BREAKS]))
         notes.append(f"{len(episodes.lengths)} episodes of {frames_of} frames were made of it")
+    if cut := frames.rest_s * 1e9 > frames.gap_ns:
+        notes.append(f"nothing fits together in the last {frames.rest_s:.2f} s: they are left out")
     if episodes.short:
         notes.append(f"{episodes.short} frames stood alone between such places and are left out")
     if grid.longest_hold > _HOLD_PERIODS:
         notes.append(f"one picture stands for {grid.longest_hold} frames in a row")
     if stream.refused:
         notes.append(f"{stream.refused} messages have stamps of another clock: see --clock")
-    damaged = bag.state == "partial" or stream.broken or stream.refused or stream.clocks_differ
-    damaged = damaged or episodes.lost or breaks
+    damaged = bag.state == "partial" or stream.broken or stream.refused or stream.contradictory
+    damaged = damaged or episodes.lost or breaks or cut
     return {
         "bag": bag.path.name,
         "state": "partial" if damaged else "whole",

@@ -48,6 +48,8 @@ GAP_S = 0.5
 _GAP_FRAMES = 3
 _TOLD_JUMPS = 10
 _LOOK = 200  # messages that the choice of the clock looks at
+_ALTERNATE = 10  # positions of a joint before it is judged
+_APART = 0.02  # rad or m between two positions in a row
 _COMPARED = 64  # observations between looks at the delays of the streams
 
 
@@ -167,7 +169,11 @@ class BagStream:
         self._newest_now = self._observations = 0
         self._clocks = ClockSpread()
         self._command_delays = {topic: Delays() for topic in self._topics.commands}
+        # (topic, joints) -> time of the last set point (ns), observations until it came
+        self._last_commands: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}
+        self._command_gaps: dict[str, float] = {}  # topic -> s, the longest while pictures came
         self._odd = self._by_arrival()  # topics whose stamps say nothing of the time
+        self._two_sources: dict[str, str] = {}  # state topics with two publishers of this joint
         self._standing: dict[str, int] = {}  # command topics whose stamp never changes, ns
         self.clock = self._choose_clock()
 
@@ -221,10 +227,14 @@ class BagStream:
         found: dict[str, dict[str, list[float]]] = {"log": {}, "clock": {}}
         clock_ns: int | None = None
         stamps: dict[str, list[int]] = {}  # of commands
+        positions: dict[tuple[str, str], list[float]] = {}  # of a topic's joints, by arrival
         topics = {*self._topics.inputs, *self._topics.commands}
         topics |= {self._topics.clock} if self._topics.clock else set()
         for number, item in enumerate(self._bag.messages(topics)):
             stamp = self._stamp(item.topic, item.message)
+            if item.topic in self._topics.inputs and hasattr(item.message, "position"):
+                for name, value in zip(item.message.name, item.message.position, strict=False):
+                    positions.setdefault((item.topic, name), []).append(float(value))
             if item.topic == "/clock":
                 clock_ns = stamp_ns(item.message.clock)
             elif stamp and item.topic in self._topics.commands:
@@ -235,6 +245,11 @@ class BagStream:
                     found["clock"].setdefault(item.topic, []).append((clock_ns - stamp) / 1e9)
             if number > _LOOK:
                 break
+        self._two_sources = {
+            topic: name
+            for (topic, name), values in positions.items()
+            if len(values) >= _ALTERNATE and alternates(np.array(values))
+        }
         self._standing = {
             topic: own[0]
             for topic, own in stamps.items()
@@ -281,6 +296,16 @@ class BagStream:
         """What was left out of whole streams, what is of another clock, and what never came."""
         clocks = self._inputs.aligner.clock_notes()
         self._notes += clocks
+        self._notes += [
+            f"{topic}: {name} alternates between two values: two publishers of it; stop one of them"
+            for topic, name in self._two_sources.items()
+        ]
+        for key in self._last_commands:
+            self._note_command_gap(key, self._last_stamp)
+        self._notes += [
+            f"commands on {topic}: none for {gap_s:.2f} s at most: the one before stands for them"
+            for topic, gap_s in self._command_gaps.items()
+        ]
         if self._last_stamp >= 0:
             self._compare_clocks()
             self._notes += self._clocks.lines()
@@ -318,11 +343,12 @@ class BagStream:
                 while heap:  # what came before the jump is of the time before
                     yield heapq.heappop(heap)[2]
             before_ns = time_ns
-            while heap and heap[0][0] <= time_ns:
+            due_ns = now_ns if self.clock == "stamps" else time_ns
+            while heap and heap[0][0] <= due_ns:
                 yield heapq.heappop(heap)[2]
             if topic in late:
                 arrival = _Arrival(now_ns, topic, message)
-                heapq.heappush(heap, (time_ns + LAG_NS, number, arrival))
+                heapq.heappush(heap, (due_ns + LAG_NS, number, arrival))
             else:
                 yield _Arrival(now_ns, topic, message)
         while heap:
@@ -392,12 +418,22 @@ class BagStream:
         if motion is None:
             return
         self._command_delays[topic].note(motion.stamp_ns, now_ns)
+        key = topic, motion.columns
+        self._note_command_gap(key, motion.stamp_ns)
+        self._last_commands[key] = motion.times_ns[-1], self._observations
         yield Event("command", now_ns, motion.stamp_ns, motion)
         if self._inputs.from_commands:
             values = motion.at(motion.stamp_ns)
             self._inputs.push_commanded(motion.stamp_ns, values, now_ns, motion.columns)
             if self._is_complete:
                 yield from self._observation(now_ns)
+
+    def _note_command_gap(self, key: tuple[str, tuple[int, ...]], until_ns: int) -> None:
+        """Note that no command came for long while pictures did."""
+        last_ns, seen = self._last_commands.get(key, (until_ns, self._observations))
+        if until_ns - last_ns > _JUMP_NS and self._observations - seen > _GAP_FRAMES:
+            before = self._command_gaps.get(key[0], 0.0)
+            self._command_gaps[key[0]] = max(before, (until_ns - last_ns) / 1e9)
 
     @property
     def _is_complete(self) -> bool:
@@ -446,9 +482,9 @@ class BagStream:
         return self._inputs.aligner.refused
 
     @property
-    def clocks_differ(self) -> bool:
-        """Whether streams are so far apart that they cannot be of one clock."""
-        return self._clocks.wrong
+    def contradictory(self) -> bool:
+        """Whether streams cannot be of one clock, or a joint of one publisher."""
+        return self._clocks.wrong or bool(self._two_sources)
 
     @property
     def broken(self) -> int:
@@ -465,6 +501,12 @@ def gap_ns(profile: RobotProfile, least_s: float = GAP_S, fps: float = np.inf) -
     """
     rates = [camera.rate for camera in profile.present_cameras.values()]
     return 1e9 * max(least_s, _GAP_FRAMES / min([fps, *rates]))
+
+
+def alternates(values: Vector) -> bool:
+    """Whether (N,) values go to and fro between two, far apart for a joint that moves."""
+    step, two = np.abs(np.diff(values))[1:], np.abs(values[2:] - values[:-2])
+    return bool(((step > _APART) & (two < 0.2 * step)).mean() > 0.5)
 
 
 def _near(offsets: Iterable[float]) -> bool:

@@ -82,7 +82,8 @@ def upcycle_checkpoint(
         problems.add(str(folder), "a dense checkpoint", got, "it has experts already")
     tensors = open_safetensors(folder / WEIGHTS)
     wanted = parameter_shapes(checkpoint.config)
-    for name in sorted(wanted.keys() | tensors.keys()):
+    # strangers first: their names show what is wrong with all of them
+    for name in sorted(wanted.keys() | tensors.keys(), key=lambda name: (name in wanted, name)):
         shape = tensors[name].shape if name in tensors else None
         if shape != wanted.get(name):
             expected = str(wanted.get(name, "no such tensor"))

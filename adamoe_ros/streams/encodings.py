@@ -148,7 +148,7 @@ def encoding_name(name: str, where: str, expected: str | None = None) -> str:
     Raises:
         ContractError: it is unknown, says no order, is a depth map, or another than expected.
     """
-    given = name.lower()
+    given = name.strip(" \0").lower()  # drivers in C leave what ends their texts
     wanted = None if expected is None else encoding_name(expected, where)
     if wanted is not None and wanted in UNORDERED.get(given, ()):
         return wanted

@@ -89,7 +89,7 @@ class JointStateDecoder:
             places, columns = self._find(names if count else ())
             part = JointPart(columns, np.asarray(message.position, np.float64)[places])
             if not columns:
-                self.others = names
+                self.others = names if count else ("no positions",)
         if not all_finite(part.values):
             self._refuse_values(part)
         return part

@@ -89,7 +89,7 @@ class FileOrder:
     """
 
     def __init__(self) -> None:
-        self.disorder_ns = 0
+        self.disorder_ns = self._largest_step = 0
         self._places: list[int] = []
         self._shifts = [0]
         self._newest: dict[Hashable, int] = {}
@@ -99,6 +99,7 @@ class FileOrder:
         """Take the next message."""
         if time_ns < self._newest.get(topic, time_ns) - _STEP_NS:
             assert self._front is not None
+            self._largest_step = max(self._largest_step, self._newest[topic] - time_ns)
             self._places.append(place)
             self._shifts.append(self._shifts[-1] + self._front - time_ns + _APART_NS)
             self._newest.clear()
@@ -126,6 +127,16 @@ class FileOrder:
     def steps(self, first: int, last: int) -> bool:
         """Whether the clock was set between two places."""
         return bisect_right(self._places, first) != bisect_right(self._places, last)
+
+    @property
+    def steps_line(self) -> str:
+        """Where the clock was set back, for a person; empty: nowhere."""
+        count, by_s = len(self._places), self._largest_step / 1e9
+        where = "at one place" if count == 1 else f"at {count} places"
+        told = (
+            f"a topic's log times go back {where}, by {by_s:.2f} s at most: the file's order counts"
+        )
+        return told if count else ""
 
     @property
     def stretches(self) -> list[tuple[int, int | None]]:

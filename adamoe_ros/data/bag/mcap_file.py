@@ -32,6 +32,7 @@ from adamoe_ros.data.bag.bag_entry import (
 )
 
 _RUN_BYTES = 4 << 20  # of messages outside of chunks that are read at a time
+_TOLD = 10  # damaged places of a file
 _PLACE_BITS = 40  # of a place in a part; above them is the part's number
 _ENTRY = np.dtype([("time", "<u8"), ("place", "<u8")])  # of a message index
 _Ints = NDArray[np.int64]
@@ -67,7 +68,6 @@ class McapFile:
 
     Attributes:
         topics: by name, with their messages.
-        problems: one line per kind of damage; grows while messages are read.
         start_ns: key of the first message; None: it has none.
 
     Raises:
@@ -78,7 +78,7 @@ class McapFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.problems: list[str] = []
+        self._noted: dict[str, None] = {}  # lines, in order
         self.topics: dict[str, TopicEntry] = {}
         self._names: dict[int, str] = {}  # channel -> topic
         self._order = FileOrder()
@@ -98,15 +98,24 @@ class McapFile:
             self._walk(stream)
             if not self._indexes_are_whole():
                 self._read_all(stream)
+        if self._order.steps_line:
+            self._note(self._order.steps_line)
         self._make_topics()
         keyed = [(part.key, part) for part in self._parts if part.key is not None]
         self._parts = [part for _, part in sorted(keyed, key=lambda item: item[0])]
         self.start_ns = self._parts[0].key if self._parts else None
 
+    @property
+    def problems(self) -> list[str]:
+        """One line per place that is damaged, the first ones of many; grows while messages are read."""
+        lines = list(self._noted)
+        more = len(lines) - _TOLD
+        return lines[:_TOLD] + (
+            [f"{self.path.name}: and {more} such places more"] if more > 0 else []
+        )
+
     def _note(self, line: str) -> None:
-        line = f"{self.path.name}: {line}"
-        if line not in self.problems:
-            self.problems.append(line)
+        self._noted[f"{self.path.name}: {line}"] = None
 
     # --- the way through the file -----------------------------------------------------------------
 
@@ -129,11 +138,22 @@ class McapFile:
         try:
             for record in mcap.records(stream, start, self._size):
                 place = record.start - mcap.HEAD.size
+                if record.opcode == mcap.DATA_END:
+                    self._look_behind(stream, place)
                 if record.opcode in (mcap.DATA_END, mcap.FOOTER) or place in self._seen:
                     return
                 self._take(stream, record, place)
         finally:
             self._close(stream)
+
+    def _look_behind(self, stream: BinaryIO, place: int) -> None:
+        """Whether anything follows behind the end of the file that ends its data at a place."""
+        if self._summary.problem:
+            return  # which is said already
+        *_, last = mcap.records(stream, place, self._size)
+        rest = self._size - (last.start + last.length) - len(mcap.MAGIC)
+        if last.opcode == mcap.FOOTER and rest > 0:
+            self._note(f"{rest} bytes behind its end are not read: split the two recordings")
 
     def _take(self, stream: BinaryIO, record: mcap.Record, place: int) -> None:
         grows = self._open
@@ -205,7 +225,7 @@ class McapFile:
             item.schema in self._summary.schemas or not item.schema for item in channels.values()
         )
         return (
-            not self.problems
+            not self._noted
             and described
             and self._counts.keys() <= channels.keys()
             and +Counter(stated) == self._counts

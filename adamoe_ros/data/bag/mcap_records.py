@@ -227,7 +227,7 @@ def chunk_records(content: bytes, place: int, missing: int, note: Note) -> memor
 
 def unpacked(data: memoryview, compression: str) -> memoryview:
     """What can be decompressed of a possibly cut piece."""
-    if compression == "":
+    if compression in ("", "none"):
         return data
     if compression == "zstd":
         return memoryview(zstd().ZstdDecompressor().decompress(data))

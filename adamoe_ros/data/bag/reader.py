@@ -33,10 +33,13 @@ class Storage(Protocol):
     """
 
     path: Path
-    problems: list[str]
     distro: str
     topics: dict[str, TopicEntry]
     start_ns: int | None
+
+    @property
+    def problems(self) -> list[str]:
+        """Damage so far, one line each."""
 
     def messages(self, topics: set[str]) -> Iterator[Placed]:
         """Messages of some topics in their order."""

@@ -105,6 +105,8 @@ class SqliteFile:
                 self.start_ns = key if self.start_ns is None else min(self.start_ns, key)
             else:
                 self._note("rows without a topic or a time are left out")
+        if self._order.steps_line:
+            self._note(self._order.steps_line)
         self.topics = {
             name: replace(entry, count=counts[name]) for name, entry in self.topics.items()
         }

@@ -419,7 +419,7 @@ class BagReplay:
         if not record.observations:
             record.notes.append("no complete observation: cameras and joints never fit together")
         damaged = self._bag.state == "partial" or stream.broken or stream.refused
-        damaged = damaged or stream.clocks_differ or self._jumps
+        damaged = damaged or stream.contradictory or self._jumps
         record.state = "partial" if damaged or not record.observations else "whole"
         record.streams = [account.summary() for account in stream.accounts.values()]
         if self.info is not None:

@@ -66,7 +66,8 @@ def export_checkpoint(
     check_dense(checkpoint.config, problems)
     tensors = open_safetensors(folder / WEIGHTS)
     wanted = parameter_shapes(checkpoint.config)
-    for name in sorted(wanted.keys() ^ tensors.keys()):
+    # strangers first: their names show what is wrong with all of them
+    for name in sorted(wanted.keys() ^ tensors.keys(), key=lambda name: (name in wanted, name)):
         expected, got = ("a tensor", "none") if name in wanted else ("no such tensor", "one")
         problems.add(f"{folder / WEIGHTS}: {name}", expected, got, "take a whole checkpoint")
     shapes = {name: tuple(tensors[name].shape) for name in wanted.keys() & tensors.keys()}

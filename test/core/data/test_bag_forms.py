@@ -106,6 +106,24 @@ def test_a_lost_chunk_is_told(tmp_path: Path) -> None:
     assert any("messages are not there any more" in line for line in bag.problems)
 
 
+def test_two_recordings_in_one_file_are_told(tmp_path: Path) -> None:
+    """Written one behind the other, by cat or by a recorder that opened the file again."""
+    path = write_form(tmp_path / "bag.mcap", RECORDS)
+    whole = path.read_bytes()
+    path.write_bytes(2 * whole)
+    with Bag(path) as bag:
+        assert len(list(bag.raw(bag.topics))) == len(RECORDS)
+        assert any(f"{len(whole)} bytes behind its end" in line for line in bag.problems)
+
+
+def test_one_cause_in_many_chunks_is_not_told_for_each(tmp_path: Path) -> None:
+    form = Form(chunk_bytes=500, compression="other")
+    with Bag(write_form(tmp_path / "bag.mcap", RECORDS, form)) as bag:
+        assert not list(bag.raw(bag.topics))
+        assert len(bag.problems) <= 12
+        assert any("such places more" in line for line in bag.problems)
+
+
 @pytest.mark.parametrize("length", [1, 1 << 50])
 def test_a_record_of_a_wrong_length_costs_no_later_chunk(tmp_path: Path, length: int) -> None:
     path = write_form(tmp_path / "bag.mcap", RECORDS)

@@ -184,6 +184,22 @@ def test_a_part_that_falls_silent_is_named_and_not_held(action: str, tmp_path: P
     assert 10 <= len(rows(dataset, STATE)) <= 15
 
 
+@pytest.mark.parametrize("names", [slice(0, 7), GRIPPER])
+def test_two_publishers_of_one_joint_are_told(names: slice, tmp_path: Path) -> None:
+    """A tool that fills joint states up with zeros beside the driver that measures them."""
+
+    def twice(record: Record) -> Iterator[Record]:
+        yield record
+        if record[1] == STATE_TOPIC:
+            stamp = record[3].header.stamp.sec * SECOND + record[3].header.stamp.nanosec + 10**7
+            zeros = joints(tuple(record[3].name)[names], np.zeros(7)[names], stamp)
+            yield record[0] + 10**7, STATE_TOPIC, JOINTS, zeros
+
+    _, facts = convert(tmp_path, ROBOT, changed(twice))
+    assert facts["state"] == "partial"
+    assert any(f"{STATE_TOPIC}: " in line and "two publishers" in line for line in facts["notes"])
+
+
 def test_a_part_that_never_comes_is_named(tmp_path: Path) -> None:
     def without(record: Record) -> Iterator[Record]:
         return (

@@ -130,6 +130,42 @@ def test_one_stream_pauses_while_the_others_go_on(tmp_path: Path) -> None:
     assert outcome.partial
 
 
+@pytest.mark.parametrize("stream", ["image", "left/joint_states"])
+def test_a_stream_that_ends_early_is_told(tmp_path: Path, stream: str) -> None:
+    records = [r for r in motion(ROBOT, seconds=3.0) if stream not in r[1] or r[0] - START < S]
+    outcome, tables = converted(write_form(tmp_path / "bag.mcap", records), tmp_path / "out")
+    assert sum(map(len, tables)) in (25, 26)
+    assert outcome.partial
+    assert any("fits together in the last" in line for line in lines(outcome))
+
+
+@pytest.mark.parametrize("until_s", [2.0, 9.0])
+def test_commands_that_pause_while_pictures_come_are_told(tmp_path: Path, until_s: float) -> None:
+    def lost(record: Any) -> bool:
+        return "left/joint_commands" in record[1] and S < record[0] - START < until_s * S
+
+    records = [record for record in motion(ROBOT, seconds=3.0) if not lost(record)]
+    outcome, _ = converted(write_form(tmp_path / "bag.mcap", records), tmp_path / "out")
+    (told,) = [line for line in lines(outcome) if line.startswith("commands on")]
+    assert "follower_left" in told and "the one before stands for them" in told
+
+
+@pytest.mark.parametrize("by_s", [-0.2, -0.45])
+def test_a_small_step_back_is_told(tmp_path: Path, by_s: float) -> None:
+    path = write_form(tmp_path / "bag.mcap", with_jump(round(by_s * S)))
+    outcome, _ = converted(path, tmp_path / "out")
+    told = [line for facts in outcome.done.values() for line in facts["problems"]]
+    assert any("log times go back at one place" in line for line in told)
+
+
+@pytest.mark.parametrize("log_ns", [0, 1700])
+def test_a_recorder_that_stores_no_log_times(tmp_path: Path, log_ns: int) -> None:
+    records = [(log_ns, *record[1:]) for record in motion(ROBOT, seconds=1.2)]
+    outcome, tables = converted(write_form(tmp_path / "bag.mcap", records), tmp_path / "out")
+    np.testing.assert_allclose(states(tables[0]), expected_states(0, 30), atol=1e-9)
+    assert any("arrivals are judged by the stamps" in line for line in lines(outcome))
+
+
 @pytest.mark.parametrize("by_ns", [HOUR, -HOUR])
 @pytest.mark.parametrize("which", ["log", "stamp"])
 def test_one_clock_alone_jumps(tmp_path: Path, by_ns: int, which: str) -> None:

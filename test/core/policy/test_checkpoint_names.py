@@ -12,9 +12,11 @@ from typing import Any
 import policy_support as support
 import pytest
 import samples
+import torch
 from safetensors.torch import load_file, save_file
 from test_torch_formats import FACTS, assert_weights, convert, dense
 
+from adamoe_ros.cli.main import main
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.policy.normalise import load_norm_stats
 
@@ -82,6 +84,54 @@ def test_one_cause_is_told_once(
     assert all(word in lines[0] for word in words), lines[0]
     assert lines[-1].split(": ")[-1].startswith("and ") and lines[-1].endswith(" more")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda t: torch.full_like(t, torch.nan), lambda t: t.to(torch.int8), lambda t: t.reshape(-1)],
+    ids=["NaN", "int8", "flat"],
+)
+def test_values_that_are_all_wrong_are_told_once(
+    tmp_path: Path,
+    change: Callable[[torch.Tensor], torch.Tensor],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = renamed(tmp_path, lambda name: name)
+    path = source / "model.safetensors"
+    save_file({name: change(tensor) for name, tensor in load_file(path).items()}, path)
+    capsys.readouterr()
+    assert imported(source, tmp_path / "out") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 12 and lines[-1].endswith(" more")
+
+
+@pytest.mark.parametrize("command", ["convert", "upcycle", "infer"])
+def test_a_checkpoint_of_ours_with_a_prefix(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = support.write_dense(tmp_path / "ours", samples.policy(WIDE), prompt_style="openpi")
+    path = ours / "model.safetensors"
+    save_file({f"module.{name}": tensor for name, tensor in load_file(path).items()}, path)
+    out = str(tmp_path / "out")
+    arguments = {
+        "convert": ["convert", "--to", "openpi-torch", str(ours), out],
+        "upcycle": ["upcycle", str(ours), out],
+        "infer": [
+            "infer",
+            "--raw",
+            "--checkpoint",
+            str(ours),
+            "--inputs",
+            "none.npz",
+            "--out",
+            out,
+        ],
+    }[command]
+    capsys.readouterr()
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 12
+    assert command == "infer" or "module." in lines[0]
 
 
 # --- statistics ---------------------------------------------------------------------------------

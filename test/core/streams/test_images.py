@@ -194,10 +194,12 @@ def test_a_step_that_says_nothing_does_not_matter_where_the_data_are_whole(
         decode_image(cut_off, "cam")
 
 
-@pytest.mark.parametrize("encoding", ["RGB8", "BGR8", "Mono8", "YUV422", "Bayer_RGGB8", "NV12"])
+@pytest.mark.parametrize(
+    "encoding", ["RGB8", "BGR8", "Mono8", "YUV422", "Bayer_RGGB8", "NV12", "rgb8\0"]
+)
 @pytest.mark.parametrize("upper", ["message", "profile", "both"])
 def test_names_in_any_case(encoding: str, upper: str) -> None:
-    known = encoding.lower()
+    known = encoding.strip("\0").lower()
     sources = {name: EXACT[name][0] for name in EXACT} | NEAR | PLANAR
     changes = {"width": W, "height": H}
     sent = image(known if upper == "profile" else encoding, sources[known], **changes)
