@@ -28,6 +28,7 @@ from adamoe_ros.policy.checkpoint_formats.openpi_jax import adamoe_rules, dense_
 from adamoe_ros.policy.checkpoint_formats.openpi_torch import open_torch
 from adamoe_ros.policy.checkpoint_formats.rules import assembled, wanted_shape
 from adamoe_ros.policy.checkpoint_formats.sources import open_safetensors, whole
+from adamoe_ros.policy.compatibility import mismatches
 
 FACTS = [
     "--control-rate", 50, "--embodiment", "vx300s_dual", "--state-source", "measured",
@@ -213,6 +214,15 @@ def test_lerobots_state_width_is_asked_for(
     assert "raw-only" in said
     manifest = read_checkpoint(tmp_path / "back").manifest
     assert manifest.raw_only and manifest.prompt_state is None
+    paths = ["--inputs", str(tmp_path / "in.npz"), "--out", str(tmp_path / "out.npz")]
+    np.savez(
+        tmp_path / "in.npz", images=np.zeros((3, 28, 28, 3), np.uint8), state=np.zeros(14),
+        prompt="lift the bar",
+    )  # fmt: skip
+    assert main(["infer", "--checkpoint", str(tmp_path / "back"), *paths]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a raw-only checkpoint (unknown: prompt_state)" in line
+    assert "(unknown: prompt_state)" in mismatches(None, manifest)[0]
 
 
 @pytest.mark.parametrize("word", ["none", "padded"])
