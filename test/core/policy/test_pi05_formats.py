@@ -21,7 +21,7 @@ from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig, MoEConfig, VisionConfig, adamoe_pi05, pi05, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.policy.checkpoint_formats.exporting import _table
+from adamoe_ros.policy.checkpoint_formats.exporting import _table, export_checkpoint
 from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import model_config
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
 from adamoe_ros.policy.checkpoint_formats.openpi_jax import adamoe_rules, dense_rules
@@ -165,6 +165,19 @@ def test_openpi_torch_there_and_back(model: AdaMoEPolicy, tmp_path: Path) -> Non
     assert convert("--from", "openpi-torch", tmp_path / "theirs", tmp_path / "back") == 0
     assert_weights(tmp_path / "back", model)
     assert read_checkpoint(tmp_path / "back").config == model.config
+
+
+def test_progress_of_an_export_ends_with_the_last_byte(model: AdaMoEPolicy, tmp_path: Path) -> None:
+    """LeRobot's files hold the embedding twice."""
+    ours = support.write_dense(tmp_path / "ours", model, architecture="pi05", **MEANING)
+    totals, parts = [], []
+
+    def begin(total: int):
+        totals.append(total)
+        return parts.append
+
+    export_checkpoint(ours, "lerobot", tmp_path / "theirs", begin=begin)
+    assert totals == [sum(parts)]
 
 
 @pytest.mark.parametrize("relative", ["none", "joints"])

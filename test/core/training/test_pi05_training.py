@@ -42,7 +42,7 @@ def folder(demonstrations: DemonstrationSet, tmp_path: Path) -> Path:
 
 
 def settings(folder: Path, model: dict[str, Any], **more: Any) -> TrainingConfig:
-    common = {
+    common: dict[str, Any] = {
         "steps": 4, "batch_size": 4, "threads": 1, "device": "cpu", "tensorboard": False,
         "optimiser": RATES, "model": model, "data": {"folder": folder},
     }  # fmt: skip
@@ -71,7 +71,9 @@ def test_from_nothing_to_a_robots_chunk_and_on_to_a_mixture(folder: Path, tmp_pa
     assert runtime.infer(seen, runtime.noise(0)).actions.shape == (6, 4)
     upcycle = {"variant": "adamoe", "experts": 4, "top_k": 1, "preserve": True}
     base = {"checkpoint": tmp_path / "dense/checkpoint", "upcycle": upcycle}
-    train(settings(folder, base, rtc_max_delay=3), tmp_path / "mixture")
+    data = {"folder": folder, "balanced_tasks": True}
+    going_on = settings(folder, base, rtc_max_delay=3, data=data, gradient_checkpointing=True)
+    train(going_on, tmp_path / "mixture")
     mixture = read_checkpoint(tmp_path / "mixture/checkpoint")
     assert mixture.config.architecture == mixture.manifest.architecture == "pi05"
     assert mixture.config.moe.variant == "adamoe"
