@@ -6,6 +6,9 @@ sends to that port for a second and more, in the thread that publishes. So the p
 no shared memory, neither for sending nor for receiving, and pictures have a participant of their own
 (``PictureNode``), which nothing that holds or stops waits for. See ``doc/decisions/100-transports.md``.
 
+Types are not looked up at the other side either: ROS compares names, and Fast DDS 3 (Kilted) waits for
+the answer before it takes a publisher for known; one whose type resolves at that moment is lost for good.
+
 rmw_fastrtps adds shared memory to every profile when ``ROS_AUTOMATIC_DISCOVERY_RANGE`` is LOCALHOST; the
 profile written here finds the same peers, and the range is taken out of its way.
 """
@@ -46,6 +49,9 @@ _PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
   </transport_descriptor></transport_descriptors>
   <participant profile_name="adamoe_node" is_default_profile="true"><rtps>
     {builtin}
+    <propertiesPolicy><properties><property>
+      <name>fastdds.type_propagation</name><value>disabled</value>
+    </property></properties></propertiesPolicy>
     <userTransports><transport_id>adamoe_udp</transport_id></userTransports>
     <useBuiltinTransports>{more}</useBuiltinTransports>
   </rtps></participant>

@@ -181,6 +181,10 @@ def test_a_node_without_any_environment_of_ours_is_safe(tmp_path: Path, discover
     try:
         wait_until(lambda: "joint states on" in process.text, lambda: process.text, START)
         assert shared_memory.files_in_use(process.child.pid) == set()
+        threads = Path(f"/proc/{process.child.pid}/task").glob("*/comm")
+        named = {path.read_text().strip() for path in threads}
+        assert any(name.startswith("dds.") for name in named), named
+        assert not [name for name in named if name.startswith("dds.tls")]  # types are not looked up
     finally:
         process.stop()
 
@@ -236,6 +240,40 @@ def test_a_policy_whose_driver_lost_it_listens_anew(rig: PolicyRig) -> None:
     rig.start("loopback", rig._commands["loopback"])
     wait_until(lambda: "listening anew (1 of 2)" in rig.policy_log, lambda: rig.policy_log, START)
     wait_until(lambda: not rig.policy_statuses[-1].missing, lambda: rig.policy_log, START)
+
+
+ALONE = """<?xml version="1.0"?><dds xmlns="http://www.eprosima.com"><profiles>
+  <participant profile_name="alone" is_default_profile="true"><rtps><participantID>90</participantID>
+    <builtin><metatrafficUnicastLocatorList><locator/></metatrafficUnicastLocatorList>
+      <initialPeersList>{peers}</initialPeersList></builtin>
+  </rtps></participant></profiles></dds>"""
+PEER = "<locator><udpv4><address>127.0.0.1</address><port>{}</port></udpv4></locator>"
+
+
+def test_a_policy_whose_main_participant_knows_no_driver_says_so_and_ends(rig: PolicyRig) -> None:
+    """As when Fast DDS loses an announcement: here the driver tells every participant but that one."""
+    rig.processes["loopback"].stop()
+    policy = rig.processes["policy"].child
+    threads = Path(f"/proc/{policy.pid}/task").glob("*/comm")
+    named = [path.read_text().strip() for path in threads]
+    first = 7410 + 250 * int(os.environ["ROS_DOMAIN_ID"])  # where participants hear of each other
+    ports = [int(name[8:]) for name in named if name.startswith("dds.udp.")]
+    main = min(port for port in ports if port >= first)  # its participant was made before the other
+    profile = rig.robot.parent / "alone.xml"
+    others = [port for port in range(first, first + 60, 2) if port != main]
+    profile.write_text(ALONE.format(peers="".join(map(PEER.format, others))))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("FAST")}
+    environment |= {
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(profile),
+        "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
+    }
+    log = rig.robot.parent / "driver.log"
+    rig.processes["loopback"] = Process(rig._commands["loopback"], log, environment)
+    wait_until(lambda: policy.poll() is not None, lambda: rig.policy_log, START)
+    assert "joint_states by loopback_node" in rig.policy_log
+    assert "got nothing for 3 s, though it reaches this process" in rig.policy_log
+    assert policy.returncode == 3  # a launch file with respawn starts it again
 
 
 def test_leftovers_of_dead_processes_are_removed_by_the_next_node(rig: PolicyRig) -> None:

@@ -150,7 +150,8 @@ class PolicyInputs:
             if step is Step.RENEW:
                 line += f"; listening anew ({self._hearing.renewals} of {RENEWALS})"
                 self._stop_listening()
-                self._pictures.renew()
+                if any(t.name in deaf and t.kind != "joint_state" for t in self._topics):
+                    self._pictures.renew()
                 self._listen()
             else:
                 line += "; new subscriptions did not help: see whether the publishers send at all"
@@ -159,22 +160,32 @@ class PolicyInputs:
         return ""
 
     def _cross_check(self, streams: Sequence[str]) -> None:
-        """Take pictures through the main participant as well, only to know whether any come."""
-        apart = [t for t in self._topics if t.name in streams and t.kind != "joint_state"]
-        if not self._pictures.apart or not apart:
+        """Take topics through the other participant as well, only to know whether anything comes."""
+        if not self._pictures.apart:
             return
         self._read(
             [
-                self._subscribe(self._node, topic, partial(self._elsewhere, topic.name))
-                for topic in apart
+                self._subscribe(self._other(topic), topic, partial(self._elsewhere, topic.name))
+                for topic in self._topics
+                if topic.name in streams
             ]
         )
+
+    def _other(self, topic: InputTopic) -> Node:
+        """The node that does not take the topic, in the other participant where there are two."""
+        return self._pictures.node if topic.kind == "joint_state" else self._node
 
     def _elsewhere(self, name: str, message: Any) -> None:
         self._hearing.note_elsewhere(name)
 
     def _publishers(self, topic: InputTopic) -> list[Any]:
-        return self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic.topic))
+        """As either participant knows them: one of them may have missed an announcement."""
+        name = self._node.resolve_topic_name(topic.topic)
+        found = self._node.get_publishers_info_by_topic(name)
+        with self._life:  # another thread may be making the other participant anew
+            if found or self._closed:
+                return found
+            return self._pictures.node.get_publishers_info_by_topic(name)
 
     def take_commanded(self, stamp: Any, commanded: Sequence[float]) -> None:
         """What control_node last sent, as the state where the profile says so.
