@@ -73,9 +73,9 @@ fuzz: setup  ## 10,000 damaged inputs through every command (about an hour); ARG
 	*) tools/without_ros.sh $(VENV)/python benchmarks/fuzz.py $(ARGS);; esac
 
 conformance: SETUP_FLAGS := --quiet
-conformance: setup  ## LeRobot opens our datasets and we its; builds .venv-lerobot (2 GB)
+conformance: setup  ## LeRobot opens our datasets and pi0.5, and we its; builds .venv-lerobot (2 GB)
 	@$(VENV)/python tools/conformance_environment.py
-	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) test/conformance/test_lerobot.py
+	CONFORMANCE_REPORT=benchmarks/results/conformance.json $(VENV)/$(PYTEST) --timeout 900 test/conformance/test_lerobot*.py
 
 conformance-clients: SETUP_FLAGS := --quiet
 conformance-clients: setup  ## clients of openpi, vla-eval and XPolicyLab against adamoe serve; builds .venv-clients

@@ -39,8 +39,8 @@ from adamoe_ros.policy.resizing import resize_picture
 from adamoe_ros.sim.bimanual import BimanualSim
 from adamoe_ros.sim.demonstrations import rejoined
 from adamoe_ros.training.demonstration_set import Demonstration
+from adamoe_ros.training.demonstration_store import write_demonstrations
 from adamoe_ros.training.generate_demonstrations import robot_layout
-from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.training_config import load_config
 from adamoe_ros.training.training_run import train
 
@@ -210,7 +210,7 @@ def corrected(
         if episode.success:
             kept.append(episode.demonstration())
     actor.close()
-    write_shard(folder / "episodes_000000.npz", kept, robot_layout(ROBOT)[0])
+    write_demonstrations(folder, kept, robot_layout(ROBOT)[0])
     frames = [int(item.led.sum()) for item in kept if item.led is not None]
     return {
         "episodes": options.episodes,
@@ -226,7 +226,7 @@ def trained(data: Path, run: Path, options: argparse.Namespace) -> Path:
     group = "{peak_lr: 2.0e-4, final_lr: 2.0e-5, warmup_steps: 20, weight_decay: 1.0e-4}"
     words = [
         f"model.checkpoint={CHECKPOINT}",
-        f"data.folder={data}",
+        f"data.dataset={data}",
         f"data.correction_weight={options.weight}",
         f"steps={options.steps}",
         "batch_size=32",

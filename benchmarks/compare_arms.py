@@ -33,9 +33,8 @@ from adamoe_ros.evaluation.usage.figures import usage
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
 from adamoe_ros.policy.upcycling import count_parameters, widen_checkpoint
-from adamoe_ros.training.demonstration_folders import task_folder
+from adamoe_ros.training.demonstration_store import read_demonstrations
 from adamoe_ros.training.run_state import latest_state
-from adamoe_ros.training.shards import read_shards
 from adamoe_ros.training.trainer import LOG_FILE
 from adamoe_ros.training.training_config import TrainingConfig, load_config
 from adamoe_ros.training.training_log import read_lines
@@ -238,7 +237,9 @@ class Comparison:
     def _task_errors(self, runtime: PolicyRuntime, task: str) -> tuple[float, float]:
         data = self.config.data
         made = next(made for made in data.generate if made.task == task)
-        shown = read_shards(task_folder(data, made), runtime.horizon, made.episodes)
+        whole = data.model_copy(update={"generate": (made,), "episodes": None})
+        size = runtime.checkpoint.config.vision.image_size
+        shown = read_demonstrations(whole, size, runtime.horizon)
         first = data.episodes or 0
         part = shown.episodes[first : first + self.size.held_out]
         if not first or not part:

@@ -128,8 +128,9 @@ def _import(options: argparse.Namespace, out: Path, overwrite: bool) -> None:
     for line in (*foreign.notes, *made.metadata.lines()):
         print(f"  {line}")
     if made.manifest.raw_only:
-        why = made.manifest.provenance.notes or "--raw-only"
-        print(f"raw-only ({why}): runs with 'adamoe infer --raw', never on a robot")
+        print(
+            f"raw-only ({made.manifest.raw_only_reason}): runs with 'adamoe infer --raw', never on a robot"
+        )
 
 
 def _export(options: argparse.Namespace, source: Path) -> None:

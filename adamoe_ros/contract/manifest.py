@@ -109,6 +109,11 @@ class CheckpointManifest(_Strict):
     provenance: Provenance
 
     @property
+    def raw_only_reason(self) -> str:
+        """What keeps a raw-only checkpoint off robots, as its converter noted it."""
+        return self.provenance.notes or "marked so by --raw-only"
+
+    @property
     def state_roles(self) -> tuple[str, ...]:
         """Roles in vector order."""
         return tuple(joint.role for joint in self.joints)

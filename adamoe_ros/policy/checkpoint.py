@@ -70,9 +70,10 @@ class Checkpoint:
         """
         if self.manifest.raw_only or self.statistics is None:
             where = f"checkpoint {self.folder}"
-            expected = "statistics and joint roles"
-            do = "use --raw, or convert it with them"
-            raise ContractError(problem(where, expected, "a raw-only checkpoint", do))
+            expected = "statistics and the meaning of every number"
+            got = f"a raw-only checkpoint ({self.manifest.raw_only_reason})"
+            do = "use --raw, or convert it again with what is missing"
+            raise ContractError(problem(where, expected, got, do))
         sizes = self.config
         return VectorSpace(self.manifest, self.statistics, sizes.state_dim, sizes.action_dim)
 

@@ -41,8 +41,8 @@ def _check_manifest(
         problems.add(
             "checkpoint: raw_only",
             "false, for a checkpoint that drives a robot",
-            "true",
-            "convert it with joint roles, statistics and tokenizer",
+            f"true ({manifest.raw_only_reason})",
+            "convert it again with what is missing",
         )
         return
     for name in required:

@@ -42,16 +42,6 @@ class ModelInputs:
         return len(self.frames)
 
 
-def stack_inputs(parts: Sequence[ModelInputs]) -> ModelInputs:
-    """Several batches as one."""
-    return ModelInputs(
-        tuple(row for part in parts for row in part.frames),
-        np.concatenate([part.token_ids for part in parts]),
-        np.concatenate([part.token_mask for part in parts]),
-        np.concatenate([part.state for part in parts]),
-    )
-
-
 class Processor:
     """Both directions for one checkpoint.
 

@@ -3,7 +3,8 @@
 
 ``training_config``  settings of a run: one YAML file, ``key=value`` overrides.
 ``training_run``     the whole: ``prepare`` data, network and loop, ``train`` to a checkpoint.
-``data_source``      demonstrations of a LeRobot dataset, of bags, or of the simulator.
+``data_source``      demonstrations of a LeRobot dataset (``lerobot_source``), of bags, or of the simulator
+                     (``demonstration_store``, which makes a dataset of them).
 ``demonstration_set``  episodes in memory, cut into samples; ``sampling`` says which ones a step sees.
 ``data_manifest``, ``data_statistics``  what the numbers mean, against a checkpoint's.
 ``starting_point``   fresh or a checkpoint's weights; ``finetuning`` freezes, adds LoRA.

@@ -19,8 +19,8 @@ from adamoe_ros.data.bag_conversion_many import ConversionJob, convert_bags
 from adamoe_ros.data.observations import StreamOptions
 from adamoe_ros.data.units import units_for
 from adamoe_ros.model.config import ModelConfig
-from adamoe_ros.training.demonstration_folders import read_demonstrations
 from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.demonstration_store import read_demonstrations
 from adamoe_ros.training.lerobot_source import Reading, load_episodes
 from adamoe_ros.training.training_config import BagsConfig, DataConfig
 
@@ -54,6 +54,9 @@ def read_data(
 
 def _check(config: DataConfig) -> None:
     lines = []
+    if config.dataset is None and not config.generate:
+        do = "name a dataset's folder, or a task of the simulator"
+        lines.append(problem("data", "data.dataset or data.generate", "none", do))
     if config.dataset is not None and config.generate:
         got, do = "data.generate, too", "leave one of them out"
         lines.append(problem("data", "one source of demonstrations: data.dataset", got, do))

@@ -191,6 +191,7 @@ def _load_episode(
     if not len(steps):
         return None
     instructions = tuple(sentences[step] for step in steps)
+    task, seed = _task_and_seed(dataset, entry)
     return Demonstration(
         images=cached_pictures(dataset, entry, steps, cameras, reading.size, reading.cache),
         steps=steps,
@@ -198,10 +199,21 @@ def _load_episode(
         actions=_numbers(dataset, entry, ACTION),
         objects=_objects(dataset, entry, steps),
         instructions=instructions,
-        tasks=instructions,
-        seed=entry.index,
+        tasks=instructions if task is None else (task,) * len(steps),
+        seed=seed,
         led=dataset.interventions(entry)[steps],
     )
+
+
+def _task_and_seed(dataset: Dataset, entry: EpisodeEntry) -> tuple[str | None, int]:
+    """Name of a task of ours, whatever its sentences are, and seed of the scene, where they are noted."""
+    tasks, notes = dataset.ours.get("tasks"), dataset.ours.get("episodes")
+    if not isinstance(tasks, list) or not isinstance(notes, list):
+        return None, entry.index
+    note = notes[entry.index] if entry.index < len(notes) else {}
+    if note.get("task") not in tasks or note.get("length") != entry.length:
+        return None, entry.index
+    return str(note["task"]), int(note.get("seed", entry.index))
 
 
 def _own_frames(dataset: Dataset, entry: EpisodeEntry) -> NDArray[np.int64]:

@@ -72,7 +72,7 @@ class AugmentConfig(_Section):
 
 
 class GenerateConfig(_Section):
-    """Demonstrations that are made when the data folder has none."""
+    """Demonstrations that are made when `data.folder` has none: a LeRobot dataset for each task."""
 
     task: str = "lift_bar"
     name: str = ""  # of the folder; empty: the task

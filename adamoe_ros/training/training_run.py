@@ -147,13 +147,7 @@ def check_share(config: TrainingConfig, processes: Processes) -> None:
 
 
 def _check_fit(sizes: ModelConfig, data: DemonstrationSet) -> None:
-    height, width = sizes.vision.image_size
-    shown = data.episodes[0].images.shape[2:4]
     lines = []
-    if shown != (height, width):
-        lines.append(
-            problem("data: images", f"{width}x{height}", f"{shown[1]}x{shown[0]}", "generate anew")
-        )
     if len(data.layout.camera_slots) != sizes.num_views:
         lines.append(
             problem(

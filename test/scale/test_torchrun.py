@@ -20,8 +20,8 @@ from scale_support import children, digests, run
 from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.training.demonstration_set import DataLayout, Demonstration
+from adamoe_ros.training.demonstration_store import write_demonstrations
 from adamoe_ros.training.run_state import latest_state
-from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.training_config import TrainingConfig, dump_config
 from adamoe_ros.training.training_log import read_lines
 
@@ -34,8 +34,8 @@ CLOCK = ("samples_per_s", "data_share", "elapsed_s", "step")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shard of 10 MB."""
-    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("data")
+    """A dataset of one episode, 10 MB of pictures in the model's size."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("data") / "set"
     actions = np.cumsum(rng.normal(0, 0.1, (FRAMES, 4)), 0).astype(np.float32)
     episode = Demonstration(
         images=rng.integers(0, 256, (FRAMES, 2, 24, 24, 3), dtype=np.uint8),
@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tasks=("lift_bar",) * FRAMES,
     )
     roles = ("left_0", "left_gripper", "right_0", "right_gripper")
-    write_shard(folder / "all.npz", [episode], DataLayout("arms", ("a", "b"), roles, 50.0))
+    write_demonstrations(folder, [episode], DataLayout("arms", ("a", "b"), roles, 50.0))
     return folder
 
 
@@ -55,7 +55,7 @@ def settings(data: Path, path: Path, **changes: Any) -> Path:
     """A file of settings."""
     common: dict[str, Any] = {
         "steps": STEPS, "batch_size": 16, "threads": 1, "log_every": 1, "save_every": EVERY,
-        "device": "cpu", "tensorboard": False, "data": {"folder": data},
+        "device": "cpu", "tensorboard": False, "data": {"dataset": data, "cache": data.with_name("pictures")},
         "model": {"preset": "small", "changes": SMALL_CHANGES}, "augment": {"state_noise": 0.1},
     }  # fmt: skip
     config = TrainingConfig.model_validate(common | changes)
@@ -116,7 +116,8 @@ def test_a_killed_process_changes_no_loss(
     def kill(pid: int) -> None:
         both = workers(pid)
         assert len(both) == 2
-        memory.extend(mapped(process, data / "all.npz") for process in both)
+        (pictures,) = data.with_name("pictures").iterdir()
+        memory.extend(mapped(process, pictures) for process in both)
         os.kill(both[-1], signal.SIGKILL)
 
     for way, do in (("straight", lambda pid: None), ("killed", kill)):
@@ -136,7 +137,8 @@ def test_a_killed_process_changes_no_loss(
     assert state is not None
     shards = sorted(path.name for path in state.glob("*.distcp"))
     assert shards == ["__0_0.distcp", "__1_0.distcp"]
-    size = (data / "all.npz").stat().st_size / 1e6
+    (pictures,) = data.with_name("pictures").iterdir()
+    size = pictures.stat().st_size / 1e6
     assert min(rss for rss, _ in memory) > 0.2 * size
     assert sum(pss for _, pss in memory) < 0.8 * sum(rss for rss, _ in memory)
     report["torchrun, two agents"] = {

@@ -185,15 +185,6 @@ def every_sampled(number: int) -> bool:
     return number % _EVERY == 0
 
 
-def read_video(path: Path) -> Iterator[Picture]:
-    """Every picture of a file, (H, W, 3) uint8 RGB."""
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        for frame in container.decode(stream):
-            yield np.asarray(frame.to_ndarray(format="rgb24"))
-
-
 def _probed(picture: Picture) -> Picture:
     return picture[::_PROBE_STRIDE, ::_PROBE_STRIDE]
 

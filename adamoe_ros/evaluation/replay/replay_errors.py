@@ -101,16 +101,6 @@ class OpenLoopErrors:
         self.largest = np.maximum(self.largest, other.largest)
         self.chunks += other.chunks
 
-    @property
-    def mean_grid(self) -> Vector:
-        """(H, J) mean absolute error; NaN where nothing was compared."""
-        return _ratio(self._absolute, self.count)
-
-    @property
-    def normalized_grid(self) -> Vector:
-        """(H, J) mean absolute error, normalised."""
-        return _ratio(self._normalized, self.count)
-
     def as_dict(self, names: tuple[str, ...]) -> dict[str, Any]:
         """For results.json: by joint, by horizon step, overall; grippers apart from joints."""
         grip = list(self.grippers.columns)
@@ -157,10 +147,6 @@ class OpenLoopErrors:
 def _mean(sums: NDArray[Any], counts: NDArray[Any]) -> float:
     total = float(np.sum(counts))
     return float(np.sum(sums)) / total if total else float("nan")
-
-
-def _ratio(sums: Vector, counts: NDArray[np.int64]) -> Vector:
-    return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), np.nan))
 
 
 def _plain(value: float) -> float | None:

@@ -86,7 +86,7 @@ def export_checkpoint(
         for name, content in files.items():
             (beside / name).write_bytes(content)
         rules, sizes = _table(format, checkpoint.config)
-        advance = begin(sum(tensor.nbytes for tensor in tensors.values()))
+        advance = begin(sum(_read_bytes(rule, tensors) for rule in rules))
         specs = _specs(rules, sizes, tensors, dtype)
         write_tensors(beside / WEIGHTS, specs, _stream(rules, sizes, tensors, specs, advance))
     return out
@@ -159,8 +159,12 @@ def _stream(
             not_finite(rule.parts[0].target, problems)
         if not problems.lines:
             yield rule.source, values
-        advance(sum(tensors[name].nbytes for name in ours))
+        advance(_read_bytes(rule, tensors))
     problems.raise_if_any()
+
+
+def _read_bytes(rule: Rule, tensors: Mapping[str, SourceTensor]) -> int:
+    return sum(tensors[name].nbytes for name in {part.target for part in rule.parts})
 
 
 def _json(tree: Mapping[str, Any]) -> bytes:

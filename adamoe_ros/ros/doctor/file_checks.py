@@ -65,8 +65,9 @@ def check_checkpoint(report: Report, folder: Path) -> CheckpointManifest | None:
             report.add("checkpoint", "manifest", "fail", line)
         return None
     if manifest.raw_only:
-        do = "convert it with statistics, tokenizer and joint roles"
-        report.add("checkpoint", "manifest", "fail", f"raw_only: it cannot drive a robot; {do}")
+        got = f"raw_only ({manifest.raw_only_reason}): it cannot drive a robot"
+        do = "convert it again with what is missing"
+        report.add("checkpoint", "manifest", "fail", f"{got}; {do}")
     else:
         text = (
             f"{manifest.architecture}, {manifest.embodiment}, {len(manifest.joints)} joints, "

@@ -58,6 +58,16 @@ def inputs(
     )
 
 
+def stacked(parts: list[ModelInputs]) -> ModelInputs:
+    """Several batches as one."""
+    return ModelInputs(
+        tuple(row for part in parts for row in part.frames),
+        np.concatenate([part.token_ids for part in parts]),
+        np.concatenate([part.token_mask for part in parts]),
+        np.concatenate([part.state for part in parts]),
+    )
+
+
 def network(config: ModelConfig, dtype: torch.dtype = torch.float32) -> AdaMoEPolicy:
     """Random weights."""
     model = samples.policy(config)

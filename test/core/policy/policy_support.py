@@ -113,10 +113,12 @@ def make_pi05_checkpoint(folder: Path) -> Path:
     return make_checkpoint(folder, tiny_config(**PI05), **meaning)
 
 
-def write_dense(folder: Path, model: AdaMoEPolicy, **changes: Any) -> Path:
+def write_dense(
+    folder: Path, model: AdaMoEPolicy, words: tuple[str, ...] = WORDS, **changes: Any
+) -> Path:
     """The checkpoint of a given network; raw-only unless it is wide enough for the joints."""
     tensors, stats = model.state_dict(), statistics()
-    files = {"tokenizer.json": tokenizer_bytes()}
+    files = {"tokenizer.json": tokenizer_bytes(words)}
     if model.config.action_dim < len(ROLES):
         changes |= {"raw_only": True, "joints": (), "gripper": None}
     meaning = manifest(**changes)

@@ -14,7 +14,6 @@ from adamoe_ros.model.conditioning import ChunkGuidance, FrozenRows, SamplingOpt
 from adamoe_ros.policy.engines import EngineSettings, linears, make_engine, weight_forms
 from adamoe_ros.policy.engines.packed import PackedEngine
 from adamoe_ros.policy.engines.shapes import exact_shape, small_inputs
-from adamoe_ros.policy.processing import stack_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +113,7 @@ def test_batch_equals_one_by_one():
     cameras, prompts = [[1, 1, 1], [1, 0, 0], [0, 1, 1], [1, 1, 0]], [10, 0, 4, 4]
     ones = [engine_cases.inputs(config, [c], [p], 5) for c, p in zip(cameras, prompts, strict=True)]
     noise = samples.chunk(config, 4)
-    together = engine.sample(stack_inputs(ones), noise).sample.actions
+    together = engine.sample(engine_cases.stacked(ones), noise).sample.actions
     for row, one in enumerate(ones):
         alone = engine.sample(one, noise[row : row + 1]).sample.actions
         assert engine_cases.relative(together[row : row + 1], alone) < 1e-5

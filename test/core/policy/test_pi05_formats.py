@@ -21,13 +21,14 @@ from adamoe_ros.model.conditioning import SamplingOptions
 from adamoe_ros.model.config import ModelConfig, MoEConfig, VisionConfig, adamoe_pi05, pi05, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
-from adamoe_ros.policy.checkpoint_formats.exporting import _table
+from adamoe_ros.policy.checkpoint_formats.exporting import _table, export_checkpoint
 from adamoe_ros.policy.checkpoint_formats.foreign_checkpoint import model_config
 from adamoe_ros.policy.checkpoint_formats.metadata import CheckpointMetadata
 from adamoe_ros.policy.checkpoint_formats.openpi_jax import adamoe_rules, dense_rules
 from adamoe_ros.policy.checkpoint_formats.openpi_torch import open_torch
 from adamoe_ros.policy.checkpoint_formats.rules import assembled, wanted_shape
 from adamoe_ros.policy.checkpoint_formats.sources import open_safetensors, whole
+from adamoe_ros.policy.compatibility import mismatches
 
 FACTS = [
     "--control-rate", 50, "--embodiment", "vx300s_dual", "--state-source", "measured",
@@ -166,6 +167,19 @@ def test_openpi_torch_there_and_back(model: AdaMoEPolicy, tmp_path: Path) -> Non
     assert read_checkpoint(tmp_path / "back").config == model.config
 
 
+def test_progress_of_an_export_ends_with_the_last_byte(model: AdaMoEPolicy, tmp_path: Path) -> None:
+    """LeRobot's files hold the embedding twice."""
+    ours = support.write_dense(tmp_path / "ours", model, architecture="pi05", **MEANING)
+    totals, parts = [], []
+
+    def begin(total: int):
+        totals.append(total)
+        return parts.append
+
+    export_checkpoint(ours, "lerobot", tmp_path / "theirs", begin=begin)
+    assert totals == [sum(parts)]
+
+
 @pytest.mark.parametrize("relative", ["none", "joints"])
 def test_lerobot_there_and_back(relative: str, model: AdaMoEPolicy, tmp_path: Path) -> None:
     joints = tuple(
@@ -213,6 +227,15 @@ def test_lerobots_state_width_is_asked_for(
     assert "raw-only" in said
     manifest = read_checkpoint(tmp_path / "back").manifest
     assert manifest.raw_only and manifest.prompt_state is None
+    paths = ["--inputs", str(tmp_path / "in.npz"), "--out", str(tmp_path / "out.npz")]
+    np.savez(
+        tmp_path / "in.npz", images=np.zeros((3, 28, 28, 3), np.uint8), state=np.zeros(14),
+        prompt="lift the bar",
+    )  # fmt: skip
+    assert main(["infer", "--checkpoint", str(tmp_path / "back"), *paths]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a raw-only checkpoint (unknown: prompt_state)" in line
+    assert "(unknown: prompt_state)" in mismatches(None, manifest)[0]
 
 
 @pytest.mark.parametrize("word", ["none", "padded"])

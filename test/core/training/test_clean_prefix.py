@@ -14,8 +14,8 @@ from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.demonstration_store import write_demonstrations
 from adamoe_ros.training.sampling import flow_generator, flow_times, with_clean_prefix
-from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.starting_point import make_start, model_sizes
 from adamoe_ros.training.training_config import TrainingConfig
 from adamoe_ros.training.training_run import make_objective, prompt_encoder, train
@@ -96,8 +96,13 @@ def test_clean_rows_do_not_count_in_the_loss(
 def test_the_checkpoint_says_what_it_was_trained_for(
     demonstrations: DemonstrationSet, tmp_path: Path
 ) -> None:
-    write_shard(tmp_path / "data" / "all.npz", demonstrations.episodes, demonstrations.layout)
-    config = settings(steps=2, threads=1, rtc_max_delay=3, data={"folder": tmp_path / "data"})
+    write_demonstrations(tmp_path / "data", demonstrations.episodes, demonstrations.layout)
+    config = settings(
+        steps=2,
+        threads=1,
+        rtc_max_delay=3,
+        data={"dataset": tmp_path / "data", "cache": tmp_path / "pictures"},
+    )
     folder = train(config, tmp_path / "run")
     assert read_checkpoint(folder).manifest.rtc_max_delay == 3
 

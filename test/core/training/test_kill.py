@@ -13,8 +13,8 @@ from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.demonstration_store import write_demonstrations
 from adamoe_ros.training.run_state import latest_state
-from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.training_config import TrainingConfig, dump_config
 from adamoe_ros.training.training_log import read_lines
 from adamoe_ros.training.training_run import train
@@ -23,7 +23,7 @@ STEPS, KILLS = 20, 5
 
 
 def test_killed_again_and_again(demonstrations: DemonstrationSet, tmp_path: Path) -> None:
-    write_shard(tmp_path / "data" / "all.npz", demonstrations.episodes, demonstrations.layout)
+    write_demonstrations(tmp_path / "data", demonstrations.episodes, demonstrations.layout)
     config = TrainingConfig.model_validate(
         {
             "steps": STEPS,
@@ -33,7 +33,11 @@ def test_killed_again_and_again(demonstrations: DemonstrationSet, tmp_path: Path
             "save_every": 1,
             "tensorboard": False,
             "model": {"changes": SMALL_CHANGES},
-            "data": {"folder": tmp_path / "data", "balanced_tasks": True},
+            "data": {
+                "dataset": tmp_path / "data",
+                "cache": tmp_path / "pictures",
+                "balanced_tasks": True,
+            },
             "augment": {"state_noise": 0.1, "shift": 0.1, "brightness": 0.1},
             "evaluation": {"every_steps": 1},
         }

@@ -12,8 +12,8 @@ from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.demonstration_store import write_demonstrations
 from adamoe_ros.training.optimiser import stage
-from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.training_config import TrainingConfig
 from adamoe_ros.training.training_log import read_lines
 from adamoe_ros.training.training_run import prepare
@@ -29,7 +29,7 @@ def settings(data: Path, **changes: Any) -> TrainingConfig:
         "log_every": 1,
         "tensorboard": False,
         "model": {"preset": "small", "changes": SMALL_CHANGES},
-        "data": {"folder": data},
+        "data": {"dataset": data, "cache": data.with_name("pictures")},
         "optimiser": {"base": {"peak_lr": 1e-3, "warmup_steps": 1}},
     }
     return TrainingConfig.model_validate({**values, **changes})
@@ -38,7 +38,7 @@ def settings(data: Path, **changes: Any) -> TrainingConfig:
 @pytest.fixture
 def data(demonstrations: DemonstrationSet, tmp_path: Path) -> Path:
     """A folder with the small data set."""
-    write_shard(tmp_path / "data" / "all.npz", demonstrations.episodes, demonstrations.layout)
+    write_demonstrations(tmp_path / "data", demonstrations.episodes, demonstrations.layout)
     return tmp_path / "data"
 
 

@@ -20,7 +20,7 @@ from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.prompt import state_bins
 from adamoe_ros.policy.runtime import PolicyRuntime
 from adamoe_ros.training.demonstration_set import DemonstrationSet
-from adamoe_ros.training.shards import write_shard
+from adamoe_ros.training.demonstration_store import write_demonstrations
 from adamoe_ros.training.trainer import Trainer
 from adamoe_ros.training.training_config import TrainingConfig, load_config
 from adamoe_ros.training.training_run import prepare, train
@@ -37,14 +37,18 @@ def model_config() -> ModelConfig:
 
 @pytest.fixture
 def folder(demonstrations: DemonstrationSet, tmp_path: Path) -> Path:
-    write_shard(tmp_path / "data" / "all.npz", demonstrations.episodes, demonstrations.layout)
+    write_demonstrations(tmp_path / "data", demonstrations.episodes, demonstrations.layout)
     return tmp_path / "data"
 
 
+def source(folder: Path) -> dict[str, Any]:
+    return {"dataset": folder, "cache": folder.with_name("pictures")}
+
+
 def settings(folder: Path, model: dict[str, Any], **more: Any) -> TrainingConfig:
-    common = {
+    common: dict[str, Any] = {
         "steps": 4, "batch_size": 4, "threads": 1, "device": "cpu", "tensorboard": False,
-        "optimiser": RATES, "model": model, "data": {"folder": folder},
+        "optimiser": RATES, "model": model, "data": source(folder),
     }  # fmt: skip
     return TrainingConfig.model_validate({**common, **more})
 
@@ -71,7 +75,9 @@ def test_from_nothing_to_a_robots_chunk_and_on_to_a_mixture(folder: Path, tmp_pa
     assert runtime.infer(seen, runtime.noise(0)).actions.shape == (6, 4)
     upcycle = {"variant": "adamoe", "experts": 4, "top_k": 1, "preserve": True}
     base = {"checkpoint": tmp_path / "dense/checkpoint", "upcycle": upcycle}
-    train(settings(folder, base, rtc_max_delay=3), tmp_path / "mixture")
+    data = {**source(folder), "balanced_tasks": True}
+    going_on = settings(folder, base, rtc_max_delay=3, data=data, gradient_checkpointing=True)
+    train(going_on, tmp_path / "mixture")
     mixture = read_checkpoint(tmp_path / "mixture/checkpoint")
     assert mixture.config.architecture == mixture.manifest.architecture == "pi05"
     assert mixture.config.moe.variant == "adamoe"

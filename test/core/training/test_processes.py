@@ -16,8 +16,8 @@ from training_sizes import SMALL_CHANGES
 
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.training.demonstration_set import DemonstrationSet
+from adamoe_ros.training.demonstration_store import write_demonstrations
 from adamoe_ros.training.processes import Processes
-from adamoe_ros.training.shards import write_shard
 from adamoe_ros.training.training_config import TrainingConfig, dump_config
 from adamoe_ros.training.training_log import read_lines
 from adamoe_ros.training.training_run import check_share, prepare, train
@@ -42,8 +42,10 @@ LORA = {"rank": 2, "targets": ["prefix", "expert"]}
 @pytest.fixture
 def config(demonstrations: DemonstrationSet, tmp_path: Path) -> TrainingConfig:
     """Everything that draws random numbers or sums over a batch is on."""
-    write_shard(tmp_path / "data" / "all.npz", demonstrations.episodes, demonstrations.layout)
-    return TrainingConfig.model_validate({**COMMON, "data": {"folder": tmp_path / "data"}})
+    write_demonstrations(tmp_path / "data", demonstrations.episodes, demonstrations.layout)
+    return TrainingConfig.model_validate(
+        {**COMMON, "data": {"dataset": tmp_path / "data", "cache": tmp_path / "pictures"}}
+    )
 
 
 def torchrun(config: TrainingConfig, folder: Path, *options: str) -> subprocess.CompletedProcess:

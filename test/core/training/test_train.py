@@ -20,7 +20,8 @@ from adamoe_ros.contract.observation import Observation
 from adamoe_ros.policy.checkpoint import read_checkpoint
 from adamoe_ros.policy.runtime import PolicyRuntime
 from adamoe_ros.training.demonstration_set import DemonstrationSet
-from adamoe_ros.training.shards import read_shards, write_shard
+from adamoe_ros.training.demonstration_store import write_demonstrations
+from adamoe_ros.training.lerobot_source import Reading, load_episodes
 from adamoe_ros.training.training_config import NetworkConfig, TrainingConfig
 from adamoe_ros.training.training_run import train
 
@@ -30,14 +31,14 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture
 def config(demonstrations: DemonstrationSet, tmp_path: Path) -> TrainingConfig:
     """Six steps on the small data set."""
-    write_shard(tmp_path / "data" / "all.npz", demonstrations.episodes, demonstrations.layout)
+    write_demonstrations(tmp_path / "data", demonstrations.episodes, demonstrations.layout)
     settings: dict[str, Any] = {
         "steps": 6,
         "batch_size": 4,
         "threads": 1,
         "log_every": 2,
         "model": {"preset": "small", "changes": SMALL_CHANGES},
-        "data": {"folder": tmp_path / "data"},
+        "data": {"dataset": tmp_path / "data", "cache": tmp_path / "pictures"},
         "evaluation": {"every_steps": 3},
     }
     return TrainingConfig.model_validate(settings)
@@ -92,7 +93,6 @@ def test_a_run_is_never_overwritten_and_goes_on(config: TrainingConfig, tmp_path
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"vision.image_size": [48, 48]}, "images"),
         ({"num_views": 3}, "cameras"),
         ({"state_dim": 2}, "joints"),
         ({"aux_positions": 2}, "object positions"),
@@ -126,9 +126,11 @@ def test_a_checkpoint_goes_on_learning(config: TrainingConfig, tmp_path: Path) -
     resized = NetworkConfig(checkpoint=first, changes={"expert.mlp": 32})
     with pytest.raises(ContractError, match=r"model\.changes"):
         train(config.model_copy(update={"model": resized}), tmp_path / "third")
-    data = read_shards(config.data.folder, rows=6)
-    other = replace(data.layout, embodiment="another", control_rate_hz=30.0)
-    write_shard(config.data.folder / "all.npz", data.episodes, other)
+    assert config.data.dataset is not None
+    episodes, layout = load_episodes(config.data.dataset, Reading((24, 24)))
+    other = replace(layout, embodiment="another", control_rate_hz=30.0)
+    write_demonstrations(tmp_path / "other", episodes, other)
+    data = config.data.model_copy(update={"dataset": tmp_path / "other"})
     with pytest.raises(ContractError) as caught:
-        train(config.model_copy(update={"model": model}), tmp_path / "third")
+        train(config.model_copy(update={"model": model, "data": data}), tmp_path / "third")
     assert len(caught.value.problems) == 2
