@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.validation import validation_lines
@@ -95,7 +95,8 @@ class CheckpointManifest(_Strict):
     camera_slots: tuple[str, ...]  # model order
     image_resize: Literal["pad_bilinear_antialias"] = "pad_bilinear_antialias"
     normalization: Literal["mean_std", "quantile"] | None
-    normalization_eps: float | None = None  # openpi 1e-6; LeRobot 1e-8 in, none out
+    # openpi 1e-6; LeRobot 1e-8 in, none out
+    normalization_eps: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     allow_constant: bool = False  # dimensions without spread are divided by the epsilon alone
     adapt_to_pi: Literal["none", "openpi", "adamoe"] | None  # generation of the ALOHA transform
     prompt_style: Literal["openpi", "lerobot", "plain"] | None
@@ -107,6 +108,14 @@ class CheckpointManifest(_Strict):
     rtc_max_delay: int = 0  # rows of clean prefix it was trained with; 0: not trained for it
     instructions: tuple[str, ...] = ()  # sentences it was trained on; empty: unknown
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _has_epsilon(self) -> CheckpointManifest:
+        if not self.raw_only and self.normalization and self.normalization_eps is None:
+            raise ValueError(
+                "normalization_eps: expected a number, got none; see how it was trained"
+            )
+        return self
 
     @property
     def raw_only_reason(self) -> str:

@@ -262,12 +262,9 @@ def stale_statistics(where: str, stored: Mapping[str, Any], rows: Rows) -> Itera
     actual = {"min": rows.min(0), "max": rows.max(0), "mean": rows.mean(0), "std": rows.std(0)}
     do = "compute the statistics again"
     for name, values in actual.items():
-        try:
-            said = np.ravel(np.array(stored[name], np.float64))
-        except KeyError:
+        if name not in stored:
             continue
-        except (TypeError, ValueError):
-            said = np.zeros(0)
+        said = _numbers(stored[name])
         if said.shape != values.shape:
             yield found("error", f"{where}: {name}", f"{len(values)} numbers", len(said), do)
             return
@@ -278,12 +275,24 @@ def stale_statistics(where: str, stored: Mapping[str, Any], rows: Rows) -> Itera
             yield found("error", f"{where}: {name}", expected, f"{said[column]:.4g}", do)
             return
     marks = ["min", *sorted(name for name in stored if _QUANTILE.fullmatch(name)), "max"]
-    known = [np.ravel(stored[name]) for name in marks if name in stored]
-    if any(np.shape(a) != np.shape(b) or (b < a - 1e-6).any() for a, b in pairwise(known)):
+    known = {name: _numbers(stored[name]) for name in marks if name in stored}
+    for name, values in known.items():
+        if len(values) != rows.shape[1]:
+            yield found("error", f"{where}: {name}", f"{rows.shape[1]} numbers", len(values), do)
+            return
+    if not all((b >= a - 1e-6).all() for a, b in pairwise(known.values())):
         yield found("error", where, f"{' <= '.join(marks)}", "another order", do)
     count = stored.get("count")
     if count is not None and np.ravel(count).tolist() != [len(rows)]:
         yield found("error", f"{where}: count", str(len(rows)), count, do)
+
+
+def _numbers(value: Any) -> Rows:
+    """Stored numbers as (N,) float64; none where they are something else."""
+    try:
+        return np.ravel(np.array(value, np.float64))
+    except (TypeError, ValueError):
+        return np.zeros(0)
 
 
 def stored_statistics(dataset: Dataset) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Checkpoint:
         """Conversions between physical and model vectors.
 
         Raises:
-            ContractError: the checkpoint is raw-only.
+            ContractError: the checkpoint is raw-only, or does not say how its numbers were normalised.
         """
         if self.manifest.raw_only or self.statistics is None:
             where = f"checkpoint {self.folder}"
@@ -74,6 +74,9 @@ class Checkpoint:
             got = f"a raw-only checkpoint ({self.manifest.raw_only_reason})"
             do = "use --raw, or convert it again with what is missing"
             raise ContractError(problem(where, expected, got, do))
+        if self.manifest.normalization is None:
+            where = f"checkpoint {self.folder}: normalization"
+            raise ContractError(problem(where, "a value", "null", "set it in manifest.json"))
         sizes = self.config
         return VectorSpace(self.manifest, self.statistics, sizes.state_dim, sizes.action_dim)
 

@@ -8,6 +8,7 @@ Shapes: V camera slots, L prompt tokens, D joints, S state width, H rows, A acti
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -101,6 +102,8 @@ _UNREADABLE = (
     RuntimeError,  # encrypted, it says, or compressed in an unknown way
     zipfile.BadZipFile,
     zlib.error,
+    tokenize.TokenError,  # an array's header is read as Python
+    SyntaxError,
 )
 
 

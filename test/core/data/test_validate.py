@@ -78,6 +78,16 @@ def test_another_order_of_names(tmp_path: Path) -> None:
     assert len(found) == 1 and "another order" in found[0]
 
 
+@pytest.mark.parametrize("value", [{}, "", [], None])
+def test_stored_statistics_that_are_no_numbers(tmp_path: Path, value: Any) -> None:
+    path = made(tmp_path)
+    stored = json.loads((path / "meta/stats.json").read_text())
+    stored["action"]["q90"][2] = value
+    (path / "meta/stats.json").write_text(json.dumps(stored))
+    found = errors(path)
+    assert len(found) == 1 and "action" in found[0]
+
+
 def test_a_frozen_camera(tmp_path: Path) -> None:
     def frozen(records: list[Any]) -> list[Any]:
         still = picture(3, 1)

@@ -53,6 +53,15 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     assert name in error.value.problems[0]
 
 
+@pytest.mark.parametrize("key", ["normalization", "normalization_eps"])
+def test_a_normalisation_that_is_not_told_is_one_line(tmp_path: Path, key: str) -> None:
+    folder = make_checkpoint(tmp_path / "made")
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: None}))
+    with pytest.raises(ContractError, match=f"{key}: expected a"):
+        read_checkpoint(folder).vectors()
+
+
 def test_every_mismatch_is_named_at_once(tmp_path: Path) -> None:
     folder = make_checkpoint(
         tmp_path / "made", camera_slots=("cam_high",), tokenizer_size=99, adapt_to_pi="none"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +147,21 @@ def test_a_raw_only_checkpoint_says_so(
     assert infer(folder, raw, tmp_path, "--raw") == 0
 
 
-def test_no_npz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def with_header(header: bytes) -> bytes:
+    """An archive of one array whose header, which is read as Python, is this."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        magic = np.lib.format.magic(1, 0) + len(header).to_bytes(2, "little")
+        archive.writestr("state.npy", magic + header)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04 cut off", with_header(b"{'descr': ('<f4'\n"), with_header(b"{'a b'}")]
+)
+def test_no_npz(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
     folder = support.make_checkpoint(tmp_path / "checkpoint")
-    (tmp_path / "in.npz").write_bytes(b"PK\x03\x04 cut off")
+    (tmp_path / "in.npz").write_bytes(content)
     arguments = ["--inputs", str(tmp_path / "in.npz"), "--out", str(tmp_path / "out.npz")]
     assert main(["infer", "--checkpoint", str(folder), *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
