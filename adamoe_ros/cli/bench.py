@@ -18,7 +18,7 @@ from adamoe_ros.cli.options import add_options
 from adamoe_ros.control.policy_settings import PolicySettings
 
 _HELP: dict[str, str] = {
-    "preset": "model sizes: pi0, adamoe_pi0, small, tiny",
+    "preset": "model sizes",  # and their names
     "depth": "layers of vision, prefix and expert; 0: the preset's",
     "vocab": "rows of the token table; 0: the preset's; fewer save memory and no time",
     "dtype": "float32 or bfloat16",
@@ -39,9 +39,11 @@ _HELP: dict[str, str] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options; the defaults are those of ``BenchSettings``, the device is the policy's."""
     from adamoe_ros.evaluation.bench.latency import BenchSettings
+    from adamoe_ros.model.config import PRESETS
 
     add_options(parser, PolicySettings, "device")
-    for name, text in _HELP.items():
+    texts = _HELP | {"preset": f"{_HELP['preset']}: {', '.join(PRESETS)}"}
+    for name, text in texts.items():
         default = getattr(BenchSettings, name)
         if isinstance(default, bool):
             parser.add_argument(

@@ -17,7 +17,7 @@ from adamoe_ros.cli import main
 from adamoe_ros.contract.errors import ContractError
 from adamoe_ros.evaluation.bench.latency import BenchSettings
 from adamoe_ros.evaluation.bench.timing import interleaved, operations
-from adamoe_ros.model.config import adamoe_pi0, pi0, small, tiny
+from adamoe_ros.model.config import PRESETS, adamoe_pi0, pi0, small, tiny
 from adamoe_ros.model.policy_model import AdaMoEPolicy
 from adamoe_ros.model.weights import parameter_shapes
 from adamoe_ros.policy.checkpoint_formats.openpi_torch import pi0_names
@@ -162,3 +162,10 @@ def test_candidates_take_turns():
     assert seen == ["a", "b"] * 4 and len(times["a"]) == len(times["b"]) == 3
     assert operations(lambda: torch.ones(3) + torch.ones(3), device) > 0
     assert BenchSettings().filled(tiny()).steps == 10
+
+
+def test_every_preset_is_named(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["bench", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"model sizes: {', '.join(PRESETS)} (default" in said
