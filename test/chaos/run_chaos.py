@@ -339,7 +339,10 @@ class Report:
         self._document = json.loads(self._path.read_text()) if self._path.exists() else {}
         before = self._document.get("loads", {}).get(self._load, {}).get("results", {})
         self.results: dict[str, Any] = dict(before) if options.resume or options.only else {}
-        self._about, self._rigs = {"machine": machine()}, options.rigs
+        self._about = {"machine": machine()}
+        # of each kind: others of this section may be of another run
+        taken = {key: self._about["machine"][key] for key in ("commit", "date")}
+        self._run = {"rigs_side_by_side": options.rigs, **taken}
 
     def done(self, trials: int) -> list[str]:
         """Kinds of which there are enough."""
@@ -347,9 +350,7 @@ class Report:
 
     def take(self, kinds: dict[str, Kind]) -> None:
         """Write what there is."""
-        made = {
-            name: {**kind.figures, "rigs_side_by_side": self._rigs} for name, kind in kinds.items()
-        }
+        made = {name: {**kind.figures, **self._run} for name, kind in kinds.items()}
         if all(self.results.get(name) == found for name, found in made.items()):
             return
         self.results |= made
