@@ -432,8 +432,8 @@ def _facts(
         notes.append(f"one picture stands for {grid.longest_hold} frames in a row")
     if stream.refused:
         notes.append(f"{stream.refused} messages have stamps of another clock: see --clock")
-    damaged = bag.state == "partial" or stream.broken or stream.refused or stream.contradictory
-    damaged = damaged or episodes.lost or breaks or cut
+    counted = stream.broken or stream.refused or episodes.lost or breaks
+    damaged = bag.state == "partial" or counted or stream.contradictory or cut
     return {
         "bag": bag.path.name,
         "state": "partial" if damaged else "whole",

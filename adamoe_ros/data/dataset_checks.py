@@ -261,36 +261,34 @@ def stale_statistics(where: str, stored: Mapping[str, Any], rows: Rows) -> Itera
     spread = np.ptp(rows, axis=0)
     actual = {"min": rows.min(0), "max": rows.max(0), "mean": rows.mean(0), "std": rows.std(0)}
     do = "compute the statistics again"
-    for name, values in actual.items():
-        if name not in stored:
-            continue
-        said = _numbers(stored[name])
-        if said.shape != values.shape:
-            yield found("error", f"{where}: {name}", f"{len(values)} numbers", len(said), do)
+    quantiles = sorted(name for name in stored if _QUANTILE.fullmatch(name))
+    known = {name: _values(stored[name]) for name in (*actual, *quantiles) if name in stored}
+    width = rows.shape[1]
+    for name, said in known.items():
+        if said.shape != (width,):
+            yield found("error", f"{where}: {name}", f"{width} numbers", len(said), do)
             return
+    for name in (name for name in actual if name in known):
+        said, values = known[name], actual[name]
         off = ~(np.abs(said - values) <= _OFF * spread + 1e-4 * np.abs(values) + 1e-6)
         if off.any():
             column = int(np.flatnonzero(off)[0])
             expected = f"{values[column]:.4g} in column {column}, as its rows have it"
             yield found("error", f"{where}: {name}", expected, f"{said[column]:.4g}", do)
             return
-    marks = ["min", *sorted(name for name in stored if _QUANTILE.fullmatch(name)), "max"]
-    known = {name: _numbers(stored[name]) for name in marks if name in stored}
-    for name, values in known.items():
-        if len(values) != rows.shape[1]:
-            yield found("error", f"{where}: {name}", f"{rows.shape[1]} numbers", len(values), do)
-            return
-    if not all((b >= a - 1e-6).all() for a, b in pairwise(known.values())):
+    marks = ["min", *quantiles, "max"]
+    ordered = [known[name] for name in marks if name in known]
+    if not all((b >= a - 1e-6).all() for a, b in pairwise(ordered)):
         yield found("error", where, f"{' <= '.join(marks)}", "another order", do)
     count = stored.get("count")
-    if count is not None and np.ravel(count).tolist() != [len(rows)]:
+    if count is not None and _values(count).tolist() != [len(rows)]:
         yield found("error", f"{where}: count", str(len(rows)), count, do)
 
 
-def _numbers(value: Any) -> Rows:
-    """Stored numbers as (N,) float64; none where they are something else."""
+def _values(said: Any) -> Rows:
+    """(N,) of any nesting; () where it is no numbers."""
     try:
-        return np.ravel(np.array(value, np.float64))
+        return np.ravel(np.array(said, np.float64))
     except (TypeError, ValueError):
         return np.zeros(0)
 

@@ -418,8 +418,8 @@ class BagReplay:
             record.notes.append(line)
         if not record.observations:
             record.notes.append("no complete observation: cameras and joints never fit together")
-        damaged = self._bag.state == "partial" or stream.broken or stream.refused
-        damaged = damaged or stream.contradictory or self._jumps
+        counted = stream.broken or stream.refused or self._jumps
+        damaged = self._bag.state == "partial" or counted or stream.contradictory
         record.state = "partial" if damaged or not record.observations else "whole"
         record.streams = [account.summary() for account in stream.accounts.values()]
         if self.info is not None:

@@ -692,6 +692,30 @@ def test_pictures_in_files_beside_the_table(tmp_path: Path) -> None:
     assert picture(3).shape == (*SIZE, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("q01", "text"), ("q50", [[]]), ("q99", [0.0]), ("count", [[1], [1, 2]]), ("std", None)],
+)
+def test_statistics_that_are_none(tmp_path: Path, name: str, value: Any) -> None:
+    folder = write_v30(tmp_path / "set")
+    values = np.array([row["action"] for row in rows()], np.float32).astype(float)
+    good = {
+        "min": values.min(0),
+        "max": values.max(0),
+        "mean": values.mean(0),
+        "std": values.std(0),
+    }
+    good |= {f"q{q:02d}": np.quantile(values, q / 100, axis=0) for q in (1, 50, 99)}
+    stored = {key: item.tolist() for key, item in good.items()} | {"count": [len(values)]}
+    write_json(folder / "meta/stats.json", {"action": stored})
+    assert main(["dataset", "validate", str(folder)]) == 0
+    if isinstance(value, str) or value == [[]]:
+        value = [value, *stored[name][1:]]
+    write_json(folder / "meta/stats.json", {"action": stored | {name: value}})
+    found = [f.line for f in validate(Dataset(folder)) if f.level == "error"]
+    assert any(f"meta/stats.json: action: {name}" in line for line in found)
+
+
 def test_a_damaged_account_of_our_own(tmp_path: Path) -> None:
     folder = write_v30(tmp_path / "set")
     write_json(folder / "meta/adamoe.json", [])
