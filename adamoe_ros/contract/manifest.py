@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adamoe_ros.contract.errors import ContractError, problem
 from adamoe_ros.contract.validation import validation_lines
@@ -108,14 +108,6 @@ class CheckpointManifest(_Strict):
     rtc_max_delay: int = 0  # rows of clean prefix it was trained with; 0: not trained for it
     instructions: tuple[str, ...] = ()  # sentences it was trained on; empty: unknown
     provenance: Provenance
-
-    @model_validator(mode="after")
-    def _has_epsilon(self) -> CheckpointManifest:
-        if not self.raw_only and self.normalization and self.normalization_eps is None:
-            raise ValueError(
-                "normalization_eps: expected a number, got none; see how it was trained"
-            )
-        return self
 
     @property
     def raw_only_reason(self) -> str:

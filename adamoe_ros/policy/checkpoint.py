@@ -74,9 +74,10 @@ class Checkpoint:
             got = f"a raw-only checkpoint ({self.manifest.raw_only_reason})"
             do = "use --raw, or convert it again with what is missing"
             raise ContractError(problem(where, expected, got, do))
-        if self.manifest.normalization is None:
-            where = f"checkpoint {self.folder}: normalization"
-            raise ContractError(problem(where, "a value", "null", "set it in manifest.json"))
+        for name in ("normalization", "normalization_eps"):
+            if getattr(self.manifest, name) is None:
+                where = f"checkpoint {self.folder}: {name}"
+                raise ContractError(problem(where, "a value", "null", "set it in manifest.json"))
         sizes = self.config
         return VectorSpace(self.manifest, self.statistics, sizes.state_dim, sizes.action_dim)
 
