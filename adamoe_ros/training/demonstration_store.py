@@ -219,12 +219,13 @@ def generate_missing(made: GenerateConfig, size: tuple[int, int], folder: Path) 
 def _made(folder: Path, wanted: dict[str, Any]) -> int:
     """Episodes that a folder was made for; with other settings it is refused."""
     ours = Dataset(folder).ours if (folder / INFO).is_file() else {}
-    found = ours.get("settings", {})
+    found, asked = ours.get("settings"), ours.get("asked")
+    found = found if isinstance(found, dict) and isinstance(asked, int) else {}
     other = {key: found.get(key) for key in wanted if found.get(key) != wanted[key]}
     if other:
         expected, do = {key: wanted[key] for key in other}, "delete it or set another data.folder"
         raise ContractError(problem(str(folder), f"{expected}", other, do))
-    return int(ours["asked"])
+    return int(asked or 0)
 
 
 def read_demonstrations(data: DataConfig, size: tuple[int, int], rows: int) -> DemonstrationSet:

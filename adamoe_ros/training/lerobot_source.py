@@ -210,10 +210,13 @@ def _task_and_seed(dataset: Dataset, entry: EpisodeEntry) -> tuple[str | None, i
     tasks, notes = dataset.ours.get("tasks"), dataset.ours.get("episodes")
     if not isinstance(tasks, list) or not isinstance(notes, list):
         return None, entry.index
-    note = notes[entry.index] if entry.index < len(notes) else {}
-    if note.get("task") not in tasks or note.get("length") != entry.length:
+    note = notes[entry.index] if entry.index < len(notes) else None
+    if not isinstance(note, dict) or note.get("length") != entry.length:
         return None, entry.index
-    return str(note["task"]), int(note.get("seed", entry.index))
+    task, seed = note.get("task"), note.get("seed", entry.index)
+    if task not in tasks or not isinstance(task, str) or not isinstance(seed, int):
+        return None, entry.index
+    return task, seed
 
 
 def _own_frames(dataset: Dataset, entry: EpisodeEntry) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from adamoe_ros.cli.main import main
 from adamoe_ros.contract.errors import ContractError
+from adamoe_ros.data.lerobot.dataset_schema import OURS
 from adamoe_ros.training import suite_dataset
 from adamoe_ros.training.data_source import read_data
 from adamoe_ros.training.demonstration_set import DemonstrationSet
@@ -51,6 +53,21 @@ def test_round_trip(
         assert isinstance(mine.images, np.memmap)  # shared by the processes of a machine
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     assert main(["dataset", "validate", str(tmp_path / "data")]) == 0
+
+
+@pytest.mark.parametrize("note", [None, 3, {}, {"task": ["a"]}, {"task": "lift", "seed": "x"}])
+def test_damaged_notes_of_an_episode_name_no_task(
+    note: object, demonstrations: DemonstrationSet, tmp_path: Path
+) -> None:
+    write_demonstrations(tmp_path / "data", demonstrations.episodes, demonstrations.layout)
+    path = tmp_path / "data" / OURS
+    ours = json.loads(path.read_text())
+    length = ours["episodes"][1]["length"]
+    known = {"length": length, **note} if isinstance(note, dict) else note
+    path.write_text(json.dumps({**ours, "tasks": ["lift"], "episodes": [known] * 9}))
+    episodes, _ = opened(tmp_path / "data")
+    assert [episode.seed for episode in episodes] == list(range(len(episodes)))
+    assert all(episode.tasks == episode.instructions for episode in episodes)
 
 
 def test_what_nobody_knows_is_none(demonstrations: DemonstrationSet, tmp_path: Path) -> None:
@@ -99,6 +116,10 @@ def test_generation_goes_on_and_refuses_other_settings(
     with pytest.raises(ContractError, match="image_size"):
         generate_missing(SETTINGS, (48, 64), folder)
     assert generate_missing(SETTINGS.model_copy(update={"episodes": 4}), (24, 32), folder) == 4
+    path = folder / OURS
+    path.write_text(json.dumps({**json.loads(path.read_text()), "asked": None}))
+    with pytest.raises(ContractError, match="delete it or set another"):
+        generate_missing(SETTINGS, (24, 32), folder)
     (tmp_path / "npz").mkdir()
     with pytest.raises(ContractError, match="delete it or set another"):
         generate_missing(SETTINGS, (24, 32), tmp_path / "npz")
