@@ -145,10 +145,8 @@ def _run(arguments: Sequence[str]) -> int:
     return int(module.run(parser.parse_args(rest)))
 
 
-_MANY, _SHOWN = (
-    12,
-    10,
-)  # lines from which on only the first ones are shown: one cause has many nearly always
+# of more lines than _MANY only the first ones are shown: one cause has many nearly always
+_MANY, _SHOWN = 12, 10
 
 
 def _failed(name: str, lines: Sequence[str], code: int) -> int:

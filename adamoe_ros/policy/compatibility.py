@@ -13,7 +13,9 @@ from adamoe_ros.contract.joint_map import build_joint_map
 from adamoe_ros.contract.manifest import CheckpointManifest
 from adamoe_ros.contract.profile import RobotProfile
 
-_REQUIRED = ("control_rate_hz", "normalization", "prompt_style", "prompt_state")
+_REQUIRED = (
+    "control_rate_hz", "normalization", "normalization_eps", "prompt_style", "prompt_state",
+)  # fmt: skip
 _REQUIRED_BY_ROBOTS = ("embodiment", *_REQUIRED, "state_source")
 _SLACK = 1e-6  # rad or m; rounding of a driver is no reason to refuse
 

@@ -90,7 +90,7 @@ class PolicyInputs:
 
     def _listen(self) -> None:
         for topic in self._topics:
-            node = self._node if topic.kind == "joint_state" else self._pictures.node
+            node, _ = self._nodes(topic)
             self._subscribe(node, topic, partial(self._on_message, topic.name))
         self._read([subscription for _, subscription in self._subscriptions])
 
@@ -165,15 +165,16 @@ class PolicyInputs:
             return
         self._read(
             [
-                self._subscribe(self._other(topic), topic, partial(self._elsewhere, topic.name))
+                self._subscribe(self._nodes(topic)[1], topic, partial(self._elsewhere, topic.name))
                 for topic in self._topics
                 if topic.name in streams
             ]
         )
 
-    def _other(self, topic: InputTopic) -> Node:
-        """The node that does not take the topic, in the other participant where there are two."""
-        return self._pictures.node if topic.kind == "joint_state" else self._node
+    def _nodes(self, topic: InputTopic) -> tuple[Node, Node]:
+        """The node that takes the topic, and the one that does not; one where the user chose transports."""
+        main, pictures = self._node, self._pictures.node
+        return (main, pictures) if topic.kind == "joint_state" else (pictures, main)
 
     def _elsewhere(self, name: str, message: Any) -> None:
         self._hearing.note_elsewhere(name)
